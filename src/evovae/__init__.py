@@ -1,0 +1,31 @@
+"""evovae: VAEs whose binary latents stay binary, and the restoration of single images with them."""
+
+from importlib.metadata import version
+
+from evovae import datasets, decoders, exact, likelihoods, operators, posterior, priors, schedules
+from evovae.em import Epoch, fit
+from evovae.evolve import Search
+from evovae.model import TVAE
+from evovae.restore import Progress, Restoration, Settings, denoise
+from evovae.states import States
+
+__version__ = version("evovae")
+__all__ = [
+    "TVAE",
+    "Epoch",
+    "Progress",
+    "Restoration",
+    "Search",
+    "Settings",
+    "States",
+    "datasets",
+    "decoders",
+    "denoise",
+    "exact",
+    "fit",
+    "likelihoods",
+    "operators",
+    "posterior",
+    "priors",
+    "schedules",
+]

@@ -1,0 +1,5 @@
+"""``python -m evovae``: the command line."""
+
+from evovae.cli import main
+
+main()

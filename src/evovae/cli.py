@@ -1,0 +1,182 @@
+"""The command line: the only place (with the presets) where words become objects."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import evovae
+from evovae import io
+from evovae.restore import Restoration
+from evovae.restore.presets import PRESETS
+from evovae.restore.result import Progress as Report
+
+BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
+Preset = StrEnum("Preset", list(PRESETS))
+console = Console(stderr=True)
+app = typer.Typer(
+    help="Clean or fill a single picture, with nothing but the picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn the errors of our borders into one line and an exit code."""
+    try:
+        yield
+    except FileExistsError as error:
+        code, message = EXISTS, str(error)
+    except (ValueError, TypeError, OSError) as error:
+        code, message = BAD_INPUT, str(error)
+    else:
+        return
+    console.print(f"evovae: {message}", style="red", highlight=False, soft_wrap=True, markup=False)
+    raise typer.Exit(code)
+
+
+class _Bar:
+    """A progress bar as the callback of a restoration; the first Ctrl-C asks it to stop."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.bar = Progress(
+            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TextColumn("elbo {task.fields[elbo]:.2f}  sigma {task.fields[sigma]:.4g}  new {task.fields[new]:.1f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task("denoise", total=1, elbo=float("nan"), sigma=float("nan"), new=float("nan"))
+
+    def __call__(self, report: Report) -> bool:
+        self.bar.update(
+            self.task,
+            completed=report.epoch,
+            total=report.epochs,
+            elbo=report.elbo,
+            sigma=report.sigma,
+            new=report.substitutions,
+        )
+        return self.stop
+
+    def _interrupt(self, *_: object) -> None:
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        console.print("finishing this epoch, then writing the best so far (Ctrl-C again to stop at once)")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Show the bar, and catch Ctrl-C."""
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            with self.bar:
+                yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
+    settings = None if result.settings is None else {k: str(v) for k, v in asdict(result.settings).items()}
+    return {
+        "input": str(source),
+        "seed": seed,
+        "sigma": result.sigma,
+        "seconds": result.seconds,
+        "interrupted": result.interrupted,
+        "elbo": result.elbo,
+        "settings": settings,
+        "evovae": evovae.__version__,
+    }
+
+
+@app.command()
+def denoise(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The picture: .png, .tif, .tiff or .npy, one channel.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the clean picture goes.")],
+    sigma: Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")] = None,
+    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = Preset("balanced"),
+    mask: Annotated[Path | None, typer.Option(help="A picture that is 1 where a pixel is to be filled.")] = None,
+    std: Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where a JSON report goes.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    max_seconds: Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+) -> None:
+    """Denoise IN and write OUT, of the same size, type and range.  The noise level is found, not asked for."""
+    with _one_line_errors():
+        image = io.read(source)
+        holes = None if mask is None else io.read(mask)
+        io.check_writable(target, image.dtype, overwrite=overwrite)
+        if std is not None:
+            io.check_writable(std, np.dtype(np.float32), overwrite=overwrite)
+        if report is not None and report.exists() and not overwrite:
+            raise FileExistsError(f"{report} exists; pass --overwrite to replace it")
+        bar = _Bar()
+        with bar.running():
+            result = evovae.denoise(
+                image,
+                sigma,
+                mask=holes,
+                preset=preset.value,
+                rng=seed,
+                max_seconds=max_seconds,
+                callback=bar,
+                full_output=True,
+            )
+    try:
+        io.write(target, result.image)
+        if std is not None:
+            io.write(std, result.std.astype(np.float32))
+        if report is not None:
+            text = json.dumps(_report(result, source, seed), indent=1)
+            io.write_atomically(report, lambda file: file.write(text.encode()))
+    except OSError as error:
+        console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        raise typer.Exit(NOT_WRITTEN) from error
+    console.print(f"noise level found: {result.sigma:.4g}   seconds: {result.seconds:.1f}   written: {target}")
+    if bar.stop:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pictures go; made if it is not there.")],
+    sigma: Annotated[float, typer.Option(min=0.01, help="Noise that is added, in grey levels of 0-255.")] = 25.0,
+    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = Preset("balanced"),
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+) -> None:
+    """Add noise to a real picture, denoise it, and write and print before and after."""
+    from evovae.demo import run
+
+    with _one_line_errors():
+        folder.mkdir(parents=True, exist_ok=True)
+        bar = _Bar()
+        with bar.running():
+            summary = run(folder, sigma, preset.value, seed, bar)
+    typer.echo(summary)
+    if bar.stop:
+        raise typer.Exit(INTERRUPTED)
+
+
+def main() -> None:
+    """Entry point of ``evovae`` and ``python -m evovae``."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

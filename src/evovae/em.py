@@ -1,0 +1,128 @@
+"""Training: a generator of `Epoch`s that alternates E-steps and M-steps over batches (Algorithm 1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Generator, Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from evovae.engines import Engine, Totals, choose
+from evovae.evolve import Search
+from evovae.model import TVAE
+from evovae.schedules import Schedule, warm_up_decay
+from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the data did.
+
+    number counts from 1; elbo is the mean bound of a data point in nats, as met during the epoch
+    (parameters change between batches); substitutions are the new states per data point; seconds
+    are since the start of `fit`.
+    """
+
+    number: int
+    elbo: float
+    substitutions: float
+    seconds: float
+
+
+def fit(
+    model: TVAE,
+    x: Tensor,
+    *,
+    states: States,
+    search: Search,
+    optimizer: Optimizer,
+    epochs: int,
+    batch_size: int,
+    generator: Generator,
+    observed: Tensor | None = None,
+    schedule: Schedule = warm_up_decay,
+    engine: Engine | None = None,
+) -> Iterator[Epoch]:
+    """Train `model` on x (N, D), improving `states` in place; yields an `Epoch` after each pass.
+
+    Each batch: E-step on its populations, then one optimiser step on the decoder (Eq. 4).  Each
+    epoch: closed-form updates of likelihood and prior from sums over its batches (Eq. 5).  Nothing
+    runs until the result is iterated, and it can be abandoned after any epoch.
+
+    Parameters
+    ----------
+    observed
+        (N, D) bool, True where x is seen; missing values may be anything, NaN too.  Default: all.
+    optimizer
+        Over the decoder's parameters; its learning rates are the peaks that `schedule` scales.
+    engine
+        Default: the fastest one that supports model and search.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit together, values that are not finite, or more parents than states.
+    """
+    observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+    _check(x, observed, states, search, epochs, batch_size)
+    x = torch.where(observed, x, 0)
+    engine = choose(model, search) if engine is None else engine
+    return _epochs(model, x, observed, states, search, optimizer, schedule, epochs, batch_size, generator, engine)
+
+
+def _epochs(
+    model: TVAE,
+    x: Tensor,
+    observed: Tensor,
+    states: States,
+    search: Search,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    epochs: int,
+    batch_size: int,
+    generator: Generator,
+    engine: Engine,
+) -> Iterator[Epoch]:
+    started = time.monotonic()
+    n_batches = -(-len(x) // batch_size)
+    scheduler = LambdaLR(optimizer, lambda step: schedule(step / n_batches, epochs))
+
+    def step(rows: Tensor) -> Totals:
+        optimizer.zero_grad()
+        totals = engine.step(x, observed, rows, states, search, generator)
+        optimizer.step()
+        scheduler.step()
+        return totals
+
+    for number in range(1, epochs + 1):
+        order = torch.randperm(len(x), generator=generator, device=generator.device)
+        totals = reduce(add, map(step, order.split(batch_size)))
+        model.likelihood.update(totals.likelihood)
+        model.prior.update(totals.prior)
+        yield Epoch(
+            number=number,
+            elbo=totals.elbo / totals.count,
+            substitutions=totals.substitutions / totals.count,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _check(x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int) -> None:
+    N, S, _ = states.words.shape
+    if x.ndim != 2 or x.shape != observed.shape or len(x) != N or not N:
+        raise ValueError(
+            f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D) with N = {N}, "
+            "the number of populations in states"
+        )
+    if not torch.isfinite(x[observed]).all():
+        raise ValueError("x holds values that are not finite; mark them as missing with observed=torch.isfinite(x)")
+    if search.parents > S:
+        raise ValueError(f"cannot select {search.parents} distinct parents from {S} states")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs ({epochs}) and batch_size ({batch_size}) must be at least 1")

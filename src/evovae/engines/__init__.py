@@ -1,0 +1,20 @@
+"""Engines: one batch of EM, interchangeable and held to the reference by a conformance test."""
+
+from importlib.util import find_spec
+
+from evovae.engines.base import Engine, Totals
+from evovae.engines.reference import Reference
+from evovae.evolve import Search
+from evovae.model import TVAE
+
+__all__ = ["Engine", "Reference", "Totals", "choose"]
+
+
+def choose(model: TVAE, search: Search) -> Engine:
+    """The fastest engine that supports this model and search: fused CPU loops, or the reference."""
+    if find_spec("numba"):
+        from evovae.engines.numba_cpu import Fused, supports
+
+        if supports(model, search):
+            return Fused(model)
+    return Reference(model)

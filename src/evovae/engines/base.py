@@ -1,0 +1,45 @@
+"""What an engine does, and the sums it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Generator, Tensor
+
+from evovae.evolve import Search
+from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over data points.  They add over batches (and over processes) alike."""
+
+    count: int
+    elbo: float
+    substitutions: int
+    likelihood: Tensor
+    prior: Tensor
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.count + other.count,
+            self.elbo + other.elbo,
+            self.substitutions + other.substitutions,
+            self.likelihood + other.likelihood,
+            self.prior + other.prior,
+        )
+
+
+class Engine(Protocol):
+    """One batch of EM for one model.  x (N, D) and observed (N, D) are all data, `rows` the batch."""
+
+    def step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        """E-step on states[rows], in place; gradients of minus the mean bound into .grad; sums returned."""
+        ...
+
+    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """Posterior mean and variance of the data points `rows`, each (len(rows), D)."""
+        ...

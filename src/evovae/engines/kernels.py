@@ -1,0 +1,360 @@
+"""Compiled parts of the fused CPU engine: states of one data point at a time, everything in cache.
+
+A row of `act` holds the outputs of all decoder layers for one state one after another, layer l in
+``off[l]:off[l + 1]``; the last is its mean.  Bits are sparse, so layer 0 is a sum of a few rows,
+a one-bit child is its parent plus or minus one row, and units that a ReLU switched off are skipped.
+
+Random numbers are a counter-based stream per data point (splitmix64, Steele et al. 2014), so
+results do not depend on threads.  Nothing here holds the interpreter lock.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types, uint64
+from numba.extending import intrinsic
+
+# Nothing here allocates, so that arrays need no reference counts (_nrt), which would cost more than
+# the work: the tuples below hold dozens of arrays and go through every call.
+OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False}
+kernel: Callable = njit(**OPTIONS)
+part: Callable = njit(forceinline=True, **OPTIONS)
+
+LOWEST = np.float32(-3e38)
+f4 = np.float32
+GUMBEL = (-np.log(-np.log((np.arange(4096) + 0.5) / 4096))).astype(f4)  # quantiles: a lookup is a draw
+
+# The decoder with L layers, and the rest of the model.  fan_out[l] (n_in, n_out) and bias[l] carry
+# a state down to the data, fan_in[l] (n_out, n_in) carries slopes back; odds (H,) are the prior's
+# log-odds, variance is sigma2, constant the part of lpj that is the same for all states.
+Net = namedtuple("Net", "fan_out fan_in bias off slope odds variance constant")
+# The search: rules (0 or 1, below) with the inverse temperatures of their Gumbel draws.
+Plan = namedtuple("Plan", "P C G fitness beta_select uniform beta_mutate q_min")
+# Room for the K = S + P C G states that one data point may see in a step.
+Room = namedtuple("Room", "act words tags lpj error prior delta gain keys idx val order chosen flips pool seen q")
+
+
+@intrinsic
+def trailing_zeros(typingctx, v):
+    """How many low bits of an unsigned integer are zero before its first one."""
+
+    def generate(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@part
+def bits_at(counter):
+    """64 random bits, a function of the counter alone."""
+    v = counter * uint64(0x9E3779B97F4A7C15)
+    v = (v ^ (v >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+    v = (v ^ (v >> uint64(27))) * uint64(0x94D049BB133111EB)
+    return v ^ (v >> uint64(31))
+
+
+@part
+def uniform_at(counter):
+    """A uniform draw from [0, 1)."""
+    return f4(bits_at(counter) >> uint64(40)) * f4(2.0**-24)
+
+
+@part
+def add_gumbel(a, n, beta, counter, out):
+    """out = beta * a[:n] + standard Gumbel noise; every 64 random bits give four draws."""
+    for i in range(0, n, 4):
+        bits = bits_at(counter + uint64(i))
+        for j in range(i, min(i + 4, n)):
+            out[j] = beta * a[j] + GUMBEL[bits & uint64(4095)]
+            bits >>= uint64(16)
+
+
+@part
+def top(keys, n, k, order):
+    """Put the indices of the k largest of keys[:n] into order[:k], best first; these keys are lost."""
+    for j in range(k):
+        best = LOWEST
+        for i in range(n):
+            best = max(best, keys[i])
+        at = 0
+        while at < n - 1 and keys[at] != best:
+            at += 1
+        order[j] = at
+        keys[at] = LOWEST
+
+
+@part
+def top_of_sorted(keys, n, k, order):
+    """As `top`, by insertion: fast where the first k keys are nearly in order and few others are larger."""
+    for i in range(n):
+        held = min(i, k)
+        key = keys[i]
+        if held == k and key <= keys[order[k - 1]]:
+            continue
+        j = min(held, k - 1)
+        while j > 0 and keys[order[j - 1]] < key:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
+
+
+@part
+def copy(a, out):
+    """out = a."""
+    for d in range(a.shape[0]):
+        out[d] = a[d]
+
+
+@part
+def add_rows(out, rows, idx, val, n):
+    """out += sum_j val[j] * rows[idx[j]], eight rows at a time so that `out` is seldom touched."""
+    D = out.shape[0]
+    whole = n // 8 * 8
+    for j in range(0, whole, 8):
+        i0, i1, i2, i3 = idx[j], idx[j + 1], idx[j + 2], idx[j + 3]
+        i4, i5, i6, i7 = idx[j + 4], idx[j + 5], idx[j + 6], idx[j + 7]
+        v0, v1, v2, v3 = val[j], val[j + 1], val[j + 2], val[j + 3]
+        v4, v5, v6, v7 = val[j + 4], val[j + 5], val[j + 6], val[j + 7]
+        for d in range(D):
+            a = v0 * rows[i0, d] + v1 * rows[i1, d] + v2 * rows[i2, d] + v3 * rows[i3, d]
+            b = v4 * rows[i4, d] + v5 * rows[i5, d] + v6 * rows[i6, d] + v7 * rows[i7, d]
+            out[d] += a + b
+    for j in range(whole, n):
+        i0, v0 = idx[j], val[j]
+        for d in range(D):
+            out[d] += v0 * rows[i0, d]
+
+
+@part
+def add_outer(total, idx, val, n, row):
+    """total[idx[j]] += val[j] * row."""
+    for j in range(n):
+        v, i = val[j], idx[j]
+        for d in range(row.shape[0]):
+            total[i, d] += v * row[d]
+
+
+@part
+def active(a, slope, idx, val):
+    """List the units of a that pass the (leaky) ReLU, and what they pass on; returns how many."""
+    if slope == f4(0):
+        n = 0
+        for m in range(a.shape[0]):
+            idx[n], val[n] = m, a[m]
+            n += 1 if a[m] > f4(0) else 0
+        return n
+    for m in range(a.shape[0]):
+        idx[m], val[m] = m, a[m] * (f4(1) if a[m] > f4(0) else slope)
+    return a.shape[0]
+
+
+@part
+def nonzero(a, idx, val):
+    """List the nonzero entries of a; returns how many."""
+    n = 0
+    for m in range(a.shape[0]):
+        idx[n], val[n] = m, a[m]
+        n += 1 if a[m] != f4(0) else 0
+    return n
+
+
+@part
+def on_bits(words, idx):
+    """List the bits that are on; returns how many."""
+    n = 0
+    for w in range(words.shape[0]):
+        v = words[w]
+        while v != uint64(0):
+            idx[n] = w * 64 + trailing_zeros(v)
+            n += 1
+            v &= v - uint64(1)
+    return n
+
+
+@part
+def enter(s, net, room):
+    """Layer 0 and log prior (but for a constant) of state s from its bits, and its tag."""
+    words = room.words[s]
+    first = room.act[s, : net.off[1]]
+    copy(net.bias[0], first)
+    log_prior = f4(0)
+    n = on_bits(words, room.idx)
+    for j in range(n):
+        room.val[j] = 1
+        log_prior += net.odds[room.idx[j]]
+    add_rows(first, net.fan_out[0], room.idx, room.val, n)
+    room.prior[s] = log_prior
+    room.tags[s] = tag_of(words)
+
+
+@part
+def tag_of(words):
+    """A hash of a state; the state itself where that is one word."""
+    tag = words[0]
+    for w in range(1, words.shape[0]):
+        tag = (tag * uint64(0xD1B54A32D192ED03)) ^ words[w]
+    return tag
+
+
+@part
+def twin(n, room):
+    """The earlier state that equals state n, or -1.  Tags are compared first."""
+    tag, hits = room.tags[n], 0
+    for s in range(n):
+        hits += 1 if room.tags[s] == tag else 0
+    if hits == 0:
+        return -1
+    for s in range(n):
+        same = True
+        for w in range(room.words.shape[1]):
+            same = same and room.words[s, w] == room.words[n, w]
+        if same:
+            return s
+    return -1
+
+
+@part
+def decode(s, net, room):
+    """Fill in the outputs of layers 1..L-1 of state s, whose layer 0 is there."""
+    off, act = net.off, room.act[s]
+    for layer in range(1, len(net.fan_out)):
+        n = active(act[off[layer - 1] : off[layer]], net.slope, room.idx, room.val)
+        out = act[off[layer] : off[layer + 1]]
+        copy(net.bias[layer], out)
+        add_rows(out, net.fan_out[layer], room.idx, room.val, n)
+
+
+@part
+def evaluate(s, x, net, room):
+    """Decode state s and set its error over the observed pixels and its lpj (but for a constant)."""
+    decode(s, net, room)
+    mean = room.act[s, net.off[-2] :]
+    error = f4(0)
+    for d in range(x.shape[0]):
+        t = (x[d] - mean[d]) * room.seen[d]
+        error += t * t
+    room.error[s] = error
+    room.lpj[s] = f4(-0.5) * error / net.variance + room.prior[s]
+
+
+@part
+def slopes(s, x, scale, net, room):
+    """delta = scale * d(-error / 2) / d(output) for every layer of state s, before its ReLU."""
+    off, act, delta = net.off, room.act[s], room.delta
+    mean, last = act[off[-2] :], delta[off[-2] :]
+    for d in range(x.shape[0]):
+        last[d] = (x[d] - mean[d]) * room.seen[d] * scale
+    for layer in range(len(net.fan_in) - 1, 0, -1):
+        above, below = delta[off[layer] : off[layer + 1]], delta[off[layer - 1] : off[layer]]
+        for m in range(below.shape[0]):
+            below[m] = 0
+        add_rows(below, net.fan_in[layer], room.idx, room.val, nonzero(above, room.idx, room.val))
+        a = act[off[layer - 1] : off[layer]]
+        for m in range(a.shape[0]):
+            below[m] *= f4(1) if a[m] > f4(0) else net.slope
+
+
+@part
+def flip_gains(s, x, net, room):
+    """About how much lpj changes when each bit of state s flips; exactly for a linear decoder."""
+    slopes(s, x, f4(1) / net.variance, net, room)
+    n = nonzero(room.delta[: net.off[1]], room.idx, room.val)
+    gain, words = room.gain, room.words[s]
+    copy(net.odds, gain)
+    add_rows(gain, net.fan_in[0], room.idx, room.val, n)
+    for j in range(on_bits(words, room.idx)):
+        gain[room.idx[j]] = -gain[room.idx[j]]
+    if len(net.fan_in) == 1:
+        rows = net.fan_out[0]
+        for h in range(gain.shape[0]):
+            curvature = f4(0)
+            for d in range(x.shape[0]):
+                curvature += rows[h, d] * rows[h, d] * room.seen[d]
+            gain[h] -= f4(0.5) * curvature / net.variance
+
+
+@part
+def select(n, plan, counter, room):
+    """Choose P of the n places of the pool: Gumbel-top-P on lpj, or fitness-proportional draws."""
+    lpj, pool, keys = room.lpj, room.pool, room.keys
+    if plan.fitness == 0:
+        for k in range(n):
+            room.val[k] = lpj[pool[k]]
+        add_gumbel(room.val, n, plan.beta_select, counter, keys)
+        top(keys, n, plan.P, room.chosen)
+        return
+    low = lpj[pool[0]]
+    for k in range(n):
+        low = min(low, lpj[pool[k]])
+    total = f4(0)
+    for k in range(n):
+        total += lpj[pool[k]] - low
+        keys[k] = total
+    for p in range(plan.P):
+        u = uniform_at(counter + uint64(p))
+        k = min(int(u * n), n - 1)
+        if total > f4(0):
+            k = 0
+            while k < n - 1 and keys[k] <= u * total:
+                k += 1
+        room.chosen[p] = k
+
+
+@part
+def choose_flips(s, x, plan, counter, net, room):
+    """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
+    H = room.gain.shape[0]
+    if plan.uniform:
+        for c in range(plan.C):
+            room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+        return
+    flip_gains(s, x, net, room)
+    add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
+    top(room.keys, H, plan.C, room.flips)
+
+
+@part
+def bear(parent, h, n, x, net, room):
+    """The child of `parent` with bit h flipped, as state n; its place, or that of an earlier twin."""
+    words = room.words
+    copy(words[parent], words[n])
+    words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
+    room.tags[n] = tag_of(words[n])
+    s = twin(n, room)
+    if s >= 0:
+        return s
+    sign = f4(1) if (words[n, h >> 6] >> uint64(h & 63)) & uint64(1) else f4(-1)
+    row = net.fan_out[0][h]
+    for m in range(net.off[1]):
+        room.act[n, m] = room.act[parent, m] + sign * row[m]
+    room.prior[n] = room.prior[parent] + sign * net.odds[h]
+    evaluate(n, x, net, room)
+    return n
+
+
+@part
+def evolve(S, x, plan, counter, net, room):
+    """Add children of the S states, for G generations; returns how many distinct states there are.
+
+    Twins are not evaluated again, but keep their places in the pool of the next generation.
+    """
+    H = room.gain.shape[0]
+    pool, n, size = room.pool, S, S
+    for s in range(S):
+        pool[s] = s
+    for _ in range(plan.G):
+        select(size, plan, counter, room)
+        counter += uint64(size + plan.P)
+        for p in range(plan.P):
+            room.chosen[p] = pool[room.chosen[p]]
+        for p in range(plan.P):
+            choose_flips(room.chosen[p], x, plan, counter, net, room)
+            counter += uint64(H + plan.C)
+            for c in range(plan.C):
+                s = bear(room.chosen[p], room.flips[c], n, x, net, room)
+                pool[p * plan.C + c] = s
+                n += 1 if s == n else 0
+        size = plan.P * plan.C
+    return n

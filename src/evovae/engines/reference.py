@@ -1,0 +1,50 @@
+"""The reference engine: plain torch, any decoder, likelihood and prior, any device."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from evovae.engines.base import Totals
+from evovae.evolve import Search, evolve
+from evovae.model import TVAE
+from evovae.posterior import elbo, moments, weights
+from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One batch of EM by torch and its autograd."""
+
+    model: TVAE
+
+    def step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
+        model, x, observed = self.model, x[rows], observed[rows]
+        batch, substitutions = evolve(states[rows], partial(_lpj, model, x, observed), search, generator)
+        states[rows] = batch
+        z = batch.z
+        mean = model.decode(z)
+        lpj = model.likelihood.log_prob(x, mean, observed) + model.prior.log_prob(z)
+        bound = elbo(lpj).sum()
+        (-bound / len(rows)).backward()
+        with torch.no_grad():
+            q = weights(lpj)
+            return Totals(
+                count=len(rows),
+                elbo=bound.item(),
+                substitutions=substitutions,
+                likelihood=model.likelihood.stats(x, mean, observed, q),
+                prior=model.prior.stats(z, q),
+            )
+
+    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """See `Engine.moments`."""
+        return moments(self.model, x[rows], states[rows].z, observed[rows])
+
+
+def _lpj(model: TVAE, x: Tensor, observed: Tensor, z: Tensor) -> Tensor:
+    return model.lpj(x, z, observed)

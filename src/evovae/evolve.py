@@ -1,0 +1,42 @@
+"""The E-step's evolutionary search (Algorithm 1): better states for each population, never worse."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from evovae.operators import LogJoint, gumbel_top, informed_flip, no_cross
+from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of the search: `generations` times, `parents` are selected, crossed, and get `children` each."""
+
+    parents: int = 8
+    children: int = 8
+    generations: int = 1
+    select: Callable[[Tensor, Tensor, int, Generator], Tensor] = gumbel_top
+    mutate: Callable[[Tensor, int, LogJoint, Generator], Tensor] = informed_flip
+    cross: Callable[[Tensor, Generator], Tensor] = no_cross
+
+
+@torch.no_grad()
+def evolve(states: States, lpj: LogJoint, search: Search, generator: Generator) -> tuple[States, int]:
+    """One E-step: populations with a bound at least as high, and the number of states that are new.
+
+    `lpj` gives the log joints (N, K) of any states (N, K, H).  The children of one generation are
+    the pool that the next one selects its parents from; all of them compete for the S places.
+    """
+    pool = states.z
+    fitness = lpj(pool)
+    states = States(states.words, fitness, states.n_latents)
+    substitutions = 0
+    for _ in range(search.generations):
+        parents = search.cross(search.select(pool, fitness, search.parents, generator), generator)
+        pool = search.mutate(parents, search.children, lpj, generator)
+        fitness = lpj(pool)
+        states, new = states.merge(pool, fitness)
+        substitutions += new
+    return states, substitutions

@@ -1,0 +1,36 @@
+"""The generative model: z ~ prior, x ~ likelihood(decoder(z))  (Eq. 1)."""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from evovae.likelihoods import Likelihood
+from evovae.priors import Prior
+
+
+class TVAE(nn.Module):
+    """A truncated variational autoencoder: decoder + likelihood + prior, and no encoder.
+
+    The bound that training maximises (Eq. 7) is ``logsumexp(model.lpj(x, z, observed), 1)`` summed
+    over the data, where z holds the population of S states of each data point.
+    """
+
+    def __init__(self, decoder: nn.Module, likelihood: Likelihood, prior: Prior) -> None:
+        super().__init__()
+        self.decoder, self.likelihood, self.prior = decoder, likelihood, prior
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's output for the states z (..., H): (..., D)."""
+        return self.decoder(z.to(next(self.decoder.parameters()).dtype))
+
+    def lpj(self, x: Tensor, z: Tensor, observed: Tensor) -> Tensor:
+        """The log joint log p(x_n, z_ns) in nats: (N, S).
+
+        x (N, D) data, z (N, S, H) states, observed (N, D) bool: which values of x are seen.
+        """
+        return self.likelihood.log_prob(x, self.decode(z), observed) + self.prior.log_prob(z)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Draw n data points x (n, D) and the states z (n, H) behind them."""
+        z = self.prior.sample(n, generator)
+        return self.likelihood.sample(self.decode(z), generator), z

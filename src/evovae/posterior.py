@@ -1,0 +1,28 @@
+"""The truncated posterior q_n(z) on a population: softmax(lpj) over its states (Eq. 3)."""
+
+import torch
+from torch import Tensor
+
+from evovae.model import TVAE
+
+
+def elbo(lpj: Tensor) -> Tensor:
+    """The bound of each data point, log sum_s exp(lpj) (Eq. 7): (N, S) -> (N,)."""
+    return lpj.logsumexp(1)
+
+
+def weights(lpj: Tensor) -> Tensor:
+    """q_n(z_s), rows that sum to one: (N, S)."""
+    return lpj.softmax(1)
+
+
+@torch.no_grad()
+def moments(model: TVAE, x: Tensor, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of E[x | z] under q: the restored data (Eq. 15) and how unsure it is.
+
+    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).  The noise of x itself is not in it.
+    """
+    q = weights(model.lpj(x, z, observed))[..., None]
+    values = model.likelihood.expectation(model.decode(z))
+    mean = (q * values).sum(1)
+    return mean, (q * (values - mean[:, None]).square()).sum(1)

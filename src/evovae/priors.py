@@ -1,0 +1,58 @@
+"""Priors p(z) over binary states: the verbs of `evovae.likelihoods`, on z.
+
+Shapes: z ``(N, S, H)`` (bool, or real where a gradient with respect to z is wanted), q ``(N, S)``.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+class Prior(nn.Module, ABC):
+    """What a model asks of its prior."""
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z): (..., H) -> (...)."""
+
+    @abstractmethod
+    def stats(self, z: Tensor, q: Tensor) -> Tensor:
+        """A flat tensor that adds over data points."""
+
+    @abstractmethod
+    def update(self, stats: Tensor) -> None:
+        """Set the parameters to the maximiser of the bound, given the added statistics."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: Generator) -> Tensor:
+        """n states: (n, H) bool."""
+
+
+class Bernoulli(Prior):
+    """Independent bits: p(z) = prod_h pi_h^z_h (1 - pi_h)^(1 - z_h)  (Eq. 1).
+
+    pi starts at `p` (default 1/H) and `update` is Eq. 5: pi = mean of z under q.  It is kept in
+    [margin, 1 - margin], so that no state ever becomes impossible.
+    """
+
+    def __init__(self, H: int, p: float | None = None, margin: float = 1e-4) -> None:
+        super().__init__()
+        self.margin = margin
+        start = 1 / H if p is None else p
+        self.register_buffer("pi", torch.full((H,), start).clamp(margin, 1 - margin))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        off = torch.log1p(-self.pi)
+        return z.to(self.pi.dtype) @ (self.pi.log() - off) + off.sum()
+
+    def stats(self, z: Tensor, q: Tensor) -> Tensor:
+        active = torch.einsum("ns,nsh->h", q, z.to(q.dtype))
+        return torch.cat([active, q.sum().reshape(1)]).double()
+
+    def update(self, stats: Tensor) -> None:
+        *_, count = stats
+        self.pi.copy_((stats[:-1] / count.clamp(min=1)).clamp(self.margin, 1 - self.margin))
+
+    def sample(self, n: int, generator: Generator) -> Tensor:
+        return torch.bernoulli(self.pi.expand(n, -1), generator=generator).bool()

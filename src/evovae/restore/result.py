@@ -1,0 +1,57 @@
+"""What a restoration returns."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evovae.model import TVAE
+from evovae.restore.presets import Settings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One epoch of a running restoration, as its callback sees it.
+
+    sigma is the noise level found so far, in image units; elbo the mean bound of a patch in nats;
+    substitutions the new states per patch; seconds since the start.
+    """
+
+    epoch: int
+    epochs: int
+    elbo: float
+    sigma: float
+    substitutions: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored image and what was learnt on the way.
+
+    Attributes
+    ----------
+    image
+        The restored image: shape, dtype and range of the input.
+    std
+        Posterior standard deviation of each pixel's clean value, in image units: what the patches
+        that cover it are unsure of, on average.
+    sigma
+        The noise level found, in image units.
+    elbo
+        The bound after each epoch, mean of a patch, in nats.
+    model, settings
+        The trained model (None where the image is constant) and what it was trained with.
+    seconds
+        How long it took.
+    interrupted
+        Whether it was stopped before the last epoch.
+    """
+
+    image: np.ndarray
+    std: np.ndarray
+    sigma: float
+    elbo: list[float] = field(default_factory=list)
+    model: TVAE | None = None
+    settings: Settings | None = None
+    seconds: float = 0.0
+    interrupted: bool = False

@@ -1,0 +1,125 @@
+"""Populations of binary latent states, bit-packed: the variational parameters Phi_n of Eq. 3.
+
+Bit h of a state lives in word ``h // 64`` at place ``h % 64``, so N x S states of H bits take
+``N * S * ceil(H / 64) * 8`` bytes.  A population never holds a state twice: a repeat would be
+counted twice in the truncated posterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from evovae.noise import gumbel
+
+WORD = 64
+
+
+def pack(z: Tensor) -> Tensor:
+    """Pack bits z (..., H) bool into words (..., ceil(H / 64)) int64."""
+    padded = F.pad(z, (0, -z.shape[-1] % WORD)).unflatten(-1, (-1, WORD))
+    return (padded.long() << torch.arange(WORD, device=z.device)).sum(-1)
+
+
+def unpack(words: Tensor, n_latents: int) -> Tensor:
+    """The bits (..., n_latents) bool of words (..., W)."""
+    bits = (words[..., None] >> torch.arange(WORD, device=words.device)) & 1
+    return bits.bool().flatten(-2)[..., :n_latents]
+
+
+def repeats(words: Tensor) -> Tensor:
+    """Which states of words (N, K, W) stand earlier in the same row already: (N, K) bool."""
+    order = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
+    for word in words.flip(-1).unbind(-1):  # lexicographic: stable sorts, last word first
+        order = order.gather(1, word.gather(1, order).argsort(dim=1, stable=True))
+    in_order = words.gather(1, order[..., None].expand_as(words))
+    same = F.pad((in_order[:, 1:] == in_order[:, :-1]).all(-1), (1, 0))
+    return torch.zeros_like(same).scatter(1, order, same)
+
+
+@dataclass
+class States:
+    """S distinct states for each of N data points.
+
+    words (N, S, W) int64 packed bits, lpj (N, S) their log joints (-inf before the first E-step).
+    """
+
+    words: Tensor
+    lpj: Tensor
+    n_latents: int
+
+    @classmethod
+    def random(
+        cls, N: int, S: int, H: int, generator: Generator, *, p: float | None = None, dtype: torch.dtype = torch.float32
+    ) -> States:
+        """N populations of S distinct states, each bit on with probability p (default 1/H)."""
+        if not 1 <= S <= 2**H:
+            raise ValueError(f"there are 2^{H} = {2**H} distinct states of {H} bits, so S = {S} is not possible")
+        p = min(1 / H if p is None else p, 0.5)
+        draw = _draw_from_all if 2**H <= 4 * S else _draw_distinct
+        words = draw(N, S, H, p, generator)
+        return cls(words, torch.full((N, S), -torch.inf, dtype=dtype, device=words.device), H)
+
+    @property
+    def z(self) -> Tensor:
+        """The states as bits: (N, S, H) bool."""
+        return unpack(self.words, self.n_latents)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, rows: Tensor) -> States:
+        return States(self.words[rows], self.lpj[rows], self.n_latents)
+
+    def __setitem__(self, rows: Tensor, new: States) -> None:
+        self.words[rows], self.lpj[rows] = new.words, new.lpj
+
+    def merge(self, z: Tensor, lpj: Tensor) -> tuple[States, int]:
+        """Keep the S best distinct states of these and z (N, C, H) with log joints lpj (N, C).
+
+        Returns the new populations, best first, and the number of states that are new (substitutions).
+        """
+        N, S = self.lpj.shape
+        words = torch.cat([self.words, pack(z)], dim=1)
+        lpj = torch.cat([self.lpj, lpj], dim=1)
+        best, kept = lpj.masked_fill(repeats(words), -torch.inf).topk(S, dim=1)
+        kept_words = words.gather(1, kept[..., None].expand(N, S, words.shape[-1]))
+        return States(kept_words, best, self.n_latents), int((kept >= S).sum())
+
+
+def _draw_from_all(N: int, S: int, H: int, p: float, generator: Generator) -> Tensor:
+    """S of all 2^H states by Gumbel-top-S: draws without replacement from Bern(p)."""
+    codes = torch.arange(2**H, device=generator.device)
+    n_on = unpack(codes[:, None], H).sum(-1)
+    log_prior = n_on * torch.logit(torch.tensor(p, dtype=torch.float64))
+    keys = log_prior + gumbel((N, 2**H), generator, torch.float64)
+    return codes[keys.topk(S, dim=1).indices][..., None]
+
+
+def _draw_distinct(N: int, S: int, H: int, p: float, generator: Generator) -> Tensor:
+    """Draw from Bern(p), and draw repeats again, denser each time, until there are none."""
+    words = _draw_words(N * S, H, p, generator).view(N, S, -1)
+    rows = torch.arange(N, device=generator.device)
+    while len(rows):
+        mask = repeats(words[rows])
+        rows, mask = rows[mask.any(1)], mask[mask.any(1)]
+        p = min(1.5 * p, 0.5)
+        n, s = mask.nonzero(as_tuple=True)
+        words[rows[n], s] = _draw_words(len(n), H, p, generator)
+    return words
+
+
+def _draw_words(n: int, H: int, p: float, generator: Generator) -> Tensor:
+    """n packed states of H independent bits.  Only the set bits are drawn: their gaps are geometric."""
+    mean = n * H * p
+    size = int(mean + 8 * mean**0.5 + 16)
+    gaps = torch.empty(size, dtype=torch.float64, device=generator.device).geometric_(p, generator=generator)
+    places = gaps.long().cumsum(0) - 1
+    places = places[places < n * H]
+    row, bit = places // H, places % H
+    W = -(-H // WORD)
+    words = torch.zeros(n * W, dtype=torch.int64, device=generator.device)
+    return words.index_add_(0, row * W + bit // WORD, torch.ones_like(bit) << bit % WORD).view(n, W)
