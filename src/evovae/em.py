@@ -102,7 +102,8 @@ def _epochs(
 
     for number in range(1, epochs + 1):
         order = torch.randperm(len(x), generator=generator, device=generator.device)
-        totals = reduce(add, map(step, order.split(batch_size)))
+        with engine.running():
+            totals = reduce(add, map(step, order.split(batch_size)))
         model.likelihood.update(totals.likelihood)
         model.prior.update(totals.prior)
         yield Epoch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,10 @@ class Totals:
 
 class Engine(Protocol):
     """One batch of EM for one model.  x (N, D) and observed (N, D) are all data, `rows` the batch."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Surrounds the steps of an epoch; what the engine needs of its surroundings holds inside."""
+        ...
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator

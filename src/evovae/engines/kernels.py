@@ -16,6 +16,8 @@ from llvmlite import ir
 from numba import njit, types, uint64
 from numba.extending import intrinsic
 
+from evovae.engines.simd import add_rows
+
 # Nothing here allocates, so that arrays need no reference counts (_nrt), which would cost more than
 # the work: the tuples below hold dozens of arrays and go through every call.
 OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False}
@@ -72,12 +74,22 @@ def add_gumbel(a, n, beta, counter, out):
 
 
 @part
+def largest(keys, n):
+    """max(keys[:n]), as four maxima side by side: one alone would wait for itself at every step."""
+    a = b = c = d = LOWEST
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = max(a, keys[i]), max(b, keys[i + 1]), max(c, keys[i + 2]), max(d, keys[i + 3])
+    for i in range(whole, n):
+        a = max(a, keys[i])
+    return max(max(a, b), max(c, d))
+
+
+@part
 def top(keys, n, k, order):
     """Put the indices of the k largest of keys[:n] into order[:k], best first; these keys are lost."""
     for j in range(k):
-        best = LOWEST
-        for i in range(n):
-            best = max(best, keys[i])
+        best = largest(keys, n)
         at = 0
         while at < n - 1 and keys[at] != best:
             at += 1
@@ -105,26 +117,6 @@ def copy(a, out):
     """out = a."""
     for d in range(a.shape[0]):
         out[d] = a[d]
-
-
-@part
-def add_rows(out, rows, idx, val, n):
-    """out += sum_j val[j] * rows[idx[j]], eight rows at a time so that `out` is seldom touched."""
-    D = out.shape[0]
-    whole = n // 8 * 8
-    for j in range(0, whole, 8):
-        i0, i1, i2, i3 = idx[j], idx[j + 1], idx[j + 2], idx[j + 3]
-        i4, i5, i6, i7 = idx[j + 4], idx[j + 5], idx[j + 6], idx[j + 7]
-        v0, v1, v2, v3 = val[j], val[j + 1], val[j + 2], val[j + 3]
-        v4, v5, v6, v7 = val[j + 4], val[j + 5], val[j + 6], val[j + 7]
-        for d in range(D):
-            a = v0 * rows[i0, d] + v1 * rows[i1, d] + v2 * rows[i2, d] + v3 * rows[i3, d]
-            b = v4 * rows[i4, d] + v5 * rows[i5, d] + v6 * rows[i6, d] + v7 * rows[i7, d]
-            out[d] += a + b
-    for j in range(whole, n):
-        i0, v0 = idx[j], val[j]
-        for d in range(D):
-            out[d] += v0 * rows[i0, d]
 
 
 @part

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from evovae.priors import Bernoulli
 from evovae.states import States
 
 logger = logging.getLogger(__name__)
-CHUNK = 16
+CHUNK = 32
 SELECT = {operators.gumbel_top: (0, 1 / 3), operators.uniformly: (0, 0.0), operators.by_fitness: (1, 0.0)}
 MUTATE = {operators.informed_flip: (0, 1 / 2), operators.uniform_flip: (1, 0.0)}
 
@@ -64,6 +65,16 @@ class Fused:
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
         self.model, self.q_min = model, q_min
         self.pool = ThreadPoolExecutor(threads or torch.get_num_threads(), thread_name_prefix="evovae")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Torch works with one thread: its others would spin after each small optimiser step, and slow ours down."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
@@ -159,15 +170,16 @@ def _set_gradients(decoder: MLP, sums: list[_Sums], count: int) -> None:
         layer.bias.grad = torch.from_numpy(sum(s.biases[i] for s in sums) / -count)
 
 
-class _SayOnce(Listener):
-    """Tells that kernels are being compiled, when the first one is."""
+@cache
+def _say_compiling() -> None:
+    logger.warning("compiling the CPU kernels; this happens once and takes about half a minute")
 
-    said = False
+
+class _Compilation(Listener):
+    """Tells, once, that kernels are being compiled."""
 
     def on_start(self, event: Event) -> None:
-        if not self.said:
-            logger.warning("compiling the CPU kernels; this happens once and takes about half a minute")
-        self.said = True
+        _say_compiling()
 
     def on_end(self, event: Event) -> None:
         pass
@@ -175,5 +187,5 @@ class _SayOnce(Listener):
 
 @contextmanager
 def _announced_compilation() -> Iterator[None]:
-    with install_listener("numba:compile", _SayOnce()):
+    with install_listener("numba:compile", _Compilation()):
         yield

@@ -1,5 +1,6 @@
 """The reference engine: plain torch, any decoder, likelihood and prior, any device."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,10 @@ class Reference:
     """One batch of EM by torch and its autograd."""
 
     model: TVAE
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to arrange."""
+        return nullcontext()
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator

@@ -1,0 +1,46 @@
+"""Shared by all tests: seeded generators, small models, and the folder with test pictures."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator
+
+from evovae.decoders import MLP
+from evovae.likelihoods import Gaussian
+from evovae.model import TVAE
+from evovae.priors import Bernoulli
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def small_model(H: int = 5, *hidden: int, D: int = 6, seed: int = 0, slope: float = 0.0) -> TVAE:
+    """A random model with weights large enough that posteriors are not flat, and an uneven prior."""
+    decoder = MLP(H, *(hidden or (7,)), D, slope=slope, generator=seeded(seed))
+    prior = Bernoulli(H)
+    with torch.no_grad():
+        for layer in decoder.layers:
+            layer.bias.normal_(0, 0.3, generator=seeded(seed + 1))
+        prior.pi.copy_(0.1 + 0.6 * torch.rand(H, generator=seeded(seed + 2)))
+    return TVAE(decoder, Gaussian(0.2), prior)
+
+
+def data(N: int = 20, D: int = 6, seed: int = 3) -> torch.Tensor:
+    return torch.randn(N, D, generator=seeded(seed))
+
+
+def holes(x: torch.Tensor, seed: int = 4) -> torch.Tensor:
+    """observed: about a third of x is missing."""
+    return torch.rand(x.shape, generator=seeded(seed)) > 0.3
+
+
+@pytest.fixture
+def pictures() -> Path:
+    """The folder of test pictures named by EVOVAE_DATA."""
+    folder = os.environ.get("EVOVAE_DATA")
+    if not folder:
+        pytest.skip("EVOVAE_DATA does not name a folder with the test pictures")
+    return Path(folder)

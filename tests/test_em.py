@@ -1,0 +1,131 @@
+"""Training: parameter recovery on bars, determinism, and errors at the border."""
+
+import pytest
+import torch
+from conftest import data, holes, seeded, small_model
+from torch.testing import assert_close
+
+from evovae import exact
+from evovae.datasets import bars, bars_images, bars_model
+from evovae.decoders import MLP
+from evovae.em import fit
+from evovae.engines import Reference
+from evovae.evolve import Search
+from evovae.likelihoods import Bernoulli as Binary
+from evovae.likelihoods import Gaussian, Laplace, Poisson
+from evovae.model import TVAE
+from evovae.operators import by_fitness, uniform_flip
+from evovae.posterior import elbo
+from evovae.priors import Bernoulli
+from evovae.schedules import cyclical
+from evovae.states import States
+
+
+def train(model, x, epochs, S=12, seed=0, search=None, lr=0.01, **options):
+    generator = seeded(seed)
+    H = model.prior.pi.numel()
+    states = States.random(len(x), S, H, generator, dtype=x.dtype)
+    optimizer = torch.optim.Adam(model.decoder.parameters(), lr=lr)
+    run = fit(
+        model,
+        x,
+        states=states,
+        search=search or Search(4, 3),
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=32,
+        generator=generator,
+        **options,
+    )
+    return list(run), states
+
+
+def test_bars_are_recovered():
+    """App. B.1: 500 images 4 x 4, H = 8, hidden 8, S = 64; the best of several runs, as in the paper."""
+    x = bars_images(500, seeded(99))
+    everything = torch.ones_like(x, dtype=torch.bool)
+    search = Search(5, 4, select=by_fitness, mutate=uniform_flip)
+    runs = []
+    for seed in range(6):
+        model = TVAE(MLP(8, 8, 16, generator=seeded(seed)), Gaussian(0.2), Bernoulli(8))
+        _, states = train(model, x, 100, S=64, seed=seed, search=search, lr=0.05, schedule=cyclical)
+        runs.append((elbo(model.lpj(x, states.z, everything)).mean().item(), model))
+    bound, model = max(runs, key=lambda run: run[0])
+    decoded = model.decode(torch.eye(8)).detach()
+    distance = torch.cdist(decoded, bars(4))
+    assert sorted(distance.argmin(1).tolist()) == list(range(8)), "each latent is one bar"
+    assert distance.amin(1).max() < 0.2
+    assert_close(model.prior.pi, torch.full((8,), 0.25), atol=0.06, rtol=0)
+    assert_close(model.likelihood.sigma2, torch.tensor(0.01), atol=0.001, rtol=0)
+    reached = exact.log_likelihood(model, x, everything).mean()
+    assert_close(bound, reached.item(), atol=1e-3, rtol=0)
+    assert reached > exact.log_likelihood(bars_model(), x, everything).mean() - 0.1
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian(), Laplace(), Binary(), Poisson()], ids=lambda m: type(m).__name__)
+def test_the_bound_rises_for_every_likelihood_with_missing_values(likelihood):
+    truth = small_model(4)
+    x = truth.sample(200, seeded())[0]
+    x = {Binary: (x > 0).float(), Poisson: x.abs().round()}.get(type(likelihood), x)
+    observed = holes(x)
+    model = TVAE(MLP(4, 6, 6, generator=seeded()), likelihood, Bernoulli(4))
+    epochs, _ = train(model, torch.where(observed, x, torch.nan), 15, S=8, observed=observed)
+    bounds = [epoch.elbo for epoch in epochs]
+    assert bounds[-1] > bounds[0] + 0.1
+    assert [epoch.number for epoch in epochs] == list(range(1, 16))
+    assert_close(torch.tensor(bounds[-1]), exact.log_likelihood(model, x, observed).mean(), atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("engine", [None, Reference])
+def test_the_same_seed_gives_the_same_bytes(engine):
+    def run(seed):
+        model = small_model(6)
+        epochs, states = train(model, data(100), 3, seed=seed, engine=engine and engine(model))
+        weights = [p.detach() for p in model.parameters()]
+        return [epoch.elbo for epoch in epochs], states.words, states.lpj, *weights, model.prior.pi
+
+    first, again, other = run(1), run(1), run(2)
+    assert first[0] == again[0] and first[0] != other[0]
+    for a, b in zip(first[1:], again[1:], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_double_precision_throughout():
+    model, x = small_model(5).double(), data(40).double()
+    _, states = train(model, x, 3)
+    observed = torch.ones_like(x, dtype=torch.bool)
+    assert states.lpj.dtype == torch.float64
+    assert model.lpj(x, states.z, observed).dtype == torch.float64
+
+
+def test_input_is_left_alone():
+    x = data(50)
+    before = x.clone()
+    train(small_model(5), x, 2, observed=holes(x))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": data(20)[:, 0]}, "must both be"),
+        ({"x": data(19)}, "N = 20"),
+        ({"x": torch.full((20, 6), torch.nan)}, "not finite"),
+        ({"search": Search(parents=13)}, "cannot select 13 distinct parents from 12 states"),
+        ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_errors_come_before_the_first_epoch(change, message):
+    model = small_model(5)
+    options = {
+        "x": data(20),
+        "states": States.random(20, 12, 5, seeded()),
+        "search": Search(4, 3),
+        "optimizer": torch.optim.Adam(model.decoder.parameters()),
+        "epochs": 1,
+        "batch_size": 8,
+        "generator": seeded(),
+    } | change
+    with pytest.raises(ValueError, match=message):
+        fit(model, options.pop("x"), **options)

@@ -1,0 +1,188 @@
+"""Conformance: the fused engine against the reference, member by member."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from conftest import data, holes, seeded, small_model
+from torch.testing import assert_close
+
+from evovae import operators
+from evovae.em import fit
+from evovae.engines import Reference, choose
+from evovae.evolve import Search
+from evovae.likelihoods import Laplace
+from evovae.model import TVAE
+from evovae.posterior import elbo
+from evovae.states import States, repeats
+
+numba_cpu = pytest.importorskip("evovae.engines.numba_cpu", reason="numba is not installed")
+Fused = numba_cpu.Fused
+
+DECODERS = {
+    "linear": dict(H=9, hidden=(), slope=0.0),
+    "one hidden layer": dict(H=70, hidden=(13,), slope=0.0),
+    "two hidden layers, leaky": dict(H=9, hidden=(13, 10), slope=0.1),
+}
+SELECT = [operators.gumbel_top, operators.uniformly, operators.by_fitness]
+MUTATE = [operators.informed_flip, operators.uniform_flip]
+
+
+def make(name: str) -> TVAE:
+    from evovae.decoders import MLP
+
+    spec = DECODERS[name]
+    model = small_model(spec["H"])
+    model.decoder = MLP(spec["H"], *spec["hidden"], 6, slope=spec["slope"], generator=seeded(7))
+    return model
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mutate", MUTATE, ids=lambda f: f.__name__)
+def test_a_step_agrees_with_the_reference_on_the_states_it_found(name, select, mutate):
+    """lpj, bound, gradients, statistics and moments, with missing pixels; monotone and without repeats."""
+    model = make(name)
+    x = data(45)
+    observed = holes(x)
+    x = torch.where(observed, x, 0)
+    states = States.random(45, 8, model.prior.pi.numel(), seeded())
+    rows = torch.randperm(45, generator=seeded())[:33]
+    before = states.words.clone()
+    with torch.no_grad():
+        bound = elbo(model.lpj(x, states.z, observed))
+    engine = Fused(model, q_min=0)
+    totals = engine.step(x, observed, rows, states, Search(4, 3, 2, select, mutate), seeded(1))
+    gradients = [p.grad.clone() for p in model.decoder.parameters()]
+
+    frozen = Search(4, 3, generations=0)  # the reference on the same states: no search, only the sums
+    model.decoder.zero_grad()
+    expected = Reference(model).step(x, observed, rows, states[torch.arange(45)], frozen, seeded(1))
+    lpj = model.lpj(x[rows], states[rows].z, observed[rows]).detach()
+    assert_close(states.lpj[rows], lpj, rtol=1e-4, atol=1e-4)
+    assert_close(totals.elbo, expected.elbo, rtol=1e-4, atol=1e-4)
+    assert_close(totals.likelihood, expected.likelihood, rtol=1e-4, atol=1e-4)
+    assert_close(totals.prior, expected.prior, rtol=1e-4, atol=1e-4)
+    for ours, p in zip(gradients, model.decoder.parameters(), strict=True):
+        assert_close(ours, p.grad, rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(
+        engine.moments(x, observed, rows, states), Reference(model).moments(x, observed, rows, states), strict=True
+    ):
+        assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+    untouched = torch.ones(45, dtype=torch.bool)
+    untouched[rows] = False
+    assert torch.equal(states.words[untouched], before[untouched])
+    assert (elbo(states.lpj[rows]) >= bound[rows] - 1e-4).all()
+    assert not repeats(states.words).any()
+    new = (~(states.words[:, :, None] == before[:, None]).all(-1).any(-1)).sum()
+    assert totals.substitutions == new > 0
+    assert totals.count == 33
+
+
+def chosen_children(engine, model, search, N=6000):
+    """Children of one and the same population, N times: which states are drawn how often."""
+    x = data(1).expand(N, 6).contiguous()
+    observed = torch.ones_like(x, dtype=torch.bool)
+    states = States(States.random(1, 4, 9, seeded(5)).words.expand(N, 4, 1).contiguous(), torch.zeros(N, 4), 9)
+    engine.step(x, observed, torch.arange(N), states, search, seeded(2))
+    found, counts = states.words[..., 0].unique(return_counts=True)
+    return dict(zip(found.tolist(), (counts / N).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mutate", MUTATE, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("generations", [1, 2])
+def test_searches_draw_what_the_reference_draws(select, mutate, generations):
+    """The frequencies with which states enter a population agree, to sampling error."""
+    model = make("two hidden layers, leaky")
+    search = Search(2, 2, generations, select, mutate)
+    ours, theirs = (chosen_children(engine(model), model, search) for engine in (Fused, Reference))
+    for state in ours.keys() | theirs.keys():
+        assert abs(ours.get(state, 0) - theirs.get(state, 0)) < 0.05, state
+
+
+def run(model, engine, x, seed, epochs=5):
+    generator = seeded(seed)
+    states = States.random(len(x), 8, model.prior.pi.numel(), generator)
+    optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.01)
+    options = {"states": states, "search": Search(3, 3), "optimizer": optimizer, "generator": generator}
+    bound = [e.elbo for e in fit(model, x, epochs=epochs, batch_size=32, engine=engine, **options)]
+    return bound[-1], states, [p.detach().clone() for p in model.decoder.parameters()]
+
+
+def test_training_ends_at_the_same_bound():
+    """The mean over 12 seeds of the bound after 5 epochs, within three standard errors."""
+    x = small_model(9, seed=20).sample(200, seeded())[0]
+    ours, theirs = (
+        torch.tensor([run(m := make("one hidden layer"), engine(m), x, seed)[0] for seed in range(12)])
+        for engine in (Fused, Reference)
+    )
+    error = ((ours.var() + theirs.var()) / 12).sqrt()
+    assert (ours.mean() - theirs.mean()).abs() < 3 * error + 0.01
+
+
+def test_any_number_of_threads_gives_the_same_bytes():
+    x = data(150)
+    results = [run(m := make("one hidden layer"), Fused(m, threads=threads), x, 0, 2) for threads in (1, 2, 5)]
+    for bound, states, weights in results[1:]:
+        assert bound == results[0][0]
+        assert torch.equal(states.words, results[0][1].words)
+        assert all(torch.equal(a, b) for a, b in zip(weights, results[0][2], strict=True))
+
+
+def test_two_python_threads_at_once():
+    x = data(150)
+    alone = run(m := make("one hidden layer"), Fused(m), x, 0, 3)[0]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(lambda: run(m := make("one hidden layer"), Fused(m), x, 0, 3)[0]) for _ in range(4)]
+        assert [job.result() for job in jobs] == [alone] * 4
+
+
+def test_skipping_states_of_little_mass_changes_gradients_little():
+    model, x = make("one hidden layer"), data(60)
+    observed = torch.ones_like(x, dtype=torch.bool)
+    gradients = []
+    for q_min in (0, 1e-3):
+        states = States.random(60, 30, 70, seeded())
+        Fused(model, q_min=q_min).step(x, observed, torch.arange(60), states, Search(), seeded())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.decoder.parameters()]))
+    assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
+    assert not torch.equal(*gradients)
+
+
+def test_the_fused_engine_is_chosen_where_it_applies():
+    model = make("one hidden layer")
+    assert isinstance(choose(model, Search()), Fused)
+    other = TVAE(model.decoder, Laplace(), model.prior)
+    for unsupported, search in (
+        (other, Search()),
+        (make("linear").double(), Search()),
+        (model, Search(cross=operators.one_point)),
+        (model, Search(mutate=operators.SparseFlip(model.prior))),
+    ):
+        assert isinstance(choose(unsupported, search), Reference)
+
+
+def test_everything_works_without_numba():
+    """With numba blocked, the library imports and the reference engine denoises."""
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import numpy as np, evovae\n"
+        "from evovae.evolve import Search\n"
+        "s = evovae.Settings(4, 6, (8,), 6, Search(2, 2), 1, 64, 0.01)\n"
+        "out = evovae.denoise(np.random.default_rng(0).normal(size=(12, 12)), preset=s, rng=0)\n"
+        "assert np.isfinite(out).all()\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_compilation_is_announced_once(caplog):
+    from numba.core.event import Event
+
+    numba_cpu._say_compiling.cache_clear()
+    for _ in range(3):
+        numba_cpu._Compilation().on_start(Event("numba:compile", "START"))
+    assert sum("compiling" in record.message for record in caplog.records) == 1
