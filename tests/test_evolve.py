@@ -4,10 +4,19 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
 
+from conftest import data, holes, seeded, small_model
 from evovae.evolve import Search, evolve
-from evovae.operators import SparseFlip, by_fitness, exact_gains, gumbel_top, informed_flip, one_point, uniform_flip, uniformly
+from evovae.operators import (
+    SparseFlip,
+    by_fitness,
+    exact_gains,
+    gumbel_top,
+    informed_flip,
+    one_point,
+    uniform_flip,
+    uniformly,
+)
 from evovae.posterior import elbo
 from evovae.states import States, repeats
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
+from conftest import data, holes, seeded, small_model
 from evovae import exact
 from evovae.decoders import MLP
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Poisson
@@ -18,7 +18,9 @@ def all_states_shuffled(N: int, H: int) -> States:
     return States.random(N, 2**H, H, seeded(9))
 
 
-@pytest.mark.parametrize("likelihood", [Gaussian(0.3), Laplace(0.4), Bernoulli(), Poisson()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "likelihood", [Gaussian(0.3), Laplace(0.4), Bernoulli(), Poisson()], ids=lambda m: type(m).__name__
+)
 def test_the_bound_with_all_states_is_the_log_likelihood(likelihood):
     H, N = 6, 15
     x = data(N).abs().round() if isinstance(likelihood, Bernoulli | Poisson) else data(N)

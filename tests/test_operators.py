@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
+from conftest import data, holes, seeded, small_model
 from evovae.operators import (
     SparseFlip,
     by_fitness,
@@ -87,7 +87,9 @@ def test_sparse_flip_rates(k):
     flipped = (children ^ z).float().mean((0, 1))
     target = H * 0.3
     if k:
-        assert_close(flipped[:k], torch.full((k,), min(max((H * rate - target + k) / (2 * k), 0), 1)), atol=0.01, rtol=0)
+        assert_close(
+            flipped[:k], torch.full((k,), min(max((H * rate - target + k) / (2 * k), 0), 1)), atol=0.01, rtol=0
+        )
     if k < H:
         birth = min(max((H * rate + target - k) / (2 * (H - k)), 0), 1)
         assert_close(flipped[k:], torch.full((H - k,), birth), atol=0.01, rtol=0)

@@ -22,7 +22,8 @@ from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress as Report
 
 BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
-Preset = StrEnum("Preset", list(PRESETS))
+Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]
+BALANCED = Preset("balanced")
 console = Console(stderr=True)
 app = typer.Typer(
     help="Clean or fill a single picture, with nothing but the picture.",
@@ -48,12 +49,12 @@ def _one_line_errors() -> Iterator[None]:
 
 
 class _Bar:
-    """A progress bar as the callback of a restoration; the first Ctrl-C asks it to stop."""
+    """A progress bar as the callback of a restoration; remembers whether Ctrl-C was pressed."""
 
     def __init__(self) -> None:
-        self.stop = False
+        self.interrupted = False
         self.bar = Progress(
-            TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("epoch {task.completed:.0f}/{task.fields[epochs]}"),
             BarColumn(),
             TextColumn("elbo {task.fields[elbo]:.2f}  sigma {task.fields[sigma]:.4g}  new {task.fields[new]:.1f}"),
             TimeElapsedColumn(),
@@ -61,32 +62,36 @@ class _Bar:
             TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.bar.add_task("denoise", total=1, elbo=float("nan"), sigma=float("nan"), new=float("nan"))
+        self.task = self.bar.add_task(
+            "denoise", total=None, epochs="?", elbo=float("nan"), sigma=float("nan"), new=float("nan")
+        )
 
-    def __call__(self, report: Report) -> bool:
+    def __call__(self, report: Report) -> None:
         self.bar.update(
             self.task,
             completed=report.epoch,
             total=report.epochs,
+            epochs=report.epochs,
             elbo=report.elbo,
             sigma=report.sigma,
             new=report.substitutions,
         )
-        return self.stop
 
     def _interrupt(self, *_: object) -> None:
-        if self.stop:
-            raise KeyboardInterrupt
-        self.stop = True
-        console.print("finishing this epoch, then writing the best so far (Ctrl-C again to stop at once)")
+        self.interrupted = True
+        raise KeyboardInterrupt  # the restoration catches the first one and returns its best so far
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show the bar, and catch Ctrl-C."""
+        """Show the bar, and notice Ctrl-C."""
         before = signal.signal(signal.SIGINT, self._interrupt)
         try:
             with self.bar:
-                yield
+                try:
+                    yield
+                except BaseException:
+                    self.bar.live.transient = True  # leave the line to the error
+                    raise
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -110,7 +115,7 @@ def denoise(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The picture: .png, .tif, .tiff or .npy, one channel.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the clean picture goes.")],
     sigma: Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")] = None,
-    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = Preset("balanced"),
+    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = BALANCED,
     mask: Annotated[Path | None, typer.Option(help="A picture that is 1 where a pixel is to be filled.")] = None,
     std: Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")] = None,
     report: Annotated[Path | None, typer.Option(help="Where a JSON report goes.")] = None,
@@ -139,6 +144,7 @@ def denoise(
                 callback=bar,
                 full_output=True,
             )
+            assert isinstance(result, Restoration)
     try:
         io.write(target, result.image)
         if std is not None:
@@ -150,7 +156,7 @@ def denoise(
         console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(NOT_WRITTEN) from error
     console.print(f"noise level found: {result.sigma:.4g}   seconds: {result.seconds:.1f}   written: {target}")
-    if bar.stop:
+    if bar.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
@@ -158,7 +164,7 @@ def denoise(
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pictures go; made if it is not there.")],
     sigma: Annotated[float, typer.Option(min=0.01, help="Noise that is added, in grey levels of 0-255.")] = 25.0,
-    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = Preset("balanced"),
+    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = BALANCED,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
 ) -> None:
     """Add noise to a real picture, denoise it, and write and print before and after."""
@@ -170,7 +176,7 @@ def demo(
         with bar.running():
             summary = run(folder, sigma, preset.value, seed, bar)
     typer.echo(summary)
-    if bar.stop:
+    if bar.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 

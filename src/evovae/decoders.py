@@ -6,6 +6,7 @@ those of the paper.  ``MLP`` is ``mean(z; W) = W_L r(... r(W_1 z + b_1) ...) + b
 sparse coding.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -30,8 +31,9 @@ class MLP(nn.Module):
         if len(sizes) < 2:
             raise ValueError(f"a decoder needs at least the sizes H and D, got {sizes}")
         self.sizes, self.slope = sizes, slope
-        self.layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))
-        for layer in self.layers:
+        layers = [nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes)]
+        self.layers: Sequence[nn.Linear] = nn.ModuleList(layers)  # type: ignore[assignment]
+        for layer in layers:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
 

@@ -17,7 +17,7 @@ def all_states(H: int) -> Tensor:
 
 def log_joint(model: TVAE, x: Tensor, observed: Tensor) -> Tensor:
     """log p(x_n, z) for every state: (N, 2^H)."""
-    states = all_states(model.prior.pi.numel())
+    states = all_states(model.prior.n_latents)
     return model.lpj(x, states.expand(len(x), *states.shape), observed)
 
 

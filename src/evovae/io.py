@@ -28,19 +28,23 @@ def _read_npy(path: Path) -> np.ndarray:
     return np.load(path, allow_pickle=False)
 
 
+def _read_png(path: Path) -> np.ndarray:
+    return iio.imread(path, plugin="pillow")
+
+
 def _write_png(file: BinaryIO, image: np.ndarray) -> None:
     if image.dtype not in PNG_DTYPES:
         raise UnsupportedFormatError(f"PNG cannot hold {image.dtype} pixels; write .tif or .npy")
-    iio.imwrite(file, image, extension=".png")
+    iio.imwrite(file, image, plugin="pillow", extension=".png")
 
 
 READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".npy": _read_npy,
-    ".png": iio.imread,
+    ".png": _read_png,
     ".tif": tifffile.imread,
     ".tiff": tifffile.imread,
 }
-WRITERS: dict[str, Callable[[BinaryIO, np.ndarray], None]] = {
+WRITERS: dict[str, Callable[..., object]] = {
     ".npy": np.save,
     ".png": _write_png,
     ".tif": tifffile.imwrite,
@@ -89,7 +93,7 @@ def write(path: Path, image: np.ndarray) -> None:
     write_atomically(path, lambda file: WRITERS[path.suffix.lower()](file, image))
 
 
-def write_atomically(path: Path, save: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Let `save` fill a temporary file beside path, flush it to the disk, and rename it to path."""
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", delete=False) as file:
         temporary = Path(file.name)

@@ -68,6 +68,7 @@ class Gaussian(Likelihood):
     def __init__(self, sigma2: float = 0.01, floor: float = 1e-8) -> None:
         super().__init__()
         self.floor = floor
+        self.sigma2: Tensor
         self.register_buffer("sigma2", torch.tensor(float(sigma2)))
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor) -> Tensor:
@@ -92,6 +93,7 @@ class Laplace(Likelihood):
     def __init__(self, scale: float = 0.1, floor: float = 1e-4) -> None:
         super().__init__()
         self.floor = floor
+        self.scale: Tensor
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ class TVAE(nn.Module):
 
     def __init__(self, decoder: nn.Module, likelihood: Likelihood, prior: Prior) -> None:
         super().__init__()
-        self.decoder, self.likelihood, self.prior = decoder, likelihood, prior
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.prior = prior
 
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's output for the states z (..., H): (..., D)."""

@@ -12,6 +12,11 @@ from torch import Generator, Tensor, nn
 class Prior(nn.Module, ABC):
     """What a model asks of its prior."""
 
+    @property
+    @abstractmethod
+    def n_latents(self) -> int:
+        """H, the number of bits of a state."""
+
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z): (..., H) -> (...)."""
@@ -40,7 +45,12 @@ class Bernoulli(Prior):
         super().__init__()
         self.margin = margin
         start = 1 / H if p is None else p
+        self.pi: Tensor
         self.register_buffer("pi", torch.full((H,), start).clamp(margin, 1 - margin))
+
+    @property
+    def n_latents(self) -> int:
+        return self.pi.numel()
 
     def log_prob(self, z: Tensor) -> Tensor:
         off = torch.log1p(-self.pi)

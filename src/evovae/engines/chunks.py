@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numba import uint64
 
+from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import (
     Net,
     Plan,
@@ -17,8 +18,6 @@ from evovae.engines.kernels import (
     evaluate,
     evolve,
     f4,
-    kernel,
-    part,
     on_bits,
     slopes,
     top_of_sorted,

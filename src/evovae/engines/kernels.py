@@ -5,24 +5,18 @@ A row of `act` holds the outputs of all decoder layers for one state one after a
 a one-bit child is its parent plus or minus one row, and units that a ReLU switched off are skipped.
 
 Random numbers are a counter-based stream per data point (splitmix64, Steele et al. 2014), so
-results do not depend on threads.  Nothing here holds the interpreter lock.
+results do not depend on threads.
 """
 
 from collections import namedtuple
-from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types, uint64
+from numba import types, uint64
 from numba.extending import intrinsic
 
+from evovae.engines.jit import part
 from evovae.engines.simd import add_rows
-
-# Nothing here allocates, so that arrays need no reference counts (_nrt), which would cost more than
-# the work: the tuples below hold dozens of arrays and go through every call.
-OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "_nrt": False}
-kernel: Callable = njit(**OPTIONS)
-part: Callable = njit(forceinline=True, **OPTIONS)
 
 LOWEST = np.float32(-3e38)
 f4 = np.float32

@@ -7,10 +7,10 @@ fixed order, so that results are the same for any number of threads.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,12 @@ from evovae.states import States
 
 logger = logging.getLogger(__name__)
 CHUNK = 32
-SELECT = {operators.gumbel_top: (0, 1 / 3), operators.uniformly: (0, 0.0), operators.by_fitness: (1, 0.0)}
-MUTATE = {operators.informed_flip: (0, 1 / 2), operators.uniform_flip: (1, 0.0)}
+SELECT: dict[Callable, tuple[int, float]] = {
+    operators.gumbel_top: (0, 1 / 3),
+    operators.uniformly: (0, 0.0),
+    operators.by_fitness: (1, 0.0),
+}
+MUTATE: dict[Callable, tuple[int, float]] = {operators.informed_flip: (0, 1 / 2), operators.uniform_flip: (1, 0.0)}
 
 
 def supports(model: TVAE, search: Search) -> bool:
@@ -63,7 +67,7 @@ class Fused:
     """
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
-        self.model, self.q_min = model, q_min
+        self.model, self.q_min = _Parts.of(model), q_min
         self.pool = ThreadPoolExecutor(threads or torch.get_num_threads(), thread_name_prefix="evovae")
 
     @contextmanager
@@ -92,7 +96,7 @@ class Fused:
 
         self._run(work, chunks, sums)
         _set_gradients(self.model.decoder, sums, len(rows))
-        elbo, substitutions, error, count = sum(s.scalars for s in sums)
+        elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
         return Totals(
             count=len(rows),
             elbo=float(elbo),
@@ -117,8 +121,12 @@ class Fused:
 
     def _run(self, work: Callable[..., None], *items: Sequence[Any]) -> None:
         with _announced_compilation():
-            for _ in self.pool.map(work, *items):
-                pass
+            jobs = [self.pool.submit(work, *item) for item in zip(*items, strict=True)]
+            try:
+                for job in jobs:
+                    job.result()
+            finally:
+                wait(jobs)  # also after an interrupt: nobody writes to the states behind our back
 
 
 class _Sums:
@@ -134,7 +142,22 @@ def _chunks(rows: Tensor) -> list[np.ndarray]:
     return np.split(rows.numpy(), range(CHUNK, len(rows), CHUNK))
 
 
-def _net(model: TVAE) -> Net:
+class _Parts(NamedTuple):
+    """A model that can be compiled, by its parts."""
+
+    decoder: MLP
+    likelihood: Gaussian
+    prior: Bernoulli
+
+    @classmethod
+    def of(cls, model: TVAE) -> "_Parts":
+        decoder, likelihood, prior = model.decoder, model.likelihood, model.prior
+        if not (isinstance(decoder, MLP) and isinstance(likelihood, Gaussian) and isinstance(prior, Bernoulli)):
+            raise TypeError("the fused engine needs an MLP decoder, Gaussian likelihood and Bernoulli prior")
+        return cls(decoder, likelihood, prior)
+
+
+def _net(model: _Parts) -> Net:
     weights = [layer.weight.detach().numpy() for layer in model.decoder.layers]
     pi = model.prior.pi.numpy().astype(float)
     return Net(

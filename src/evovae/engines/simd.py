@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from evovae.engines.jit import part
 
 LANES = 16  # floats in a vector; narrower machines split it
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -23,7 +25,9 @@ def _tile(width: int, ways: int) -> Callable:
     @intrinsic
     def tile(typingctx: Any, out: Any, rows: Any, idx: Any, val: Any, n: Any, start: Any) -> Any:  # noqa: ANN401
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
-            arrays = (context.make_array(t)(context, builder, a) for t, a in zip(signature.args, args[:4], strict=False))
+            arrays = (
+                context.make_array(t)(context, builder, a) for t, a in zip(signature.args, args[:4], strict=False)
+            )
             out_at, rows_at, idx_at, val_at = arrays
             n, start = args[4:]
             stride = builder.extract_value(rows_at.shape, 1)
@@ -73,8 +77,8 @@ def _splat(builder: Any, value: Any) -> Any:  # noqa: ANN401
 _wide, _narrow = _tile(4 * LANES, 2), _tile(LANES, 4)
 
 
-@njit(forceinline=True, cache=True, nogil=True, fastmath=True, error_model="numpy", _nrt=False)
-def add_rows(out, rows, idx, val, n):  # noqa: ANN001, ANN201
+@part
+def add_rows(out: Any, rows: Any, idx: Any, val: Any, n: Any) -> None:  # noqa: ANN401
     """out (D,) += sum of val[j] * rows[idx[j]] over j < n; rows (K, D) are contiguous."""
     D = out.shape[0]
     wide, narrow = D // (4 * LANES) * (4 * LANES), D // LANES * LANES

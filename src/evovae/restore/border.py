@@ -17,7 +17,9 @@ def checked(image: ArrayLike, mask: ArrayLike | None) -> tuple[np.ndarray, np.nd
             f"image has dtype {image.dtype}, but integers or floats are needed{hint.get(image.dtype.kind, '')}"
         )
     if image.ndim != 2:
-        raise ValueError(f"image has shape {image.shape}, but two axes are needed; restore channels or frames one by one")
+        raise ValueError(
+            f"image has shape {image.shape}, but two axes are needed; restore channels or frames one by one"
+        )
     if 0 in image.shape:
         raise ValueError(f"image has shape {image.shape}: axis {image.shape.index(0)} is empty")
     observed = ~(np.isnan(image) | _unknown(mask, image.shape))
@@ -79,7 +81,9 @@ class Scale:
 
     def to_model(self, image: np.ndarray, observed: np.ndarray) -> Tensor:
         """The image in training units, float32, zero where not observed."""
-        return torch.from_numpy(np.where(observed, (image.astype(float) - self.offset) / self.unit, 0).astype(np.float32))
+        return torch.from_numpy(
+            np.where(observed, (image.astype(float) - self.offset) / self.unit, 0).astype(np.float32)
+        )
 
     def to_image(self, values: Tensor) -> np.ndarray:
         """Back to image units, in double precision."""

@@ -18,7 +18,7 @@ from evovae.priors import Bernoulli
 from evovae.restore.border import Scale, as_dtype, check_sigma, checked, torch_generator
 from evovae.restore.noise_level import estimate
 from evovae.restore.patches import extract, merge
-from evovae.restore.presets import PRESETS, Settings
+from evovae.restore.presets import PRESETS, Preset, Settings
 from evovae.restore.result import Progress, Restoration
 from evovae.states import States
 
@@ -89,7 +89,7 @@ def denoise(
     spread = float(pixels.std(dtype=float))
     if not spread > np.finfo(np.float32).tiny or min(image.shape) < 2:
         return _unchanged(image, observed, full_output)
-    settings = preset if isinstance(preset, Settings) else _preset(preset)(noise / spread)
+    settings = preset if isinstance(preset, Settings) else _preset(preset)(noise / spread, image.size)
     job = _Job.prepare(image, observed, noise, settings, generator)
     elbo: list[float] = []
     try:
@@ -117,14 +117,16 @@ def denoise(
 
 @dataclass(frozen=True)
 class _Job:
-    """The straight path: image -> patches -> populations and model -> posterior means -> image."""
+    """The straight path: image -> patches x + level -> populations and model -> posterior means -> image."""
 
     scale: Scale
     shape: tuple[int, ...]
     patch: tuple[int, ...]
     x: Tensor
+    level: Tensor
     observed: Tensor
     model: TVAE
+    likelihood: Gaussian
     states: States
     engine: Engine
     settings: Settings
@@ -137,16 +139,21 @@ class _Job:
         scale = Scale.of(image[observed], noise)
         patch = tuple(min(settings.patch, n) for n in image.shape)
         x = extract(scale.to_model(image, observed), patch)
+        seen = extract(torch.from_numpy(observed), patch)
+        level = settings.centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
         H = settings.latents
         decoder = MLP(H, *settings.hidden, x.shape[1], generator=generator)
-        model = TVAE(decoder, Gaussian(max((noise / scale.unit) ** 2, 1e-6)), Bernoulli(H))
+        likelihood = Gaussian(max((noise / scale.unit) ** 2, 1e-6))
+        model = TVAE(decoder, likelihood, Bernoulli(H))
         return cls(
             scale=scale,
             shape=image.shape,
             patch=patch,
-            x=x,
-            observed=extract(torch.from_numpy(observed), patch),
+            x=x - level,
+            level=level,
+            observed=seen,
             model=model,
+            likelihood=likelihood,
             states=States.random(len(x), settings.states, H, generator),
             engine=choose(model, settings.search),
             settings=settings,
@@ -170,21 +177,20 @@ class _Job:
 
     @property
     def sigma(self) -> float:
-        return self.model.likelihood.sigma2.sqrt().item() * self.scale.unit
+        return self.likelihood.sigma2.sqrt().item() * self.scale.unit
 
     def restored(self) -> tuple[np.ndarray, np.ndarray]:
         """The image and its standard deviation, in image units."""
         mean, variance = self.engine.moments(self.x, self.observed, torch.arange(len(self.x)), self.states)
-        # A patch's pixels count less where the patch is unsure of them; sigma2 / D is what even a
-        # patch with one certain state is unsure by.
-        floor = self.model.likelihood.sigma2 / self.x.shape[1]
-        weights = 1 / (variance + floor)
-        image = merge(mean, weights, self.shape, self.patch)
+        # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
+        # unsure by.  Patches err together, so that the square root does better than the inverse variance.
+        weights = (variance + self.likelihood.sigma2 / self.x.shape[1]).rsqrt()
+        image = merge(mean + self.level, weights, self.shape, self.patch)
         spread = merge(variance, weights, self.shape, self.patch).sqrt()
         return self.scale.to_image(image), spread.double().numpy() * self.scale.unit
 
 
-def _preset(name: str) -> Callable[[float], Settings]:
+def _preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ValueError(f"preset is {name!r}, but there are only {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,0 +1,151 @@
+"""The command line: files in, files out, one line and an exit code when something is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from evovae import cli, io
+from evovae.evolve import Search
+from evovae.restore import presets
+from evovae.restore.presets import Settings
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    image = np.kron([[60.0, 180], [120, 90]], np.ones((12, 12)))
+    image += 12 * np.random.default_rng(0).standard_normal(image.shape)
+    io.write(tmp_path / "in.tif", image.astype(np.float32))
+    io.write(tmp_path / "in.png", np.clip(image, 0, 255).astype(np.uint8))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    settings = Settings(4, 10, (16,), 8, Search(3, 3), 3, 32, 0.01)
+    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: settings)
+
+
+def run(*words):
+    return runner.invoke(cli.app, [str(word) for word in words])
+
+
+def test_denoise_writes_image_uncertainty_and_report(noisy):
+    names = {option: noisy / name for option, name in {"--std": "std.tif", "--report": "r.json"}.items()}
+    done = run(
+        "denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast", *(w for o in names.items() for w in o)
+    )
+    assert done.exit_code == 0, done.output
+    assert "noise level found" in done.output
+    before, after = io.read(noisy / "in.tif"), io.read(noisy / "out.tif")
+    assert after.dtype == before.dtype and after.shape == before.shape
+    assert 0 < after.std() < before.std()
+    assert io.read(noisy / "std.tif").shape == before.shape
+    report = json.loads((noisy / "r.json").read_text())
+    assert len(report["elbo"]) == 3 and report["sigma"] > 0 and report["seed"] == 0 and not report["interrupted"]
+
+
+def test_png_in_png_out(noisy):
+    assert run("denoise", noisy / "in.png", noisy / "out.png", "--preset", "fast").exit_code == 0
+    assert io.read(noisy / "out.png").dtype == np.uint8
+
+
+def test_the_same_seed_gives_the_same_file(noisy):
+    for name, seed in (("a.tif", 1), ("b.tif", 1), ("c.tif", 2)):
+        assert run("denoise", noisy / "in.tif", noisy / name, "--preset", "fast", "--seed", seed).exit_code == 0
+    a, b, c = ((noisy / name).read_bytes() for name in ("a.tif", "b.tif", "c.tif"))
+    assert a == b != c
+
+
+def test_masked_pixels_are_filled(noisy):
+    mask = np.zeros((24, 24), np.uint8)
+    mask[5:7, 5:7] = 1
+    io.write(noisy / "mask.png", mask)
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast", "--mask", noisy / "mask.png")
+    assert done.exit_code == 0, done.output
+    assert abs(io.read(noisy / "out.tif")[5:7, 5:7] - 60).max() < 40
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["none.png", "out.png"], 2, "none.png is not a file"),
+        (["in.tif", "out.jpg"], 2, "not one of"),
+        (["in.tif", "out.png"], 2, "PNG cannot hold float32"),
+        (["in.tif", "in.tif"], 3, "exists; pass --overwrite"),
+        (["in.tif", "no/out.tif"], 2, "not a directory"),
+        (["in.tif", "out.tif", "--sigma", "-3"], 2, "sigma is -3"),
+        (["in.tif", "out.tif", "--std", "in.tif"], 3, "exists"),
+        (["in.tif", "out.tif", "--report", "in.png"], 3, "exists"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(noisy, monkeypatch, words, code, message):
+    monkeypatch.chdir(noisy)
+    before = sorted(os.listdir(noisy))
+    done = run("denoise", *words, "--preset", "fast")
+    assert done.exit_code == code, done.output
+    assert message in done.output and "Traceback" not in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert sorted(os.listdir(noisy)) == before
+
+
+def test_overwrite_replaces(noisy):
+    done = run("denoise", noisy / "in.tif", noisy / "in.tif", "--preset", "fast", "--overwrite")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_full_disk_is_exit_4(noisy, monkeypatch):
+    def full(path, image):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(io, "write", full)
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
+    assert done.exit_code == 4 and "could not write" in done.output and not (noisy / "out.tif").exists()
+
+
+def test_ctrl_c_writes_the_best_so_far_and_exits_130(noisy):
+    """A real process and a real signal, in the middle of a run that would take minutes."""
+    big = np.random.default_rng(0).normal(100, 20, (150, 150)).astype(np.float32)
+    io.write(noisy / "big.npy", big)
+    command = [
+        sys.executable,
+        "-m",
+        "evovae",
+        "denoise",
+        "big.npy",
+        "out.npy",
+        "--preset",
+        "paper",
+        "--report",
+        "r.json",
+    ]
+    process = subprocess.Popen(command, cwd=noisy, stderr=subprocess.PIPE, text=True)
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert io.read(noisy / "out.npy").shape == big.shape
+    assert json.loads((noisy / "r.json").read_text())["interrupted"]
+
+
+def test_demo_writes_its_pictures(tmp_path):
+    done = run("demo", tmp_path / "new" / "demo", "--preset", "fast")
+    assert done.exit_code == 0, done.output
+    assert "dB" in done.output and "noise level" in done.output
+    pictures = {"noisy.png", "denoised.png", "uncertainty.png", "side_by_side.png"}
+    assert pictures == set(os.listdir(tmp_path / "new" / "demo"))
+    assert io.read(tmp_path / "new" / "demo" / "denoised.png").shape == (256, 256)
+
+
+def test_help_and_module_entry():
+    assert "denoise" in run("--help").output
+    done = subprocess.run([sys.executable, "-m", "evovae", "--help"], capture_output=True, text=True, check=True)
+    assert "demo" in done.stdout

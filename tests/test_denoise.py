@@ -1,0 +1,224 @@
+"""`evovae.denoise`: what goes in comes out cleaner, of the same kind, or is refused in a sentence."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+import evovae
+from evovae import Restoration, Search, Settings
+from evovae.restore.border import Scale, as_dtype
+from evovae.restore.noise_level import estimate
+from evovae.restore.presets import PRESETS
+
+QUICK = Settings(4, 16, (32,), 10, Search(3, 4), 15, 16, 0.01)
+
+
+def blocks(n: int = 40) -> np.ndarray:
+    """A picture of flat blocks between 40 and 200."""
+    levels = np.random.default_rng(1).uniform(40, 200, (4, 4))
+    return np.kron(levels, np.ones((n // 4, n // 4)))
+
+
+def noisy(sigma: float = 15.0, seed: int = 0) -> np.ndarray:
+    return blocks() + sigma * np.random.default_rng(seed).standard_normal((40, 40))
+
+
+def quick(image, **options):
+    return evovae.denoise(image, preset=QUICK, rng=0, **options)
+
+
+def rms(a: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(a))))
+
+
+def test_noise_is_reduced_and_its_level_found():
+    result = quick(noisy(), full_output=True)
+    assert isinstance(result, Restoration)
+    assert rms(result.image - blocks()) < 0.6 * rms(noisy() - blocks())
+    assert abs(result.sigma - 15) < 3
+    assert len(result.elbo) == QUICK.epochs and result.elbo[-1] > result.elbo[0]
+    assert not result.interrupted and result.settings is QUICK and result.seconds > 0
+    assert result.std.shape == (40, 40) and (result.std > 0).all()
+    assert result.std.mean() < result.sigma
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float16, np.float32, np.float64, ">f4", ">u2"])
+def test_dtype_and_shape_are_kept_and_input_is_left_alone(dtype):
+    image = as_dtype(noisy(), np.dtype(dtype))
+    image.flags.writeable = False
+    before = image.tobytes()
+    out = quick(image)
+    assert out.dtype == image.dtype and out.shape == image.shape
+    assert image.tobytes() == before
+    assert rms(out.astype(float) - blocks()) < 0.7 * rms(noisy() - blocks())
+
+
+def test_integers_are_clipped_never_wrapped():
+    bright = np.clip(noisy() + 100, 0, 255).astype(np.uint8)
+    assert quick(bright)[bright > 240].min() > 150
+    assert_array_equal(as_dtype(np.array([-3.0, 0.5, 1.5, 300]), np.dtype(np.uint8)), [0, 0, 2, 255])
+    assert_array_equal(as_dtype(np.array([-40000.0, 40000]), np.dtype(np.int16)), [-32768, 32767])
+
+
+def test_views_of_any_layout_give_the_same():
+    image = noisy()
+    expected = quick(image)
+    for view in (np.asfortranarray(image), image[::-1][::-1], np.ascontiguousarray(image.T).T, image.tolist()):
+        assert_array_equal(quick(view), expected)
+
+
+@pytest.mark.parametrize(("a", "b"), [(2.0, 0.0), (1.0, 1e3), (1e-6, 5e-5), (1e6, -1e7)])
+def test_affine_equivariance(a, b):
+    out = quick(noisy())
+    assert_allclose((quick(a * noisy() + b) - b) / a, out, atol=0.05 + 1e-6 * abs(b / a))
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
+    assert quick(noisy()).tobytes() == quick(noisy()).tobytes()
+    assert quick(noisy()).tobytes() != evovae.denoise(noisy(), preset=QUICK, rng=1).tobytes()
+    generator = np.random.default_rng(5)
+    assert np.isfinite(evovae.denoise(noisy(), preset=QUICK, rng=generator)).all()
+
+
+def test_missing_pixels_are_filled():
+    image = noisy(8)
+    mask = np.random.default_rng(2).random(image.shape) < 0.3
+    spoiled = np.where(mask, 1e4, image)
+    out = quick(spoiled, mask=mask)
+    assert rms((out - blocks())[mask]) < 0.5 * blocks().std()
+    with_nan = np.where(mask, np.nan, image)
+    assert_array_equal(quick(with_nan), out)
+    assert_array_equal(quick(spoiled, mask=mask.astype(float)), out)
+
+
+def test_centred_patches_restore_too():
+    from dataclasses import replace
+
+    centred = replace(QUICK, centred=True)
+    mask = np.random.default_rng(2).random((40, 40)) < 0.1
+    out = evovae.denoise(noisy(), mask=mask, preset=centred, rng=0)
+    assert rms((out - blocks())[~mask]) < 0.7 * 15
+    assert_allclose(evovae.denoise(noisy() + 500, mask=mask, preset=centred, rng=0), out + 500, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "image", [np.full((9, 9), 7.5), np.zeros((9, 9), np.uint8), np.ones((1, 1)), np.full((3, 3), 1e-320)]
+)
+def test_images_with_nothing_to_learn_come_back_unchanged(image):
+    result = evovae.denoise(image, full_output=True)
+    assert_array_equal(result.image, image)
+    assert result.image.dtype == image.dtype and result.sigma == 0 and (result.std == 0).all()
+
+
+def test_holes_in_a_constant_image_are_filled_with_it():
+    image = np.full((9, 9), 3.0)
+    image[4, 4] = np.nan
+    assert_array_equal(evovae.denoise(image), np.full((9, 9), 3.0))
+
+
+def test_an_image_smaller_than_a_patch_gets_a_smaller_patch():
+    assert quick(noisy()[:3, :]).shape == (3, 40)
+    assert np.isfinite(quick(noisy()[:, :1])).all()
+
+
+def test_callback_and_time_limit_stop_with_the_best_so_far():
+    seen = []
+    result = quick(noisy(), callback=lambda p: seen.append(p) or p.epoch == 3, full_output=True)
+    assert [p.epoch for p in seen] == [1, 2, 3] and len(result.elbo) == 3 and result.interrupted
+    assert seen[-1].epochs == QUICK.epochs and seen[-1].sigma == result.sigma and seen[0].seconds > 0
+    assert rms(result.image - blocks()) < 15
+    assert len(quick(noisy(), max_seconds=0, full_output=True).elbo) == 1
+
+
+def test_an_interrupt_returns_the_best_so_far():
+    def interrupt(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    result = quick(noisy(), callback=interrupt, full_output=True)
+    assert result.interrupted and len(result.elbo) == 2 and np.isfinite(result.image).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"image": np.zeros((2, 3, 4))}, ValueError, "two axes"),
+        ({"image": np.float64(3)}, ValueError, "two axes"),
+        ({"image": np.zeros((0, 4))}, ValueError, "axis 0 is empty"),
+        ({"image": np.zeros((4, 4), bool)}, TypeError, "bool.*cast"),
+        ({"image": np.zeros((4, 4), complex)}, TypeError, "complex128.*real and imaginary"),
+        ({"image": np.full((4, 4), "x")}, TypeError, "integers or floats"),
+        ({"image": np.full((4, 4), np.nan)}, ValueError, "no observed pixels"),
+        ({"mask": np.ones((40, 40))}, ValueError, "no observed pixels"),
+        ({"image": np.where(np.eye(40), np.inf, noisy())}, ValueError, r"40 infinite pixels, the first at \(0, 0\)"),
+        ({"mask": np.zeros((3, 40))}, ValueError, r"mask has shape \(3, 40\)"),
+        ({"mask": np.full((40, 40), 0.5)}, ValueError, "other than 0"),
+        ({"sigma": 0}, ValueError, "sigma is 0"),
+        ({"sigma": -1.0}, ValueError, "sigma is -1"),
+        ({"sigma": np.nan}, ValueError, "sigma is nan"),
+        ({"sigma": 1e6}, ValueError, "range"),
+        ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
+        ({"rng": 0.5}, TypeError, "float"),
+        ({"rng": True}, TypeError, "bool"),
+        ({"rng": np.random.RandomState(0)}, TypeError, "RandomState"),
+        ({"rng": -1}, ValueError, "non-negative"),
+        ({"presett": "fast"}, TypeError, "presett"),
+        ({"preset": Settings(4, 3, (4,), 9, Search(2, 2), 1, 8, 0.01)}, ValueError, "2\\^3 = 8 distinct states"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(options, error, message):
+    options = {"image": noisy()} | options
+    with pytest.raises(error, match=message):
+        evovae.denoise(options.pop("image"), **options)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
+def test_presets_are_possible(preset, noise):
+    for pixels in (100, 256 * 256, 4096 * 4096):
+        s = PRESETS[preset](noise, pixels)
+        assert s.states <= 2**s.latents and s.search.parents <= s.states and s.epochs >= 1
+        assert s.search.children <= s.latents
+
+
+def test_the_paper_preset_is_table_3():
+    low, high = PRESETS["paper"](0.3, 65536), PRESETS["paper"](0.9, 65536)
+    assert (low.latents, low.hidden, low.patch**2) == (64, (64,), 64)
+    assert (low.search.parents, low.search.children, low.search.generations, low.states) == (10, 9, 4, 200)
+    assert (high.latents, high.hidden, high.patch**2) == (512, (512,), 144)
+    assert (high.search.parents, high.search.children, high.search.generations, high.states) == (5, 4, 1, 64)
+    for settings, peak in ((low, 0.01), (high, 0.05)):
+        assert settings.learning_rate == peak and settings.batch_size == 32 and settings.epochs == 500
+        rates = [peak * settings.schedule(epoch, 500) for epoch in (0, 10, 20, 30)]
+        assert_allclose(rates, [0.0001, peak, 0.0001, peak])
+
+
+@pytest.mark.parametrize("shape", [(300, 300), (90_000,), (40, 40, 56)])
+def test_noise_level_of_pure_noise_and_of_a_ramp(shape):
+    noise = torch.from_numpy(3 * np.random.default_rng(0).standard_normal(shape))
+    everywhere = torch.ones(shape, dtype=torch.bool)
+    assert estimate(noise, everywhere) == pytest.approx(3, rel=0.03)
+    ramp = torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1))
+    assert estimate(noise + 0.01 * ramp, everywhere) == pytest.approx(3, rel=0.03)
+    some = torch.from_numpy(np.random.default_rng(1).random(shape) < 0.8)
+    assert estimate(torch.where(some, noise, 1e6), some) == pytest.approx(3, rel=0.05)
+
+
+def test_scale_there_and_back():
+    image = noisy()
+    scale = Scale.of(image.ravel(), 15)
+    x = scale.to_model(image, np.ones(image.shape, bool))
+    assert abs(x.mean()) < 1e-5 and 0.15 < x.std() < 0.3
+    assert_allclose(scale.to_image(x), image, rtol=1e-5)
+
+
+def test_real_picture_fast(pictures):
+    """House, sigma 25, blind: the fast preset gains 11 dB."""
+    import imageio.v3 as iio
+
+    clean = iio.imread(pictures / "house.png").astype(float)
+    noisy = clean + 25 * np.random.default_rng(0).standard_normal(clean.shape)
+    result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+    assert 20 * np.log10(255 / rms(result.image - clean)) > 31.5
+    assert result.sigma == pytest.approx(25, rel=0.08)
