@@ -66,6 +66,10 @@ def test_merge_keeps_the_best_distinct_states(H):
     assert new == count
 
 
+def test_populations_take_the_bytes_they_should():
+    assert States.random(10, 7, 65, seeded()).words.nbytes == 10 * 7 * 2 * 8
+
+
 def test_rows_can_be_taken_and_put_back():
     states = States.random(6, 3, 5, seeded())
     rows = torch.tensor([4, 1])

@@ -1,0 +1,29 @@
+"""The documentation's code runs."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("page", ["docs/model.md"])
+def test_code_blocks_run(page, capsys):
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        exec(compile(block, page, "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_docstring_examples():
+    import importlib
+
+    denoise = importlib.import_module("evovae.restore.denoise")
+    assert doctest.testmod(denoise).failed == 0
+    assert doctest.testmod(denoise).attempted > 0
+
+
+def test_every_file_that_the_readme_links_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links and all((ROOT / link).exists() for link in links)
