@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import save, table
 from torch import Generator
 
+from common import save, table
 from evovae.decoders import MLP
 from evovae.engines.numba_cpu import Fused
 from evovae.engines.reference import Reference

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from common import data_folder, save, table
 from skimage.metrics import peak_signal_noise_ratio
 
 import evovae
+from common import data_folder, save, table
 
 
 def ours(preset):

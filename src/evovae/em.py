@@ -73,25 +73,8 @@ def fit(
     _check(x, observed, states, search, epochs, batch_size)
     x = torch.where(observed, x, 0)
     engine = choose(model, search) if engine is None else engine
-    return _epochs(model, x, observed, states, search, optimizer, schedule, epochs, batch_size, generator, engine)
-
-
-def _epochs(
-    model: TVAE,
-    x: Tensor,
-    observed: Tensor,
-    states: States,
-    search: Search,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    epochs: int,
-    batch_size: int,
-    generator: Generator,
-    engine: Engine,
-) -> Iterator[Epoch]:
-    started = time.monotonic()
-    n_batches = -(-len(x) // batch_size)
-    scheduler = LambdaLR(optimizer, lambda step: schedule(step / n_batches, epochs))
+    batches = -(-len(x) // batch_size)
+    scheduler = LambdaLR(optimizer, lambda step: schedule(step / batches, epochs))
 
     def step(rows: Tensor) -> Totals:
         optimizer.zero_grad()
@@ -100,18 +83,18 @@ def _epochs(
         scheduler.step()
         return totals
 
-    for number in range(1, epochs + 1):
-        order = torch.randperm(len(x), generator=generator, device=generator.device)
-        with engine.running():
-            totals = reduce(add, map(step, order.split(batch_size)))
-        model.likelihood.update(totals.likelihood)
-        model.prior.update(totals.prior)
-        yield Epoch(
-            number=number,
-            elbo=totals.elbo / totals.count,
-            substitutions=totals.substitutions / totals.count,
-            seconds=time.monotonic() - started,
-        )
+    def run() -> Iterator[Epoch]:
+        started = time.monotonic()
+        for number in range(1, epochs + 1):
+            order = torch.randperm(len(x), generator=generator, device=generator.device)
+            with engine.running():
+                totals = reduce(add, map(step, order.split(batch_size)))
+            model.likelihood.update(totals.likelihood)
+            model.prior.update(totals.prior)
+            seconds = time.monotonic() - started
+            yield Epoch(number, totals.elbo / totals.count, totals.substitutions / totals.count, seconds)
+
+    return run()
 
 
 def _check(x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int) -> None:

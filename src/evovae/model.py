@@ -1,5 +1,7 @@
 """The generative model: z ~ prior, x ~ likelihood(decoder(z))  (Eq. 1)."""
 
+from itertools import chain
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -22,7 +24,7 @@ class TVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's output for the states z (..., H): (..., D)."""
-        return self.decoder(z.to(next(self.decoder.parameters()).dtype))
+        return self.decoder(z.to(next(chain(self.parameters(), self.buffers())).dtype))
 
     def lpj(self, x: Tensor, z: Tensor, observed: Tensor) -> Tensor:
         """The log joint log p(x_n, z_ns) in nats: (N, S).

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numba import uint64
 
+from evovae.engines.draws import bits_at, f4, top_of_sorted
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import (
     Net,
@@ -12,15 +13,12 @@ from evovae.engines.kernels import (
     Room,
     active,
     add_outer,
-    bits_at,
     copy,
     enter,
     evaluate,
     evolve,
-    f4,
     on_bits,
     slopes,
-    top_of_sorted,
 )
 
 

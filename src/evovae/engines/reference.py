@@ -29,7 +29,7 @@ class Reference:
     ) -> Totals:
         """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
         model, x, observed = self.model, x[rows], observed[rows]
-        batch, substitutions = evolve(states[rows], partial(_lpj, model, x, observed), search, generator)
+        batch, substitutions = evolve(states[rows], partial(model.lpj, x, observed=observed), search, generator)
         states[rows] = batch
         z = batch.z
         mean = model.decode(z)
@@ -49,7 +49,3 @@ class Reference:
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         return moments(self.model, x[rows], states[rows].z, observed[rows])
-
-
-def _lpj(model: TVAE, x: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-    return model.lpj(x, z, observed)

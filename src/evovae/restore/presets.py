@@ -47,9 +47,10 @@ def _epochs(epochs: int, pixels: int) -> int:
 
 def fast(noise: float, pixels: int) -> Settings:
     """Seconds: a first look."""
-    patch = 10 if noise > LARGE_PATCH_ABOVE else 8
+    if noise > LARGE_PATCH_ABOVE:
+        return Settings(10, 64, (128,), 24, Search(6, 6), _epochs(6, pixels), 64, 0.005)
     centred = noise < CENTRED_BELOW
-    return Settings(patch, 64, (192,), 24, Search(6, 6), _epochs(6, pixels), 64, 0.005, centred=centred)
+    return Settings(8, 64, (192,), 24, Search(6, 6), _epochs(7, pixels), 64, 0.005, centred=centred)
 
 
 def balanced(noise: float, pixels: int) -> Settings:
