@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from conftest import data, holes, seeded, small_model
 from evovae import operators
+from evovae.decoders import MLP
 from evovae.em import fit
 from evovae.engines import Reference, choose
 from evovae.evolve import Search
@@ -21,21 +22,21 @@ from evovae.states import States, repeats
 numba_cpu = pytest.importorskip("evovae.engines.numba_cpu", reason="numba is not installed")
 Fused = numba_cpu.Fused
 
+# Sizes: H in one word and in two; layers that fill no vector, and wide ones with all kinds of remainders.
 DECODERS = {
-    "linear": dict(H=9, hidden=(), slope=0.0),
-    "one hidden layer": dict(H=70, hidden=(13,), slope=0.0),
-    "two hidden layers, leaky": dict(H=9, hidden=(13, 10), slope=0.1),
+    "linear": ((9, 6), 0.0),
+    "one hidden layer": ((70, 13, 6), 0.0),
+    "wide": ((70, 83, 85), 0.0),
+    "two hidden layers, leaky": ((9, 13, 10, 6), 0.1),
 }
 SELECT = [operators.gumbel_top, operators.uniformly, operators.by_fitness]
 MUTATE = [operators.informed_flip, operators.uniform_flip]
 
 
 def make(name: str) -> TVAE:
-    from evovae.decoders import MLP
-
-    spec = DECODERS[name]
-    model = small_model(spec["H"])
-    model.decoder = MLP(spec["H"], *spec["hidden"], 6, slope=spec["slope"], generator=seeded(7))
+    sizes, slope = DECODERS[name]
+    model = small_model(sizes[0])
+    model.decoder = MLP(*sizes, slope=slope, generator=seeded(7))
     return model
 
 
@@ -45,7 +46,7 @@ def make(name: str) -> TVAE:
 def test_a_step_agrees_with_the_reference_on_the_states_it_found(name, select, mutate):
     """lpj, bound, gradients, statistics and moments, with missing pixels; monotone and without repeats."""
     model = make(name)
-    x = data(45)
+    x = data(45, D=DECODERS[name][0][-1])
     observed = holes(x)
     x = torch.where(observed, x, 0)
     states = States.random(45, 8, model.prior.pi.numel(), seeded())

@@ -38,9 +38,10 @@ def test_fitness_selection_is_proportional_within_each_data_point():
 
 
 def test_fitness_selection_offsets_negative_values_and_equal_ones_are_uniform():
-    lpj = torch.tensor([[-1003.0, -1002.0, -1001.0, -1000.0], [-7.0, -7.0, -7.0, -7.0]])
-    drawn = by_fitness(EYE.expand(2, 4, 4), lpj, DRAWS, seeded()).float().mean(1)
-    assert_close(drawn, torch.tensor([[0, 1 / 6, 2 / 6, 3 / 6], [0.25] * 4]), atol=0.01, rtol=0)
+    lpj = torch.tensor([[-1003.0, -1002.0, -1001.0, -1000.0], [-5.0, -6.0, -7.0, -8.0], [-7.0, -7.0, -7.0, -7.0]])
+    drawn = by_fitness(EYE.expand(3, 4, 4), lpj, DRAWS, seeded()).float().mean(1)
+    rising = torch.tensor([0, 1 / 6, 2 / 6, 3 / 6])
+    assert_close(drawn, torch.stack([rising, rising.flip(0), torch.full((4,), 0.25)]), atol=0.01, rtol=0)
 
 
 def plackett_luce(p: torch.Tensor, P: int) -> torch.Tensor:
