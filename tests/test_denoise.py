@@ -103,7 +103,14 @@ def test_centred_patches_restore_too():
 
 
 @pytest.mark.parametrize(
-    "image", [np.full((9, 9), 7.5), np.zeros((9, 9), np.uint8), np.ones((1, 1)), np.full((3, 3), 1e-320)]
+    "image",
+    [
+        np.full((9, 9), 7.5),
+        np.full((90, 90), 0.1),
+        np.zeros((9, 9), np.uint8),
+        np.ones((1, 1)),
+        np.full((3, 3), 1e-320),
+    ],
 )
 def test_images_with_nothing_to_learn_come_back_unchanged(image):
     result = evovae.denoise(image, full_output=True)
@@ -119,7 +126,8 @@ def test_holes_in_a_constant_image_are_filled_with_it():
 
 def test_an_image_smaller_than_a_patch_gets_a_smaller_patch():
     assert quick(noisy()[:3, :]).shape == (3, 40)
-    assert np.isfinite(quick(noisy()[:, :1])).all()
+    line = np.repeat([50.0, 150.0], 60)[:, None]
+    assert rms(quick(line + 10 * np.random.default_rng(0).standard_normal(line.shape)) - line) < 8
 
 
 def test_callback_and_time_limit_stop_with_the_best_so_far():

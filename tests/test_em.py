@@ -112,6 +112,7 @@ def test_input_is_left_alone():
         ({"x": data(19)}, "N = 20"),
         ({"x": torch.full((20, 6), torch.nan)}, "not finite"),
         ({"search": Search(parents=13)}, "cannot select 13 distinct parents from 12 states"),
+        ({"x": data(20).double()}, "float64"),
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
     ],
@@ -127,5 +128,5 @@ def test_errors_come_before_the_first_epoch(change, message):
         "batch_size": 8,
         "generator": seeded(),
     } | change
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         fit(model, options.pop("x"), **options)

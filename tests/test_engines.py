@@ -142,6 +142,12 @@ def test_two_python_threads_at_once():
         assert [job.result() for job in jobs] == [alone] * 4
 
 
+def test_arrays_of_any_layout():
+    x = data(150)
+    bounds = {run(m := make("one hidden layer"), Fused(m), y, 0, 2)[0] for y in (x, x.T.contiguous().T)}
+    assert len(bounds) == 1
+
+
 def test_skipping_states_of_little_mass_changes_gradients_little():
     model, x = make("one hidden layer"), data(60)
     observed = torch.ones_like(x, dtype=torch.bool)

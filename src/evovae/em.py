@@ -66,12 +66,12 @@ def fit(
 
     Raises
     ------
-    ValueError
-        For shapes that do not fit together, values that are not finite, or more parents than states.
+    TypeError, ValueError
+        For dtypes or shapes that do not fit together, values that are not finite, or more parents than states.
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     _check(x, observed, states, search, epochs, batch_size)
-    x = torch.where(observed, x, 0)
+    x, observed = torch.where(observed, x, 0).contiguous(), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     batches = -(-len(x) // batch_size)
     scheduler = LambdaLR(optimizer, lambda step: schedule(step / batches, epochs))
@@ -104,6 +104,8 @@ def _check(x: Tensor, observed: Tensor, states: States, search: Search, epochs: 
             f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D) with N = {N}, "
             "the number of populations in states"
         )
+    if x.dtype != states.lpj.dtype:
+        raise TypeError(f"x is {x.dtype} but the populations are {states.lpj.dtype}; convert one of them")
     if not torch.isfinite(x[observed]).all():
         raise ValueError("x holds values that are not finite; mark them as missing with observed=torch.isfinite(x)")
     if search.parents > S:

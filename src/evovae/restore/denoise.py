@@ -83,13 +83,15 @@ def denoise(
     started = time.monotonic()
     image, observed = checked(image, mask)
     pixels = image[observed]
-    check_sigma(sigma, float(np.ptp(pixels.astype(float))))
+    span = float(np.ptp(pixels.astype(float)))
+    check_sigma(sigma, span)
     generator = torch_generator(rng)
     noise = estimate(torch.from_numpy(image.astype(float)), torch.from_numpy(observed)) if sigma is None else sigma
-    spread = float(pixels.std(dtype=float))
-    if not spread > np.finfo(np.float32).tiny or min(image.shape) < 2:
+    if span < np.finfo(np.float32).tiny:
         return _unchanged(image, observed, full_output)
-    settings = preset if isinstance(preset, Settings) else _preset(preset)(noise / spread, image.size)
+    settings = (
+        preset if isinstance(preset, Settings) else _preset(preset)(noise / float(pixels.std(dtype=float)), image.size)
+    )
     job = _Job.prepare(image, observed, noise, settings, generator)
     elbo: list[float] = []
     try:
