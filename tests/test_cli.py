@@ -51,6 +51,7 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     assert io.read(noisy / "std.tif").shape == before.shape
     report = json.loads((noisy / "r.json").read_text())
     assert len(report["elbo"]) == 3 and report["sigma"] > 0 and report["seed"] == 0 and not report["interrupted"]
+    assert report["settings"]["latents"] == 10 and report["settings"]["search"]["mutate"] == "informed_flip"
 
 
 def test_png_in_png_out(noisy):
@@ -85,6 +86,8 @@ def test_masked_pixels_are_filled(noisy):
         (["in.tif", "out.tif", "--sigma", "-3"], 2, "sigma is -3"),
         (["in.tif", "out.tif", "--std", "in.tif"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "in.png"], 3, "exists"),
+        (["in.tif", "out.tif", "--report", "no/r.json"], 2, "not a directory"),
+        (["in.tif", "out.tif", "--std", "./out.tif"], 2, "different files"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(noisy, monkeypatch, words, code, message):
@@ -113,7 +116,7 @@ def test_a_full_disk_is_exit_4(noisy, monkeypatch):
 
 def test_ctrl_c_writes_the_best_so_far_and_exits_130(noisy):
     """A real process and a real signal, in the middle of a run that would take minutes."""
-    big = np.random.default_rng(0).normal(100, 20, (150, 150)).astype(np.float32)
+    big = np.random.default_rng(0).normal(100, 20, (50, 50)).astype(np.float32)
     io.write(noisy / "big.npy", big)
     command = [
         sys.executable,
@@ -128,7 +131,7 @@ def test_ctrl_c_writes_the_best_so_far_and_exits_130(noisy):
         "r.json",
     ]
     process = subprocess.Popen(command, cwd=noisy, stderr=subprocess.PIPE, text=True)
-    time.sleep(12)
+    time.sleep(18)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors

@@ -59,6 +59,8 @@ def test_integers_are_clipped_never_wrapped():
     assert quick(bright)[bright > 240].min() > 150
     assert_array_equal(as_dtype(np.array([-3.0, 0.5, 1.5, 300]), np.dtype(np.uint8)), [0, 0, 2, 255])
     assert_array_equal(as_dtype(np.array([-40000.0, 40000]), np.dtype(np.int16)), [-32768, 32767])
+    top = np.iinfo(np.int64).max
+    assert_array_equal(as_dtype(np.array([-1e30, 5.0, 1e30]), np.dtype(np.int64)), [-top - 1, 5, top])
 
 
 def test_views_of_any_layout_give_the_same():
@@ -90,6 +92,7 @@ def test_missing_pixels_are_filled():
     with_nan = np.where(mask, np.nan, image)
     assert_array_equal(quick(with_nan), out)
     assert_array_equal(quick(spoiled, mask=mask.astype(float)), out)
+    assert_array_equal(quick(np.ma.MaskedArray(spoiled, mask)), out)
 
 
 def test_centred_patches_restore_too():

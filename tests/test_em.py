@@ -113,6 +113,7 @@ def test_input_is_left_alone():
         ({"x": torch.full((20, 6), torch.nan)}, "not finite"),
         ({"search": Search(parents=13)}, "cannot select 13 distinct parents from 12 states"),
         ({"x": data(20).double()}, "float64"),
+        ({"states": States.random(20, 12, 6, seeded())}, "6 latents, the prior 5"),
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
     ],

@@ -148,6 +148,46 @@ def test_arrays_of_any_layout():
     assert len(bounds) == 1
 
 
+def test_sizes_and_operators_that_do_not_fit_are_refused():
+    """Nothing is read or written out of bounds, and nothing that was asked for is left out."""
+    model = make("one hidden layer")
+    engine = Fused(model)
+    rows = torch.arange(5)
+
+    def step(D=6, H=70, **search):
+        x = data(5, D)
+        engine.step(
+            x,
+            torch.ones_like(x, dtype=torch.bool),
+            rows,
+            States.random(5, 8, H, seeded()),
+            Search(2, **search),
+            seeded(),
+        )
+
+    for message, bad in {
+        "7 values": {"D": 7},
+        "71 bits": {"H": 71},
+        "71 children": {"children": 71},
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            step(**bad)
+    with pytest.raises(TypeError, match="no_cross"):
+        step(cross=operators.one_point)
+    with pytest.raises(TypeError, match="MLP decoder"):
+        Fused(TVAE(model.decoder, Laplace(), model.prior))
+
+
+def test_flat_posteriors_over_many_states_still_give_gradients():
+    model = make("linear")
+    model.likelihood.sigma2.fill_(1e6)
+    x = data(10)
+    states = States.random(10, 500, 9, seeded())
+    observed = torch.ones_like(x, dtype=torch.bool)
+    Fused(model, q_min=0.5).step(x, observed, torch.arange(10), states, Search(2, 2), seeded())
+    assert model.decoder.layers[0].weight.grad.abs().sum() > 0
+
+
 def test_skipping_states_of_little_mass_changes_gradients_little():
     model, x = make("one hidden layer"), data(60)
     observed = torch.ones_like(x, dtype=torch.bool)

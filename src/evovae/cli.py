@@ -97,7 +97,6 @@ class _Bar:
 
 
 def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
-    settings = None if result.settings is None else {k: str(v) for k, v in asdict(result.settings).items()}
     return {
         "input": str(source),
         "seed": seed,
@@ -105,7 +104,7 @@ def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
         "seconds": result.seconds,
         "interrupted": result.interrupted,
         "elbo": result.elbo,
-        "settings": settings,
+        "settings": None if result.settings is None else asdict(result.settings),
         "evovae": evovae.__version__,
     }
 
@@ -130,8 +129,11 @@ def denoise(
         io.check_writable(target, image.dtype, overwrite=overwrite)
         if std is not None:
             io.check_writable(std, np.dtype(np.float32), overwrite=overwrite)
-        if report is not None and report.exists() and not overwrite:
-            raise FileExistsError(f"{report} exists; pass --overwrite to replace it")
+        if report is not None:
+            io.check_place(report, overwrite=overwrite)
+        outputs = [path.resolve() for path in (target, std, report) if path is not None]
+        if len({*outputs}) < len(outputs):
+            raise ValueError("OUT, --std and --report must be different files")
         bar = _Bar()
         with bar.running():
             result = evovae.denoise(
@@ -150,7 +152,7 @@ def denoise(
         if std is not None:
             io.write(std, result.std.astype(np.float32))
         if report is not None:
-            text = json.dumps(_report(result, source, seed), indent=1)
+            text = json.dumps(_report(result, source, seed), indent=1, default=lambda f: f.__name__)
             io.write_atomically(report, lambda file: file.write(text.encode()))
     except OSError as error:
         console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)

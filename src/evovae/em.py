@@ -70,7 +70,7 @@ def fit(
         For dtypes or shapes that do not fit together, values that are not finite, or more parents than states.
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
-    _check(x, observed, states, search, epochs, batch_size)
+    _check(model, x, observed, states, search, epochs, batch_size)
     x, observed = torch.where(observed, x, 0).contiguous(), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     batches = -(-len(x) // batch_size)
@@ -97,13 +97,17 @@ def fit(
     return run()
 
 
-def _check(x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int) -> None:
+def _check(
+    model: TVAE, x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int
+) -> None:
     N, S, _ = states.words.shape
     if x.ndim != 2 or x.shape != observed.shape or len(x) != N or not N:
         raise ValueError(
             f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D) with N = {N}, "
             "the number of populations in states"
         )
+    if states.n_latents != model.prior.n_latents:
+        raise ValueError(f"the populations have {states.n_latents} latents, the prior {model.prior.n_latents}")
     if x.dtype != states.lpj.dtype:
         raise TypeError(f"x is {x.dtype} but the populations are {states.lpj.dtype}; convert one of them")
     if not torch.isfinite(x[observed]).all():

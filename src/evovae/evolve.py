@@ -32,11 +32,11 @@ def evolve(states: States, lpj: LogJoint, search: Search, generator: Generator) 
     pool = states.z
     fitness = lpj(pool)
     states = States(states.words, fitness, states.n_latents)
-    substitutions = 0
+    pools, fitnesses = [], []
     for _ in range(search.generations):
         parents = search.cross(search.select(pool, fitness, search.parents, generator), generator)
         pool = search.mutate(parents, search.children, lpj, generator)
         fitness = lpj(pool)
-        states, new = states.merge(pool, fitness)
-        substitutions += new
-    return states, substitutions
+        pools.append(pool)
+        fitnesses.append(fitness)
+    return states.merge(torch.cat(pools, 1), torch.cat(fitnesses, 1)) if pools else (states, 0)

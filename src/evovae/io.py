@@ -33,6 +33,7 @@ def _read_png(path: Path) -> np.ndarray:
 
 
 def _write_png(file: BinaryIO, image: np.ndarray) -> None:
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if image.dtype not in PNG_DTYPES:
         raise UnsupportedFormatError(f"PNG cannot hold {image.dtype} pixels; write .tif or .npy")
     iio.imwrite(file, image, plugin="pillow", extension=".png")
@@ -78,8 +79,13 @@ def check_writable(path: Path, dtype: np.dtype, *, overwrite: bool) -> None:
     """Fail before any work is done if an image of dtype cannot be written to path."""
     if path.suffix.lower() not in WRITERS:
         raise UnsupportedFormatError(f"{path} is not one of {', '.join(WRITERS)}")
-    if path.suffix.lower() == ".png" and dtype not in PNG_DTYPES:
+    if path.suffix.lower() == ".png" and dtype.newbyteorder("=") not in PNG_DTYPES:
         raise UnsupportedFormatError(f"PNG cannot hold {dtype} pixels; write {path.with_suffix('.tif')} or .npy")
+    check_place(path, overwrite=overwrite)
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """Fail before any work is done if no file can be put at path."""
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory")
     if path.exists() and not overwrite:

@@ -135,6 +135,8 @@ def informed_flip(
     """One bit flipped in each child: C different bits a parent, drawn without replacement from
     softmax(gain / temperature), a locally balanced proposal.
     """
+    if C > z.shape[-1]:
+        raise ValueError(f"{C} children cannot differ in one bit each from a parent of {z.shape[-1]} bits")
     gain = gains(z, lpj)
     keys = gain / temperature + gumbel(gain.shape, generator, gain.dtype)
     flips = torch.zeros((*z.shape[:2], C, z.shape[2]), dtype=torch.bool, device=z.device)

@@ -126,7 +126,7 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, room, weight_grads,
             sums[2] += q * room.error[s]
             for i in range(on_bits(room.words[s], room.idx)):
                 usage[room.idx[i]] += q
-            if q >= plan.q_min:
+            if q >= plan.q_min * room.q[0]:
                 add_gradients(s, q, x[n], net, room, weight_grads, bias_grads)
 
 

@@ -7,7 +7,7 @@ fixed order, so that results are the same for any number of threads.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -45,10 +45,12 @@ def supports(model: TVAE, search: Search) -> bool:
         and type(model.likelihood) is Gaussian
         and type(model.prior) is Bernoulli
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.decoder.parameters())
-        and search.select in SELECT
-        and search.mutate in MUTATE
-        and search.cross is operators.no_cross
+        and _knows(search)
     )
+
+
+def _knows(search: Search) -> bool:
+    return search.select in SELECT and search.mutate in MUTATE and search.cross is operators.no_cross
 
 
 class Fused:
@@ -61,7 +63,8 @@ class Fused:
     model
         An MLP decoder with Gaussian likelihood and Bernoulli prior, all float32 on the CPU.
     q_min
-        States with less posterior mass give no decoder gradients; 0 is exact.  All other sums always are.
+        States with less posterior mass than this share of the best one's give no decoder gradients; 0 is
+        exact.  All other sums always are.
     threads
         How many work at once (default: as many as torch uses); changes nothing but the time.
     """
@@ -84,6 +87,10 @@ class Fused:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`."""
+        self.model.check(x, states)
+        if search.mutate is operators.informed_flip and search.children > states.n_latents:
+            bits = states.n_latents
+            raise ValueError(f"{search.children} children cannot differ in one bit each from a parent of {bits} bits")
         net, plan = _net(self.model), _plan(search, self.q_min)
         seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
         chunks = _chunks(rows)
@@ -107,6 +114,7 @@ class Fused:
 
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
+        self.model.check(x, states)
         net, no_search = _net(self.model), _plan(Search(0, 0, 0), self.q_min)
         chunks = _chunks(rows)
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
@@ -121,8 +129,10 @@ class Fused:
 
     def _run(self, work: Callable[..., None], *items: Sequence[Any]) -> None:
         with _announced_compilation():
-            jobs = [self.pool.submit(work, *item) for item in zip(*items, strict=True)]
+            jobs: list[Future[None]] = []
             try:
+                for item in zip(*items, strict=True):
+                    jobs.append(self.pool.submit(work, *item))
                 for job in jobs:
                     job.result()
             finally:
@@ -152,9 +162,18 @@ class _Parts(NamedTuple):
     @classmethod
     def of(cls, model: TVAE) -> "_Parts":
         decoder, likelihood, prior = model.decoder, model.likelihood, model.prior
-        if not (isinstance(decoder, MLP) and isinstance(likelihood, Gaussian) and isinstance(prior, Bernoulli)):
+        if not (type(decoder) is MLP and type(likelihood) is Gaussian and type(prior) is Bernoulli):
             raise TypeError("the fused engine needs an MLP decoder, Gaussian likelihood and Bernoulli prior")
         return cls(decoder, likelihood, prior)
+
+    def check(self, x: Tensor, states: States) -> None:
+        """Kernels read and write where they are told: sizes must fit together."""
+        sizes = (states.n_latents, *self.decoder.sizes[1:-1], x.shape[1])
+        if sizes != self.decoder.sizes or states.n_latents != self.prior.n_latents:
+            raise ValueError(
+                f"the decoder's sizes {self.decoder.sizes} and the prior's {self.prior.n_latents} latents do not fit "
+                f"data of {x.shape[1]} values and states of {states.n_latents} bits"
+            )
 
 
 def _net(model: _Parts) -> Net:
@@ -162,7 +181,7 @@ def _net(model: _Parts) -> Net:
     pi = model.prior.pi.numpy().astype(float)
     return Net(
         fan_out=tuple(np.ascontiguousarray(w.T) for w in weights),
-        fan_in=tuple(weights),
+        fan_in=tuple(np.ascontiguousarray(w) for w in weights),
         bias=tuple(layer.bias.detach().numpy() for layer in model.decoder.layers),
         off=np.cumsum([0, *model.decoder.sizes[1:]]),
         slope=np.float32(model.decoder.slope),
@@ -173,6 +192,10 @@ def _net(model: _Parts) -> Net:
 
 
 def _plan(search: Search, q_min: float) -> Plan:
+    if not _knows(search):
+        raise TypeError(
+            "the fused engine knows gumbel_top, uniformly, by_fitness, informed_flip, uniform_flip, no_cross"
+        )
     fitness, beta_select = SELECT[search.select]
     uniform, beta_mutate = MUTATE[search.mutate]
     return Plan(

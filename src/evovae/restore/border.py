@@ -9,8 +9,9 @@ from torch import Generator, Tensor
 
 
 def checked(image: ArrayLike, mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    """The image as an array, and which of its pixels are observed (not NaN, not masked)."""
-    image = np.asanyarray(image)
+    """The image as an array, and which of its pixels are observed (not NaN, not masked in any way)."""
+    hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
+    image = np.asarray(image)
     if image.dtype.kind not in "iuf":
         hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
         raise TypeError(
@@ -22,7 +23,7 @@ def checked(image: ArrayLike, mask: ArrayLike | None) -> tuple[np.ndarray, np.nd
         )
     if 0 in image.shape:
         raise ValueError(f"image has shape {image.shape}: axis {image.shape.index(0)} is empty")
-    observed = ~(np.isnan(image) | _unknown(mask, image.shape))
+    observed = ~(np.isnan(image) | hidden | _unknown(mask, image.shape))
     if not observed.any():
         raise ValueError("no observed pixels: every pixel is NaN or masked")
     infinite = np.argwhere(np.isinf(image) & observed)
@@ -57,7 +58,9 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """values in dtype: integers are rounded and clipped, never wrapped."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        values = np.clip(np.rint(values), limits.min, limits.max)
+        values = np.rint(values)
+        inside = np.clip(values, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
+        return np.where(values >= limits.max, limits.max, inside).astype(dtype)
     return values.astype(dtype)
 
 

@@ -62,7 +62,8 @@ def denoise(
     Returns
     -------
     ndarray or Restoration
-        The restored image has the shape, dtype and range of the input, which is left as it was.
+        The restored image has the shape, dtype and units of the input, which is left as it was.
+        Integers are rounded, and clipped to what their dtype holds.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def denoise(
 
     Notes
     -----
-    An interrupt (Ctrl-C) ends training and returns the best so far.
+    An interrupt (Ctrl-C) after the first epoch ends training and returns the best so far.
 
     Examples
     --------
@@ -84,11 +85,11 @@ def denoise(
     image, observed = checked(image, mask)
     pixels = image[observed]
     span = float(np.ptp(pixels.astype(float)))
-    check_sigma(sigma, span)
     generator = torch_generator(rng)
     noise = estimate(torch.from_numpy(image.astype(float)), torch.from_numpy(observed)) if sigma is None else sigma
     if span < np.finfo(np.float32).tiny:
         return _unchanged(image, observed, full_output)
+    check_sigma(sigma, span)
     settings = (
         preset if isinstance(preset, Settings) else _preset(preset)(noise / float(pixels.std(dtype=float)), image.size)
     )
@@ -102,7 +103,8 @@ def denoise(
             if (callback is not None and callback(progress)) or (max_seconds is not None and seconds > max_seconds):
                 break
     except KeyboardInterrupt:
-        pass
+        if not elbo:  # nothing has been learnt that would be worth returning
+            raise
     restored, std = job.restored()
     result = Restoration(
         image=as_dtype(restored, image.dtype),
@@ -179,11 +181,20 @@ class _Job:
 
     @property
     def sigma(self) -> float:
-        return self.likelihood.sigma2.sqrt().item() * self.scale.unit
+        return self.noise_variance.sqrt().item() * self.scale.unit
+
+    @property
+    def noise_variance(self) -> Tensor:
+        """sigma2 without what is lost by taking off the mean of each patch: one degree of freedom each."""
+        seen = self.observed.sum(1)
+        lost = self.settings.centred * (seen > 0).sum() / seen.sum()
+        return self.likelihood.sigma2 / (1 - lost).clamp(min=0.1)
 
     def restored(self) -> tuple[np.ndarray, np.ndarray]:
         """The image and its standard deviation, in image units."""
         mean, variance = self.engine.moments(self.x, self.observed, torch.arange(len(self.x)), self.states)
+        of_level = self.settings.centred * self.noise_variance / self.observed.sum(1, keepdim=True).clamp(min=1)
+        variance = variance + of_level
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
         # unsure by.  Patches err together, so that the square root does better than the inverse variance.
         weights = (variance + self.likelihood.sigma2 / self.x.shape[1]).rsqrt()
