@@ -56,7 +56,7 @@ def fast(noise: float, pixels: int) -> Settings:
 def balanced(noise: float, pixels: int) -> Settings:
     """About a minute for 256 x 256 on two cores."""
     if noise > LARGE_PATCH_ABOVE:
-        return Settings(12, 64, (192,), 32, Search(6, 6), _epochs(36, pixels), 64, 0.005)
+        return Settings(12, 64, (192,), 32, Search(6, 6), _epochs(30, pixels), 64, 0.005)
     centred = noise < CENTRED_BELOW
     return Settings(8, 64, (256,), 40, Search(8, 8), _epochs(26, pixels), 64, 0.005, centred=centred)
 
