@@ -124,6 +124,12 @@ def exact_gains(z: Tensor, lpj: LogJoint) -> Tensor:
     return lpj(neighbours).unflatten(1, (P, H)) - lpj(z)[..., None]
 
 
+def check_one_flip_each(C: int, H: int) -> None:
+    """C children that differ from a parent of H bits in one bit each, all in another one, need C <= H."""
+    if C > H:
+        raise ValueError(f"{C} children cannot differ in one bit each from a parent of {H} bits")
+
+
 def informed_flip(
     z: Tensor,
     C: int,
@@ -135,8 +141,7 @@ def informed_flip(
     """One bit flipped in each child: C different bits a parent, drawn without replacement from
     softmax(gain / temperature), a locally balanced proposal.
     """
-    if C > z.shape[-1]:
-        raise ValueError(f"{C} children cannot differ in one bit each from a parent of {z.shape[-1]} bits")
+    check_one_flip_each(C, z.shape[-1])
     gain = gains(z, lpj)
     keys = gain / temperature + gumbel(gain.shape, generator, gain.dtype)
     flips = torch.zeros((*z.shape[:2], C, z.shape[2]), dtype=torch.bool, device=z.device)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -41,12 +41,14 @@ MUTATE: dict[Callable, tuple[int, float]] = {operators.informed_flip: (0, 1 / 2)
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `Fused` can run this model and search."""
     return (
-        type(model.decoder) is MLP
-        and type(model.likelihood) is Gaussian
-        and type(model.prior) is Bernoulli
+        _has_parts(model)
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.decoder.parameters())
         and _knows(search)
     )
+
+
+def _has_parts(model: TVAE) -> bool:
+    return type(model.decoder) is MLP and type(model.likelihood) is Gaussian and type(model.prior) is Bernoulli
 
 
 def _knows(search: Search) -> bool:
@@ -88,9 +90,8 @@ class Fused:
     ) -> Totals:
         """See `Engine.step`."""
         self.model.check(x, states)
-        if search.mutate is operators.informed_flip and search.children > states.n_latents:
-            bits = states.n_latents
-            raise ValueError(f"{search.children} children cannot differ in one bit each from a parent of {bits} bits")
+        if search.mutate is operators.informed_flip:
+            operators.check_one_flip_each(search.children, states.n_latents)
         net, plan = _net(self.model), _plan(search, self.q_min)
         seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
         chunks = _chunks(rows)
@@ -161,10 +162,9 @@ class _Parts(NamedTuple):
 
     @classmethod
     def of(cls, model: TVAE) -> "_Parts":
-        decoder, likelihood, prior = model.decoder, model.likelihood, model.prior
-        if not (type(decoder) is MLP and type(likelihood) is Gaussian and type(prior) is Bernoulli):
+        if not _has_parts(model):
             raise TypeError("the fused engine needs an MLP decoder, Gaussian likelihood and Bernoulli prior")
-        return cls(decoder, likelihood, prior)
+        return cls(cast(MLP, model.decoder), cast(Gaussian, model.likelihood), cast(Bernoulli, model.prior))
 
     def check(self, x: Tensor, states: States) -> None:
         """Kernels read and write where they are told: sizes must fit together."""

@@ -128,6 +128,7 @@ class _Job:
     patch: tuple[int, ...]
     x: Tensor
     level: Tensor
+    freedom: Tensor
     observed: Tensor
     model: TVAE
     likelihood: Gaussian
@@ -144,7 +145,9 @@ class _Job:
         patch = tuple(min(settings.patch, n) for n in image.shape)
         x = extract(scale.to_model(image, observed), patch)
         seen = extract(torch.from_numpy(observed), patch)
-        level = settings.centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+        count = seen.sum(1, keepdim=True)
+        level = settings.centred * x.sum(1, keepdim=True) / count.clamp(min=1)
+        lost = settings.centred * (count > 0).sum() / count.sum()
         H = settings.latents
         decoder = MLP(H, *settings.hidden, x.shape[1], generator=generator)
         likelihood = Gaussian(max((noise / scale.unit) ** 2, 1e-6))
@@ -155,6 +158,7 @@ class _Job:
             patch=patch,
             x=x - level,
             level=level,
+            freedom=(1 - lost).clamp(min=0.1),
             observed=seen,
             model=model,
             likelihood=likelihood,
@@ -185,10 +189,8 @@ class _Job:
 
     @property
     def noise_variance(self) -> Tensor:
-        """sigma2 without what is lost by taking off the mean of each patch: one degree of freedom each."""
-        seen = self.observed.sum(1)
-        lost = self.settings.centred * (seen > 0).sum() / seen.sum()
-        return self.likelihood.sigma2 / (1 - lost).clamp(min=0.1)
+        """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
+        return self.likelihood.sigma2 / self.freedom
 
     def restored(self) -> tuple[np.ndarray, np.ndarray]:
         """The image and its standard deviation, in image units."""
