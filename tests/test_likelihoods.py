@@ -10,6 +10,7 @@ from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Poisson
 
 LINE = torch.linspace(-60, 60, 240_001, dtype=torch.float64)
 COUNTS = torch.arange(200, dtype=torch.float64)
+NO_Z = torch.empty(0, dtype=torch.bool)  # these likelihoods leave z to the decoder
 BITS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 # likelihood, all values of x, weight of each value in a sum over x
 ALL = {
@@ -28,7 +29,7 @@ def member(request):
 
 def log_density(likelihood, values, mean: float) -> torch.Tensor:
     one = torch.ones(len(values), 1, dtype=torch.bool)
-    return likelihood.log_prob(values[:, None], torch.full((len(values), 1, 1), mean, dtype=torch.float64), one)[:, 0]
+    return likelihood.log_prob(values[:, None], torch.full((len(values), 1, 1), mean, dtype=torch.float64), one, NO_Z)[:, 0]
 
 
 @pytest.mark.parametrize("mean", [-1.3, 0.4, 2.0])
@@ -36,14 +37,14 @@ def test_density_sums_to_one_and_has_the_expectation(member, mean):
     likelihood, values, weight = member
     density = log_density(likelihood, values, mean).exp() * weight
     assert_close(density.sum(), torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-3)
-    expected = likelihood.expectation(torch.tensor(mean, dtype=torch.float64))
+    expected = likelihood.expectation(torch.tensor(mean, dtype=torch.float64), NO_Z)
     assert_close((density * values).sum(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("mean", [-1.3, 0.4])
 def test_samples_follow_the_density(member, mean):
     likelihood, values, weight = member
-    drawn = likelihood.sample(torch.full((200_000,), mean, dtype=torch.float64), seeded())
+    drawn = likelihood.sample(torch.full((200_000,), mean, dtype=torch.float64), seeded(), NO_Z)
     density = log_density(likelihood, values, mean).exp() * weight
     for power in (1, 2):
         assert_close(drawn.pow(power).mean(), (density * values**power).sum(), rtol=0.02, atol=0.02)
@@ -51,7 +52,7 @@ def test_samples_follow_the_density(member, mean):
 
 def problem(likelihood):
     mean = torch.randn(30, 4, 5, generator=seeded(1), dtype=torch.float64)
-    x = likelihood.sample(mean[:, 0], seeded(2))
+    x = likelihood.sample(mean[:, 0], seeded(2), NO_Z)
     q = torch.rand(30, 4, generator=seeded(3), dtype=torch.float64)
     observed = torch.rand(30, 5, generator=seeded(4)) > 0.3
     return x, mean, observed, q / q.sum(1, keepdim=True)
@@ -61,18 +62,18 @@ def test_missing_pixels_change_nothing(member):
     likelihood = member[0]
     x, mean, observed, q = problem(likelihood)
     garbage = torch.where(observed, x, torch.nan)
-    assert_close(likelihood.log_prob(garbage, mean, observed), likelihood.log_prob(x, mean, observed))
-    assert_close(likelihood.stats(garbage, mean, observed, q), likelihood.stats(x, mean, observed, q))
+    assert_close(likelihood.log_prob(garbage, mean, observed, NO_Z), likelihood.log_prob(x, mean, observed, NO_Z))
+    assert_close(likelihood.stats(garbage, mean, observed, q, NO_Z), likelihood.stats(x, mean, observed, q, NO_Z))
     seen = observed[0]
-    part = likelihood.log_prob(x[:1, seen], mean[:1][..., seen], torch.ones(1, int(seen.sum()), dtype=torch.bool))
-    assert_close(likelihood.log_prob(x, mean, observed)[:1], part)
+    part = likelihood.log_prob(x[:1, seen], mean[:1][..., seen], torch.ones(1, int(seen.sum()), dtype=torch.bool), NO_Z)
+    assert_close(likelihood.log_prob(x, mean, observed, NO_Z)[:1], part)
 
 
 def test_stats_add_over_data(member):
     likelihood = member[0]
     x, mean, observed, q = problem(likelihood)
-    parts = [likelihood.stats(x[rows], mean[rows], observed[rows], q[rows]) for rows in (slice(0, 11), slice(11, 30))]
-    assert_close(parts[0] + parts[1], likelihood.stats(x, mean, observed, q))
+    parts = [likelihood.stats(x[rows], mean[rows], observed[rows], q[rows], NO_Z) for rows in (slice(0, 11), slice(11, 30))]
+    assert_close(parts[0] + parts[1], likelihood.stats(x, mean, observed, q, NO_Z))
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -84,10 +85,10 @@ def test_update_is_the_maximiser(name):
 
     def loss(value: float) -> float:
         parameter.fill_(value)
-        return -(q * likelihood.log_prob(x, mean, observed)).sum().item()
+        return -(q * likelihood.log_prob(x, mean, observed, NO_Z)).sum().item()
 
     best = minimize_scalar(loss, bounds=(1e-3, 50), method="bounded", options={"xatol": 1e-7}).x
-    likelihood.update(likelihood.stats(x, mean, observed, q))
+    likelihood.update(likelihood.stats(x, mean, observed, q, NO_Z))
     assert_close(parameter.item(), best, rtol=1e-4, atol=1e-6)
 
 
@@ -97,6 +98,6 @@ def test_a_perfect_fit_and_no_data_leave_a_positive_scale(name):
     x = torch.randn(3, 4)
     full = torch.ones(3, 4, dtype=torch.bool)
     for observed in (full, ~full):
-        likelihood.update(likelihood.stats(x, x[:, None], observed, torch.ones(3, 1)))
+        likelihood.update(likelihood.stats(x, x[:, None], observed, torch.ones(3, 1), NO_Z))
         assert getattr(likelihood, FREE[name]) > 0
-        assert torch.isfinite(likelihood.log_prob(x, x[:, None], observed)).all()
+        assert torch.isfinite(likelihood.log_prob(x, x[:, None], observed, NO_Z)).all()

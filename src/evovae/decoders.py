@@ -9,6 +9,7 @@ sparse coding.
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -48,3 +49,19 @@ class MLP(nn.Module):
 def Linear(H: int, D: int, *, generator: Generator | None = None) -> MLP:
     """The linear decoder ``mean(z) = W z + b`` of binary sparse coding: an MLP without hidden layer."""
     return MLP(H, D, generator=generator)
+
+
+class Silent(nn.Module):
+    """mean(z) = 0: for likelihoods that say all there is to say about z themselves.
+
+    Its parameter is empty, so that gradients and optimisers have something to hold on to.
+    """
+
+    def __init__(self, D: int) -> None:
+        super().__init__()
+        self.D = D
+        self.nothing = nn.Parameter(torch.empty(0))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decode z ``(..., H)`` to zeros ``(..., D)``."""
+        return self.nothing.sum() + z.new_zeros(*z.shape[:-1], self.D)

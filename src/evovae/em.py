@@ -47,13 +47,14 @@ def fit(
     generator: Generator,
     observed: Tensor | None = None,
     schedule: Schedule = warm_up_decay,
+    memory: float | None = None,
     engine: Engine | None = None,
 ) -> Iterator[Epoch]:
     """Train `model` on x (N, D), improving `states` in place; yields an `Epoch` after each pass.
 
     Each batch: E-step on its populations, then one optimiser step on the decoder (Eq. 4).  Each
-    epoch: closed-form updates of likelihood and prior from sums over its batches (Eq. 5).  Nothing
-    runs until the result is iterated, and it can be abandoned after any epoch.
+    epoch, or each batch (see `memory`): closed-form updates of likelihood and prior from sums over
+    the data (Eq. 5).  Nothing runs until the result is iterated, and it can be abandoned after any epoch.
 
     Parameters
     ----------
@@ -61,6 +62,9 @@ def fit(
         (N, D) bool, True where x is seen; missing values may be anything, NaN too.  Default: all.
     optimizer
         Over the decoder's parameters; its learning rates are the peaks that `schedule` scales.
+    memory
+        In [0, 1): update likelihood and prior after each batch, from sums in which those of earlier
+        batches fade by this factor each time (on-line EM; Cappe & Moulines 2009).  Default: after each epoch.
     engine
         Default: the fastest one that supports model and search.
 
@@ -83,14 +87,26 @@ def fit(
         scheduler.step()
         return totals
 
+    def update(totals: Totals) -> None:
+        model.likelihood.update(totals.likelihood)
+        model.prior.update(totals.prior)
+
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
+        recent: list[Totals] = []
         for number in range(1, epochs + 1):
             order = torch.randperm(len(x), generator=generator, device=generator.device)
+            done: list[Totals] = []
             with engine.running():
-                totals = reduce(add, map(step, order.split(batch_size)))
-            model.likelihood.update(totals.likelihood)
-            model.prior.update(totals.prior)
+                for rows in order.split(batch_size):
+                    batch = step(rows)
+                    done = [reduce(add, [*done, batch])]
+                    if memory is not None:
+                        recent = [reduce(add, [*(earlier.faded(memory) for earlier in recent), batch])]
+                        update(recent[0])
+            (totals,) = done
+            if memory is None:
+                update(totals)
             seconds = time.monotonic() - started
             yield Epoch(number, totals.elbo / totals.count, totals.substitutions / totals.count, seconds)
 

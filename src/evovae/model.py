@@ -31,10 +31,10 @@ class TVAE(nn.Module):
 
         x (N, D) data, z (N, S, H) states, observed (N, D) bool: which values of x are seen.
         """
-        return self.likelihood.log_prob(x, self.decode(z), observed) + self.prior.log_prob(z)
+        return self.likelihood.log_prob(x, self.decode(z), observed, z) + self.prior.log_prob(z)
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw n data points x (n, D) and the states z (n, H) behind them."""
         z = self.prior.sample(n, generator)
-        return self.likelihood.sample(self.decode(z), generator), z
+        return self.likelihood.sample(self.decode(z), generator, z), z

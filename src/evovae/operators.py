@@ -10,6 +10,7 @@ States are bool.  Everything is per data point: no operator mixes rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -146,3 +147,7 @@ def informed_flip(
     keys = gain / temperature + gumbel(gain.shape, generator, gain.dtype)
     flips = torch.zeros((*z.shape[:2], C, z.shape[2]), dtype=torch.bool, device=z.device)
     return _flip(z, flips.scatter(-1, keys.topk(C, dim=-1).indices[..., None], True))
+
+
+exactly_informed_flip = partial(informed_flip, gains=exact_gains)
+"""`informed_flip` by exact gains: for few latents, or where an engine has a closed form for them."""

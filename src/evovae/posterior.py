@@ -18,11 +18,11 @@ def weights(lpj: Tensor) -> Tensor:
 
 @torch.no_grad()
 def moments(model: TVAE, x: Tensor, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of E[x | z] under q: the restored data (Eq. 15) and how unsure it is.
+    """Mean and variance of the data without its noise, under q: the restored data (Eq. 15) and how unsure it is.
 
-    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).  The noise of x itself is not in it.
+    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).
     """
     q = weights(model.lpj(x, z, observed))[..., None]
-    values = model.likelihood.expectation(model.decode(z))
+    values, variance = model.likelihood.restore(x, model.decode(z), observed, z)
     mean = (q * values).sum(1)
-    return mean, (q * (values - mean[:, None]).square()).sum(1)
+    return mean, (q * (variance + (values - mean[:, None]).square())).sum(1)

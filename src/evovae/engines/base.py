@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Generator, Tensor
@@ -30,6 +30,10 @@ class Totals:
             self.likelihood + other.likelihood,
             self.prior + other.prior,
         )
+
+    def faded(self, factor: float) -> Totals:
+        """The sums that updates are made from, weighted down."""
+        return replace(self, likelihood=factor * self.likelihood, prior=factor * self.prior)
 
 
 class Engine(Protocol):

@@ -35,7 +35,7 @@ class Reference:
         states[rows] = batch
         z = batch.z
         mean = model.decode(z)
-        lpj = model.likelihood.log_prob(x, mean, observed) + model.prior.log_prob(z)
+        lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
         bound = elbo(lpj).sum()
         (-bound / len(rows)).backward()
         with torch.no_grad():
@@ -44,7 +44,7 @@ class Reference:
                 count=len(rows),
                 elbo=bound.item(),
                 substitutions=substitutions,
-                likelihood=model.likelihood.stats(x, mean, observed, q),
+                likelihood=model.likelihood.stats(x, mean, observed, q, z),
                 prior=model.prior.stats(z, q),
             )
 

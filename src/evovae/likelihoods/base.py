@@ -1,0 +1,33 @@
+"""The verbs that every likelihood has, with the identities of one that has no parameters."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+class Likelihood(nn.Module, ABC):
+    """What the decoder's output says about the data; shapes as in `evovae.likelihoods`."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
+        """log p(x_n | z_ns) over the observed pixels: (N, S)."""
+
+    @abstractmethod
+    def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
+        """A draw of x from p(x | z), shaped like mean."""
+
+    def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
+        """E[x | z], shaped like mean."""
+        return mean
+
+    def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the data without its noise, given x and z: two of (N, S, D)."""
+        return self.expectation(mean, z), torch.zeros_like(mean)
+
+    def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
+        """Sums over the data points that `update` needs."""
+        return x.new_zeros(0, dtype=torch.float64)
+
+    def update(self, stats: Tensor) -> None:  # noqa: B027 - nothing to maximise is an identity
+        """Set the parameters to the maximiser of the bound, given the added statistics."""

@@ -1,0 +1,241 @@
+"""A Gaussian likelihood whose latents own small linear subspaces, all integrated out exactly."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from evovae.likelihoods.base import Likelihood
+
+
+class LowRankGaussian(Likelihood):
+    """x | z ~ N(mean(z) + sum_h z_h m_h,  sigma2 I + A' A + sum_h z_h B_h' B_h).
+
+    Equivalently x = mean(z) + A' s_0 + sum_h z_h (m_h + B_h' s_h) + noise with standard normal s: a
+    binary code chooses which subspaces a data point lives in, and s, its continuous place in them, is
+    integrated out.  A (always, D) is there for every state, as the brightness of a patch is; B_h
+    (rank, D) and the offset m_h (D) belong to latent h.  A decoder's mean(z) is trained by its gradient.
+
+    `update` is an EM step in closed form for A, B, m and sigma2: a regression of x on (s, z), after
+    which each block of s is scaled to unit covariance (parameter expansion; Liu, Rubin & Wu 1998).  It
+    never lowers the bound.
+
+    Special cases, with `Silent` as the decoder: rank 1 is spike-and-slab sparse coding (slabs around
+    m_h, or around zero without offsets); one active bit is a mixture of factor analysers; rank 0 with
+    offsets is binary sparse coding.  With rank 0 and always 0, and a decoder, it is `Gaussian`.
+
+    With `unsure`, directions have a posterior too (variational Bayes; Attias 1999): the M-step's
+    regression gives them a covariance, which the E-step adds to the energy of what they reconstruct.
+    Directions that few data points support then cost more than they explain and fall out of use, so
+    that no noise is learnt and latents beyond need die out.  log_prob is then its expected value.
+
+    Parameters
+    ----------
+    H, D
+        Numbers of latents and of observables.
+    rank, always
+        Rows of each B_h, and of A.
+    offsets
+        Whether latents have an m_h.
+    unsure
+        Whether directions have a posterior, in place of a point estimate.
+    sigma2, floor
+        Variance of the noise, at the start and at least.
+    generator
+        Source of the starting directions; see also `start`.
+
+    Attributes
+    ----------
+    always
+        (always, D): A.
+    directions
+        (rank or rank + 1, H, D): row j of all B_h, for each j; the last one is m_h, where there are offsets.
+    spread
+        (K, K): posterior covariance of all directions, the same for every pixel; zero if not `unsure`.
+    """
+
+    def __init__(
+        self,
+        H: int,
+        D: int,
+        rank: int = 4,
+        always: int = 1,
+        *,
+        offsets: bool = False,
+        unsure: bool = False,
+        sigma2: float = 0.01,
+        floor: float = 1e-8,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.rank, self.unsure, self.floor = rank, unsure, floor
+        J, K = rank + offsets, always + (rank + offsets) * H
+        self.sigma2: Tensor
+        self.always: Tensor
+        self.directions: Tensor
+        self.spread: Tensor
+        self.fixed: Tensor
+        self.register_buffer("sigma2", torch.tensor(float(sigma2)))
+        self.register_buffer("always", 0.1 * torch.randn(always, D, generator=generator))
+        self.register_buffer("directions", 0.1 * torch.randn(J, H, D, generator=generator))
+        self.register_buffer("spread", torch.zeros(K, K))
+        self.register_buffer("fixed", torch.arange(K) >= always + rank * H)  # coefficients that are one, not s
+
+    @property
+    def subspaces(self) -> Tensor:
+        """B: (H, rank, D)."""
+        return self.directions[: self.rank].transpose(0, 1)
+
+    @property
+    def rows(self) -> Tensor:
+        """All directions below each other, (K, D): A, then the first ones of all latents, the second ones, ..."""
+        return torch.cat([self.always, self.directions.flatten(0, 1)])
+
+    def start(self, x: Tensor, generator: Generator) -> None:
+        """Start from the data x (N, D): brightness in A, random data points in the subspaces."""
+        J, H, D = self.directions.shape
+        level = x.mean(1)
+        fall = torch.full((J, 1, 1), 0.3)
+        fall[:1] = 1
+        drawn = torch.randint(len(x), (J * H,), generator=generator)
+        self.directions.copy_((x - level[:, None])[drawn].view(J, H, D) * fall)
+        self.always[:1] = level.std(correction=0)
+
+    def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
+        return self._posterior(x, mean, observed, z).log_prob
+
+    def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
+        return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
+
+    def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        p = self._posterior(x, mean, observed, z)
+        of_s = torch.einsum("nsid,nsij,nsjd->nsd", p.rows, p.covariance, p.rows)
+        of_rows = (p.second * p.spread).sum((2, 3))[..., None]
+        return mean + torch.einsum("nsk,nskd->nsd", p.u, p.rows), of_s + of_rows
+
+    def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
+        rank, H, D = self.directions[: self.rank].shape
+
+        def normal(*shape: int) -> Tensor:
+            shape = (*mean.shape[:-1], *shape)
+            return torch.randn(shape, dtype=mean.dtype, device=mean.device, generator=generator)
+
+        own = torch.einsum("...jh,jhd->...d", normal(rank, H) * z[..., None, :], self.directions[:rank])
+        common = normal(len(self.always)) @ self.always
+        return self.expectation(mean, z) + own + common + self.sigma2.sqrt() * normal(D)
+
+    def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
+        """[values, t^2, z (H), u t' (K, D), u u' (K, K)], expected under q and s, and summed over the data.
+
+        t is what the decoder's mean leaves of x, u = (s_0, z_h s_h, z_h) the coefficients of `rows`.
+        Missing values of t are expected ones, too (their own EM).
+        """
+        p = self._posterior(x, mean, observed, z)
+        K, D = self.rows.shape
+        unseen = p.rows * ~observed[:, None, None]
+        filled = p.second @ unseen
+        of_missing = (unseen * filled).sum((2, 3)) + (~observed).sum(1, keepdim=True) * (
+            self.sigma2 + (p.second * p.spread).sum((2, 3))
+        )
+        square = (q * (p.target.square().sum(2) + of_missing)).sum()
+        weighted = q[..., None, None]
+        cross = torch.zeros(K + 1, D, dtype=torch.float64)
+        cross.index_add_(0, p.index.flatten(), (weighted * (p.u[..., None] * p.target[:, :, None] + filled)).double().flatten(0, 2))
+        inner = torch.zeros((K + 1) ** 2, dtype=torch.float64)
+        pairs = p.index[..., :, None] * (K + 1) + p.index[..., None, :]
+        inner.index_add_(0, pairs.flatten(), (weighted * p.second).double().flatten())
+        values = torch.tensor(x.numel(), dtype=torch.float64)
+        usage = torch.einsum("ns,nsh->h", q, z.to(q.dtype)).double()
+        inner = inner.view(K + 1, K + 1)[:K, :K]
+        return torch.cat([values[None], square[None].double(), usage, cross[:K].flatten(), inner.flatten()])
+
+    def update(self, stats: Tensor) -> None:
+        J, H, D = self.directions.shape
+        A, K = len(self.always), len(self.spread)
+        (values, square), usage, cross, inner = stats.split([2, H, K * D, K * K])
+        cross, inner = cross.view(K, D), inner.view(K, K)
+        # A little weight on what is there: directions that nothing uses stay, the others do not notice.
+        weight = 1e-7 * inner.diagonal().mean() + 1e-9
+        precision = torch.linalg.inv(inner + weight * torch.eye(K, dtype=inner.dtype, device=inner.device))
+        rows = precision @ (cross + weight * self.rows)
+        error = square + ((inner @ rows - 2 * cross) * rows).sum()
+        free = values - self.unsure * D * (precision * inner).sum()
+        sigma2 = (error / free.clamp(min=1)).clamp(min=self.floor)
+        turn = torch.block_diag(_root(inner[:A, :A] * D / values.clamp(min=1)), torch.eye(K - A, dtype=inner.dtype))
+        turn[A:, A:] = self._unit(usage, inner[A:, A:])
+        self.sigma2.copy_(sigma2)
+        rows = turn @ rows
+        self.always.copy_(rows[:A])
+        self.directions.copy_(rows[A:].view(J, H, D))
+        if self.unsure:
+            self.spread.copy_(sigma2 * turn @ precision @ turn.T)
+
+    def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
+        """The map (J H, J H) of directions that goes with s of mean zero and unit covariance where a latent is on."""
+        J, H, _ = self.directions.shape
+        s, one = slice(0, self.rank), slice(self.rank, None)
+        used = usage > 1e-8
+        blocks = inner.view(J, H, J, H).diagonal(dim1=1, dim2=3).permute(2, 0, 1) / torch.where(used, usage, 1)[:, None, None]
+        mean = blocks[:, s, one]
+        turn = torch.eye(J, dtype=inner.dtype).repeat(H, 1, 1)
+        turn[:, s, s] = _root(blocks[:, s, s] - mean @ mean.transpose(1, 2))
+        turn[:, one, s] = mean.transpose(1, 2)
+        turn = torch.where(used[:, None, None], turn, torch.eye(J, dtype=inner.dtype))
+        return torch.diag_embed(turn.permute(1, 2, 0)).transpose(1, 2).reshape(J * H, J * H)
+
+    def _posterior(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> "_Posterior":
+        """What is known about s given x and z, in the coefficients that z has (Woodbury's identity)."""
+        if z.dtype != torch.bool:
+            raise TypeError("LowRankGaussian needs states of bool, whole bits; use operators.exact_gains to compare flips")
+        active = torch.cat([z.new_ones(*z.shape[:-1], len(self.always)), z.repeat(1, 1, len(self.directions))], -1)
+        k = int(active.sum(-1).max())
+        has, index = active.to(torch.uint8).topk(k, dim=-1)
+        has, index = has.bool(), torch.where(has.bool(), index, len(self.spread))
+        rows = torch.cat([self.rows, self.rows.new_zeros(1, self.rows.shape[1])])[index]
+        spread = torch.nn.functional.pad(self.spread, (0, 1, 0, 1))[index[..., :, None], index[..., None, :]]
+        one = torch.cat([self.fixed, self.fixed.new_zeros(1)])[index].to(x.dtype)
+        varies = has.to(x.dtype) - one
+        seen = observed.sum(1)[:, None]
+        target = torch.where(observed[:, None], x[:, None] - mean, 0)
+        seen_rows = rows * observed[:, None, None]
+        gram = seen_rows @ rows.transpose(2, 3) + seen[..., None, None] * spread
+        on_rows = torch.einsum("nskd,nsd->nsk", rows, target)
+        on_one = torch.einsum("nsij,nsj->nsi", gram, one)
+        energy = target.square().sum(2) + (one * (on_one - 2 * on_rows)).sum(2)
+        projected = varies * (on_rows - on_one) / self.sigma2
+        both = varies[..., :, None] * varies[..., None, :]
+        eye = torch.eye(k, dtype=x.dtype, device=x.device)
+        factor = torch.linalg.cholesky(eye + both * gram / self.sigma2)
+        explained = torch.linalg.solve_triangular(factor, projected[..., None], upper=False)
+        log_det = 2 * factor.diagonal(dim1=2, dim2=3).log().sum(2)
+        log_prob = -0.5 * (
+            energy / self.sigma2
+            + seen * torch.log(2 * math.pi * self.sigma2)
+            + log_det
+            - explained.square().sum((2, 3))
+        )
+        covariance = both * torch.cholesky_inverse(factor)
+        u = one + (covariance @ projected[..., None])[..., 0]
+        return _Posterior(log_prob, index, rows, spread, target, u, covariance, u[..., None] * u[..., None, :] + covariance)
+
+
+class _Posterior(NamedTuple):
+    """log p(x | z) (N, S), and for the k coefficients of each state: their numbers (K where there are fewer),
+    directions and these' covariance, what is to be explained, and the coefficients' moments.
+    """
+
+    log_prob: Tensor
+    index: Tensor
+    rows: Tensor
+    spread: Tensor
+    target: Tensor
+    u: Tensor
+    covariance: Tensor
+    second: Tensor
+
+
+def _root(matrices: Tensor) -> Tensor:
+    """The symmetric square root of (.., r, r)."""
+    values, vectors = torch.linalg.eigh(matrices)
+    return (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.transpose(-2, -1)
