@@ -110,7 +110,7 @@ def slope(model, x, observed) -> float:
     return max(p.grad.abs().max().item() for p in parameters if p.numel())
 
 
-@pytest.mark.parametrize(("rank", "always", "offsets"), SHAPES)
+@pytest.mark.parametrize(("rank", "always", "offsets"), [shape for shape in SHAPES if shape[0] < 3])
 def test_em_never_lowers_the_likelihood_and_ends_where_its_gradient_is_zero(rank, always, offsets):
     """Exact EM (all states in every population), with missing pixels."""
     truth = model_of(rank, always, offsets, H=3)

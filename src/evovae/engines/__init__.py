@@ -13,8 +13,10 @@ __all__ = ["Engine", "Reference", "Totals", "choose"]
 def choose(model: TVAE, search: Search) -> Engine:
     """The fastest engine that supports this model and search: fused CPU loops, or the reference."""
     if find_spec("numba"):
-        from evovae.engines.numba_cpu import Fused, supports
+        from evovae.engines import numba_cpu, numba_low_rank
 
-        if supports(model, search):
-            return Fused(model)
+        if numba_cpu.supports(model, search):
+            return numba_cpu.Fused(model)
+        if numba_low_rank.supports(model, search):
+            return numba_low_rank.FusedSubspaces(model)
     return Reference(model)

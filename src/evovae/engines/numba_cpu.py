@@ -5,37 +5,28 @@ leaving the cache.  Threads work off the chunks; each chunk has its own sums, wh
 fixed order, so that results are the same for any number of threads.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from functools import cache
-from typing import Any, NamedTuple, cast
+from contextlib import AbstractContextManager
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from numba.core.event import Event, Listener, install_listener
 from torch import Generator, Tensor
 
 from evovae import operators
 from evovae.decoders import MLP
 from evovae.engines.base import Totals
 from evovae.engines.chunks import em_chunk, make_room, moments_chunk
-from evovae.engines.kernels import Net, Plan
+from evovae.engines.kernels import Net
+from evovae.engines.plans import knows
+from evovae.engines.plans import plan as plan_of
+from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.states import States
 
-logger = logging.getLogger(__name__)
 CHUNK = 32
-SELECT: dict[Callable, tuple[int, float]] = {
-    operators.gumbel_top: (0, 1 / 3),
-    operators.uniformly: (0, 0.0),
-    operators.by_fitness: (1, 0.0),
-}
-MUTATE: dict[Callable, tuple[int, float]] = {operators.informed_flip: (0, 1 / 2), operators.uniform_flip: (1, 0.0)}
 
 
 def supports(model: TVAE, search: Search) -> bool:
@@ -43,16 +34,12 @@ def supports(model: TVAE, search: Search) -> bool:
     return (
         _has_parts(model)
         and all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.decoder.parameters())
-        and _knows(search)
+        and knows(search, operators.informed_flip)
     )
 
 
 def _has_parts(model: TVAE) -> bool:
     return type(model.decoder) is MLP and type(model.likelihood) is Gaussian and type(model.prior) is Bernoulli
-
-
-def _knows(search: Search) -> bool:
-    return search.select in SELECT and search.mutate in MUTATE and search.cross is operators.no_cross
 
 
 class Fused:
@@ -73,26 +60,19 @@ class Fused:
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
         self.model, self.q_min = _Parts.of(model), q_min
-        self.pool = ThreadPoolExecutor(threads or torch.get_num_threads(), thread_name_prefix="evovae")
+        self.workers = Workers(threads)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Torch works with one thread: its others would spin after each small optimiser step, and slow ours down."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    def running(self) -> AbstractContextManager[None]:
+        """See `Engine.running`."""
+        return self.workers.alone()
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`."""
         self.model.check(x, states)
-        if search.mutate is operators.informed_flip:
-            operators.check_one_flip_each(search.children, states.n_latents)
-        net, plan = _net(self.model), _plan(search, self.q_min)
+        net = _net(self.model)
+        plan = plan_of(search, operators.informed_flip, self.q_min, states.n_latents)
         seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
         chunks = _chunks(rows)
         sums = [_Sums(net) for _ in chunks]
@@ -102,7 +82,7 @@ class Fused:
             room = make_room(states.words.shape[1], plan, net, data[2])
             em_chunk(chunk, seed, *data, plan, net, room, mine.weights, mine.biases, mine.scalars, mine.usage)
 
-        self._run(work, chunks, sums)
+        self.workers.run(work, chunks, sums)
         _set_gradients(self.model.decoder, sums, len(rows))
         elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
         return Totals(
@@ -116,7 +96,7 @@ class Fused:
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         self.model.check(x, states)
-        net, no_search = _net(self.model), _plan(Search(0, 0, 0), self.q_min)
+        net, no_search = _net(self.model), plan_of(Search(0, 0, 0), operators.informed_flip, self.q_min, states.n_latents)
         chunks = _chunks(rows)
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
         results = [np.empty((2, len(chunk), x.shape[1]), np.float32) for chunk in chunks]
@@ -124,20 +104,9 @@ class Fused:
         def work(chunk: np.ndarray, result: np.ndarray) -> None:
             moments_chunk(chunk, *data, net, make_room(states.words.shape[1], no_search, net, data[-1]), *result)
 
-        self._run(work, chunks, results)
+        self.workers.run(work, chunks, results)
         mean, variance = torch.from_numpy(np.concatenate(results, axis=1))
         return mean, variance
-
-    def _run(self, work: Callable[..., None], *items: Sequence[Any]) -> None:
-        with _announced_compilation():
-            jobs: list[Future[None]] = []
-            try:
-                for item in zip(*items, strict=True):
-                    jobs.append(self.pool.submit(work, *item))
-                for job in jobs:
-                    job.result()
-            finally:
-                wait(jobs)  # also after an interrupt: nobody writes to the states behind our back
 
 
 class _Sums:
@@ -191,47 +160,7 @@ def _net(model: _Parts) -> Net:
     )
 
 
-def _plan(search: Search, q_min: float) -> Plan:
-    if not _knows(search):
-        raise TypeError(
-            "the fused engine knows gumbel_top, uniformly, by_fitness, informed_flip, uniform_flip, no_cross"
-        )
-    fitness, beta_select = SELECT[search.select]
-    uniform, beta_mutate = MUTATE[search.mutate]
-    return Plan(
-        search.parents,
-        search.children,
-        search.generations,
-        fitness,
-        np.float32(beta_select),
-        uniform,
-        np.float32(beta_mutate),
-        np.float32(q_min),
-    )
-
-
 def _set_gradients(decoder: MLP, sums: list[_Sums], count: int) -> None:
     for i, layer in enumerate(decoder.layers):
         layer.weight.grad = torch.from_numpy(np.ascontiguousarray(sum(s.weights[i] for s in sums).T) / -count)
         layer.bias.grad = torch.from_numpy(sum(s.biases[i] for s in sums) / -count)
-
-
-@cache
-def _say_compiling() -> None:
-    logger.warning("compiling the CPU kernels; this happens once and takes about half a minute")
-
-
-class _Compilation(Listener):
-    """Tells, once, that kernels are being compiled."""
-
-    def on_start(self, event: Event) -> None:
-        _say_compiling()
-
-    def on_end(self, event: Event) -> None:
-        pass
-
-
-@contextmanager
-def _announced_compilation() -> Iterator[None]:
-    with install_listener("numba:compile", _Compilation()):
-        yield

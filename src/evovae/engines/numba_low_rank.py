@@ -1,0 +1,178 @@
+"""The fused CPU engine for `LowRankGaussian` with a silent decoder: closed forms all the way, compiled.
+
+Where no pixel is missing, data points share all inner products of directions; a state then costs a
+Cholesky factor of the size of its coefficients, and the exact gains of all its flips little more.
+"""
+
+from contextlib import AbstractContextManager
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from evovae import operators
+from evovae.decoders import Silent
+from evovae.engines.base import Totals
+from evovae.engines.plans import knows
+from evovae.engines.plans import plan as plan_of
+from evovae.engines.subspace_chunks import em_chunk, make_room, moments_chunk
+from evovae.engines.subspace_kernels import MOST_DIMS, Model
+from evovae.engines.workers import Workers
+from evovae.evolve import Search
+from evovae.likelihoods import LowRankGaussian
+from evovae.model import TVAE
+from evovae.priors import Bernoulli
+from evovae.states import States
+
+BLOCK = 8192  # data points whose projections are held at once
+PARTS = 4  # sums are kept apart for this many shares of a block, so that results do not depend on threads
+
+
+def supports(model: TVAE, search: Search) -> bool:
+    """Whether `FusedSubspaces` can run this model and search."""
+    return _has_parts(model) and knows(search, operators.exactly_informed_flip)
+
+
+def _has_parts(model: TVAE) -> bool:
+    likelihood = model.likelihood
+    return (
+        type(model.decoder) is Silent
+        and type(likelihood) is LowRankGaussian
+        and type(model.prior) is Bernoulli
+        and len(likelihood.directions) == likelihood.rank > 0
+        and likelihood.sigma2.dtype == torch.float32
+        and likelihood.sigma2.device.type == "cpu"
+    )
+
+
+class FusedSubspaces:
+    """One batch of EM by compiled loops.
+
+    Parameters
+    ----------
+    model
+        `Silent` decoder, `LowRankGaussian` of rank 1 or more without offsets, Bernoulli prior, in float32 on the CPU.
+    q_min
+        States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
+    threads
+        How many work at once (default: as many as torch uses); changes nothing but the time.
+
+    States with more than `MOST_DIMS` coefficients have no weight: they are left out of the bound.
+    """
+
+    def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
+        if not _has_parts(model):
+            raise TypeError("this engine needs a silent decoder, a LowRankGaussian without offsets, a Bernoulli prior")
+        self.likelihood, self.prior = cast(LowRankGaussian, model.likelihood), cast(Bernoulli, model.prior)
+        self.q_min, self.workers = q_min, Workers(threads)
+
+    def running(self) -> AbstractContextManager[None]:
+        """See `Engine.running`."""
+        return self.workers.alone()
+
+    def step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        """See `Engine.step`."""
+        model = self._model(x, states)
+        plan = plan_of(search, operators.exactly_informed_flip, self.q_min, states.n_latents)
+        seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
+        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
+        sums = [_Sums.zero(model) for _ in range(PARTS)]
+
+        def work(share: np.ndarray, start: int, onto: np.ndarray, mine: _Sums) -> None:
+            room = make_room(states.words.shape[1], plan, model, data[2])
+            em_chunk(share, start, seed, onto, *data, plan, model, room, *mine)
+
+        for block in rows.split(BLOCK):
+            self.workers.run(work, *_shares(block), [_onto(x, observed, block, model)] * PARTS, sums)
+        total = _Sums(*map(sum, zip(*sums, strict=True)))
+        elbo, substitutions, square = total.scalars
+        half = total.inner
+        statistics = [
+            [len(rows) * x.shape[1], float(model.noise) * square],
+            total.usage,
+            total.cross.ravel(),
+            (half + half.T - np.diag(half.diagonal())).ravel(),
+        ]
+        return Totals(
+            count=len(rows),
+            elbo=float(elbo),
+            substitutions=int(substitutions),
+            likelihood=torch.from_numpy(np.concatenate(statistics)),
+            prior=torch.from_numpy(np.append(total.usage, len(rows))),
+        )
+
+    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """See `Engine.moments`."""
+        model = self._model(x, states)
+        no_search = plan_of(Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents)
+        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
+        result = np.empty((2, len(rows), x.shape[1]), np.float32)
+
+        def work(share: np.ndarray, start: int, onto: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
+            room = make_room(states.words.shape[1], no_search, model, data[-1])
+            moments_chunk(share, start, onto, *data, model, room, mean, variance)
+
+        for block, *moments in zip(rows.split(BLOCK), *(np.split(m, range(BLOCK, len(rows), BLOCK)) for m in result)):
+            onto = _onto(x, observed, block, model)
+            self.workers.run(work, *_shares(block), [onto] * PARTS, *([m] * PARTS for m in moments))
+        mean, variance = torch.from_numpy(result)
+        return mean * float(model.noise) ** 0.5, variance * float(model.noise)
+
+    def _model(self, x: Tensor, states: States) -> Model:
+        """The parameters as the kernels want them; sizes are checked, as kernels go where they are told."""
+        p, rank = self.likelihood, self.likelihood.rank
+        _, H, D = p.directions.shape
+        if D != x.shape[1] or not H == states.n_latents == self.prior.n_latents:
+            raise ValueError(
+                f"directions of {D} values for {H} latents and a prior of {self.prior.n_latents} latents do not fit "
+                f"data of {x.shape[1]} values and states of {states.n_latents} bits"
+            )
+        if len(p.always) + rank > MOST_DIMS:
+            raise ValueError(f"{len(p.always)} directions and {rank} for a latent are more than the {MOST_DIMS} there is room for")
+        noise = p.sigma2.item()
+        rows, spread = (p.rows / noise**0.5).contiguous(), p.spread / noise
+        gram = rows @ rows.T + D * spread
+        inside = gram[len(p.always) :, len(p.always) :].view(rank, H, rank, H).diagonal(dim1=1, dim2=3)
+        a, b = torch.tril_indices(rank, rank)
+        pi = self.prior.pi.numpy().astype(float)
+        return Model(
+            rows=rows.numpy(),
+            columns=rows.T.contiguous().numpy(),
+            gram=gram.numpy(),
+            blocks=inside[a, b].contiguous().numpy(),
+            spread=spread.contiguous().numpy(),
+            always=len(p.always),
+            rank=rank,
+            odds=np.log(pi / (1 - pi)).astype(np.float32),
+            noise=np.float32(noise),
+            constant=np.log1p(-pi).sum(),
+        )
+
+
+class _Sums(NamedTuple):
+    """The sums of one share: cross and half of inner, usage of bits, and [elbo, substitutions, square]."""
+
+    cross: np.ndarray
+    inner: np.ndarray
+    usage: np.ndarray
+    scalars: np.ndarray
+
+    @classmethod
+    def zero(cls, model: Model) -> "_Sums":
+        K = len(model.rows)
+        return cls(np.zeros(model.rows.shape), np.zeros((K, K)), np.zeros(len(model.odds)), np.zeros(3))
+
+
+def _shares(block: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+    """The data points of each share, and where each starts in the block."""
+    shares = np.array_split(block.numpy(), PARTS)
+    return shares, np.cumsum([0, *map(len, shares[:-1])])
+
+
+def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Model) -> np.ndarray:
+    """Projections of the data on all directions, in units of the noise: (len(rows), K)."""
+    seen = torch.where(observed[rows], x[rows], 0) / float(model.noise) ** 0.5
+    return (seen @ torch.from_numpy(model.columns)).numpy()

@@ -1,0 +1,42 @@
+"""Searches as compiled loops understand them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from evovae import operators
+from evovae.engines.kernels import Plan
+from evovae.evolve import Search
+
+SELECT: dict[Callable, tuple[int, float]] = {
+    operators.gumbel_top: (0, 1 / 3),
+    operators.uniformly: (0, 0.0),
+    operators.by_fitness: (1, 0.0),
+}
+
+
+def knows(search: Search, informed: Callable) -> bool:
+    """Whether there are loops for this search, where `informed` is the mutation that looks at gains."""
+    known = search.mutate in (informed, operators.uniform_flip)
+    return known and search.select in SELECT and search.cross is operators.no_cross
+
+
+def plan(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
+    """The search for states of H bits, by numbers."""
+    if not knows(search, informed):
+        name = "informed_flip" if informed is operators.informed_flip else "exactly_informed_flip"
+        raise TypeError(f"this engine knows gumbel_top, uniformly, by_fitness, {name}, uniform_flip, no_cross")
+    uniform = search.mutate is operators.uniform_flip
+    if not uniform:
+        operators.check_one_flip_each(search.children, H)
+    fitness, beta_select = SELECT[search.select]
+    return Plan(
+        search.parents,
+        search.children,
+        search.generations,
+        fitness,
+        np.float32(beta_select),
+        int(uniform),
+        np.float32(1 / 2),
+        np.float32(q_min),
+    )

@@ -1,0 +1,235 @@
+"""Compiled loops over data points for `LowRankGaussian`: E-step, sums of the M-step, moments."""
+
+import math
+
+import numpy as np
+from numba import uint64
+
+from evovae.engines.chunks import weigh
+from evovae.engines.draws import bits_at, f4
+from evovae.engines.jit import kernel, part
+from evovae.engines.kernels import Plan, copy, on_bits
+from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, need, solve
+
+
+def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Room:
+    """Scratch space for one thread: the population, all the children that one step can bring, and one more."""
+    slots, W, H = n_states + plan.P * plan.C * plan.G + 1, words.shape[-1], len(model.odds)
+    K, D = model.rows.shape
+    wide = max(slots, K, D, MOST_DIMS) + 1
+    return Room(
+        words=np.empty((slots, W), np.uint64),
+        tags=np.empty(slots, np.uint64),
+        lpj=np.empty(slots, f4),
+        prior=np.empty(slots, f4),
+        size=np.empty(slots, np.int64),
+        dims=np.empty((slots, MOST_DIMS), np.int64),
+        factor=np.empty((slots, MOST_DIMS, MOST_DIMS), f4),
+        y=np.empty((slots, MOST_DIMS), f4),
+        u=np.empty((slots, MOST_DIMS), f4),
+        gram=np.empty_like(model.gram),
+        blocks=np.empty_like(model.blocks),
+        have=np.empty(H, np.bool_),
+        where=np.empty(D + 1, np.int64),
+        onto=np.empty(K, f4),
+        left=np.empty_like(model.blocks),
+        v=np.empty((MOST_DIMS, K), f4),
+        c=np.empty(K, f4),
+        gain=np.empty(H, f4),
+        keys=np.empty(wide, f4),
+        idx=np.empty(wide, np.int64),
+        val=np.empty(wide, f4),
+        order=np.empty(max(n_states, MOST_DIMS), np.int64),
+        chosen=np.empty(plan.P, np.int64),
+        flips=np.empty(plan.C, np.int64),
+        pool=np.empty(max(n_states, plan.P * plan.C), np.int64),
+        q=np.empty(n_states, f4),
+        tmp=np.empty((MOST_DIMS + 2, max(H, D, MOST_DIMS)), f4),
+    )
+
+
+@part
+def look(x, observed, model, room):
+    """List the seen pixels; where some are missing, start this data point's own gram matrix.  Returns how many."""
+    n_seen, H = 0, model.odds.shape[0]
+    for d in range(x.shape[0]):
+        room.where[n_seen] = d
+        n_seen += 1 if observed[d] else 0
+    complete = n_seen == x.shape[0]
+    for h in range(H):
+        room.have[h] = complete
+    if not complete:
+        for i in range(model.always):
+            fill(i, n_seen, model, room)
+        for a in range(model.rank):
+            for b in range(a + 1):
+                out = room.blocks[a * (a + 1) // 2 + b]
+                first, second = model.always + a * H, model.always + b * H
+                for h in range(H):
+                    out[h] = f4(n_seen) * model.spread[first + h, second + h]
+                for i in range(n_seen):
+                    row = model.columns[room.where[i]]
+                    for h in range(H):
+                        out[h] += row[first + h] * row[second + h]
+    return n_seen
+
+
+@part
+def load(n, words, gram, n_seen, model, room):
+    """Bring the population of data point n into the room, evaluated."""
+    for s in range(words.shape[1]):
+        copy(words[n, s], room.words[s])
+        enter(s, model, room)
+        need(s, n_seen, model, room)
+        solve(s, gram, room)
+
+
+@part
+def invert(s, room, out):
+    """The inverse of state s's factor: lower triangular."""
+    k, factor = room.size[s], room.factor[s]
+    for i in range(k):
+        for j in range(i):
+            v = f4(0)
+            for t in range(j, i):
+                v -= factor[i, t] * out[t, j]
+            out[i, j] = v * factor[i, i]
+        out[i, i] = factor[i, i]
+
+
+@part
+def second_moments(s, room, out):
+    """E[u u'] of state s's coefficients, (k, k), from the inverse factor that is in room.tmp."""
+    k, u, inverse = room.size[s], room.u[s], room.tmp
+    for i in range(k):
+        for j in range(i + 1):
+            v = u[i] * u[j]
+            for t in range(i, k):
+                v += inverse[t, i] * inverse[t, j]
+            out[i, j] = out[j, i] = v
+
+
+@part
+def expected_spread(s, second, model, room):
+    """What the posterior of directions adds to the energy of each pixel."""
+    k, dims, total = room.size[s], room.dims[s], f4(0)
+    for i in range(k):
+        for j in range(k):
+            total += second[i, j] * model.spread[dims[i], dims[j]]
+    return total
+
+
+@part
+def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
+    """Add q times state s's part in the sums of the M-step; returns that of the missing pixels in the square."""
+    k, dims, u, second = room.size[s], room.dims[s], room.u[s], room.v
+    invert(s, room, room.tmp)
+    second_moments(s, room, second)
+    for i in range(on_bits(room.words[s], room.idx)):
+        usage[room.idx[i]] += q
+    for i in range(k):
+        out, row, amount = cross[dims[i]], inner[dims[i]], q * u[i]
+        for d in range(x.shape[0]):
+            out[d] += amount * x[d]
+        for j in range(i + 1):
+            row[dims[j]] += q * second[i, j]
+    missing = x.shape[0] - n_seen
+    if missing == 0:
+        return f4(0)
+    square = f4(missing) * (f4(1) + expected_spread(s, second, model, room))
+    unit = math.sqrt(model.noise)
+    for i in range(k):
+        out, mine = cross[dims[i]], model.rows[dims[i]]
+        for j in range(k):
+            other, amount = model.rows[dims[j]], second[i, j]
+            for d in range(x.shape[0]):
+                value = f4(0) if observed[d] else amount * other[d]
+                out[d] += q * unit * value
+                square += value * mine[d]
+    return q * square
+
+
+@kernel
+def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room, cross, inner, usage, sums):
+    """One EM step of the data points `rows`, whose projections on all directions are onto[start + ...].
+
+    Populations words and lpj are replaced; added to are cross (K, D), one half of inner (K, K), usage (H,) and
+    sums = [elbo, substitutions, square], as in
+    `LowRankGaussian.stats`; the square is in units of the noise.
+    """
+    S = words.shape[1]
+    for place, n in enumerate(rows):
+        n_seen = look(x[n], observed[n], model, room)
+        complete = n_seen == x.shape[1]
+        gram = model.gram if complete else room.gram
+        blocks = model.blocks if complete else room.blocks
+        copy(onto[start + place], room.onto)
+        load(n, words, gram, n_seen, model, room)
+        found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), gram, blocks, n_seen, model, room)
+        energy = f4(0)
+        for i in range(n_seen):
+            energy += x[n, room.where[i]] ** 2
+        square = energy / model.noise
+        constant = model.constant - 0.5 * (square + n_seen * math.log(2 * math.pi * model.noise))
+        sums[0] += weigh(found, S, room) + constant
+        mass, kept = f4(0), 0
+        for j in range(S):
+            s = room.order[j]
+            copy(room.words[s], words[n, j])
+            lpj[n, j] = room.lpj[s] + constant
+            sums[1] += 1 if s >= S else 0
+            if room.q[j] >= plan.q_min * room.q[0] and room.q[j] > f4(0):
+                mass += room.q[j]
+                kept = j + 1
+        for j in range(kept):
+            q = room.q[j] / mass
+            if room.size[room.order[j]] >= 0:
+                square += add_sums(room.order[j], q, x[n], observed[n], n_seen, model, room, cross, inner, usage)
+        sums[2] += square
+
+
+@kernel
+def moments_chunk(rows, start, onto, x, observed, words, model, room, mean, variance):
+    """Posterior mean and variance of the data of `rows` without noise, into rows start + ... of mean and variance."""
+    S = words.shape[1]
+    for place, n in enumerate(rows):
+        n_seen = look(x[n], observed[n], model, room)
+        gram = model.gram if n_seen == x.shape[1] else room.gram
+        copy(onto[start + place], room.onto)
+        load(n, words, gram, n_seen, model, room)
+        weigh(S, S, room)
+        m, v = mean[start + place], variance[start + place]
+        for d in range(m.shape[0]):
+            m[d] = v[d] = 0
+        for o in range(S):
+            s, q = room.order[o], room.q[o]
+            if q > f4(0) and room.size[s] >= 0:
+                add_moments(s, q, model, room, m, v)
+        for d in range(m.shape[0]):
+            v[d] = max(v[d] - m[d] * m[d], f4(0))
+
+
+@part
+def add_moments(s, q, model, room, m, v):
+    """Add q times the mean and the second moment of what state s says the data are."""
+    k, dims, inverse, row = room.size[s], room.dims[s], room.tmp, room.keys
+    invert(s, room, inverse)
+    second_moments(s, room, room.v)
+    common = expected_spread(s, room.v, model, room)
+    D = m.shape[0]
+    for d in range(D):
+        row[d] = 0
+    for i in range(k):
+        for d in range(D):
+            row[d] += room.u[s, i] * model.rows[dims[i], d]
+    for d in range(D):
+        m[d] += q * row[d]
+        v[d] += q * (row[d] * row[d] + common)
+    for t in range(k):
+        for d in range(D):
+            row[d] = 0
+        for i in range(t + 1):
+            for d in range(D):
+                row[d] += inverse[t, i] * model.rows[dims[i], d]
+        for d in range(D):
+            v[d] += q * row[d] * row[d]

@@ -1,0 +1,228 @@
+"""Compiled parts for `LowRankGaussian`: one data point at a time, in units of the noise.
+
+A state's coefficients are the always-on ones and `rank` for each bit that is on.  Where all pixels
+are seen, all inner products of directions (`gram`) are shared by all data points and a state costs a
+small Cholesky factor; elsewhere each data point has its own, of which rows are filled in when needed.
+"""
+
+import math
+from collections import namedtuple
+
+from numba import uint64
+
+from evovae.engines.draws import add_gumbel, f4, top, uniform_at
+from evovae.engines.jit import part
+from evovae.engines.kernels import copy, on_bits, select, tag_of, twin
+from evovae.engines.simd import add_rows
+
+MOST_DIMS = 64  # coefficients that vary in one state; states with more have no weight
+NEVER = f4(-1e30)
+
+# The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
+# blocks (rank (rank + 1) / 2, H) those within latents; spread (K, K) is what each seen pixel adds to
+# gram.  always, rank are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
+Model = namedtuple("Model", "rows columns gram blocks spread always rank odds noise constant")
+# Room for the states that one data point may see in a step, and their factors.
+Room = namedtuple(
+    "Room",
+    "words tags lpj prior size dims factor y u gram blocks have where onto left v c gain keys idx val "
+    "order chosen flips pool q tmp",
+)
+
+
+@part
+def enter(s, model, room):
+    """List the coefficients of state s from its bits, and set its log prior (but for a constant) and tag."""
+    words, dims = room.words[s], room.dims[s]
+    n, H = on_bits(words, room.idx), model.odds.shape[0]
+    room.tags[s] = tag_of(words)
+    room.prior[s] = f4(0)
+    for i in range(n):
+        room.prior[s] += model.odds[room.idx[i]]
+    k = model.always + n * model.rank
+    room.size[s] = k if k <= MOST_DIMS else -1
+    if k > MOST_DIMS:
+        return
+    for i in range(model.always):
+        dims[i] = i
+    k = model.always
+    for i in range(n):
+        for j in range(model.rank):
+            dims[k] = model.always + j * H + room.idx[i]
+            k += 1
+
+
+@part
+def fill(row, n_seen, model, room):
+    """Row `row` of the gram matrix of the seen pixels."""
+    for i in range(n_seen):
+        room.val[i] = model.rows[row, room.where[i]]
+    out = room.gram[row]
+    for k in range(out.shape[0]):
+        out[k] = f4(n_seen) * model.spread[row, k]
+    add_rows(out, model.columns, room.where, room.val, n_seen)
+
+
+@part
+def need(s, n_seen, model, room):
+    """Fill in the rows of the gram matrix that state s needs and that are not there yet."""
+    H = model.odds.shape[0]
+    for i in range(on_bits(room.words[s], room.idx)):
+        h = room.idx[i]
+        if not room.have[h]:
+            room.have[h] = True
+            for j in range(model.rank):
+                fill(model.always + j * H + h, n_seen, model, room)
+
+
+@part
+def solve(s, gram, room):
+    """Factor of state s's precision (inverse on its diagonal), posterior mean u of its coefficients, and its lpj."""
+    k = room.size[s]
+    if k < 0:
+        room.lpj[s] = NEVER
+        return
+    dims, factor, y, u = room.dims[s], room.factor[s], room.y[s], room.u[s]
+    log_det = explained = f4(0)
+    for i in range(k):
+        row, mine = gram[dims[i]], factor[i]
+        for j in range(i + 1):
+            mine[j] = row[dims[j]]
+        for j in range(i):
+            other = factor[j]
+            v = mine[j]
+            for t in range(j):
+                v -= mine[t] * other[t]
+            mine[j] = v * other[j]
+        pivot, v = f4(1) + mine[i], room.onto[dims[i]]
+        for t in range(i):
+            pivot -= mine[t] * mine[t]
+            v -= mine[t] * y[t]
+        pivot = max(pivot, f4(1e-6))
+        mine[i] = f4(1) / math.sqrt(pivot)
+        log_det += math.log(pivot)
+        y[i] = v * mine[i]
+        explained += y[i] * y[i]
+    for i in range(k - 1, -1, -1):
+        v = y[i]
+        for t in range(i + 1, k):
+            v -= factor[t, i] * u[t]
+        u[i] = v * factor[i, i]
+    room.lpj[s] = room.prior[s] + f4(0.5) * (explained - log_det)
+
+
+@part
+def flip_gains(s, free, gram, blocks, n_seen, model, room):
+    """Exactly how much lpj changes when each bit of state s flips; uses place `free` for states without a bit.
+
+    Given state s, the directions have the inner products gram - v' v and the projections c on what is
+    left of the data; a latent that is added has a Cholesky factor of its own block of these.
+    """
+    k, H, A = room.size[s], model.odds.shape[0], model.always
+    dims, factor, gain, c, left = room.dims[s], room.factor[s], room.gain, room.c, room.left
+    for i in range(k):
+        room.order[i] = i
+    for i in range(k):
+        v = room.v[i]
+        copy(gram[dims[i]], v)
+        for j in range(i):
+            room.val[j] = -factor[i, j]
+        add_rows(v, room.v, room.order, room.val, i)
+        for d in range(v.shape[0]):
+            v[d] *= factor[i, i]
+    copy(room.onto, c)
+    for i in range(k):
+        room.val[i] = -room.y[s, i]
+    add_rows(c, room.v, room.order, room.val, k)
+    det, quad = room.tmp[0], room.tmp[1]
+    for h in range(H):
+        det[h], quad[h], gain[h] = 1, 0, model.odds[h]
+    for a in range(model.rank):
+        ca = c[A + a * H : A + (a + 1) * H]
+        for b in range(a + 1):
+            mine = left[a * (a + 1) // 2 + b]
+            copy(blocks[a * (a + 1) // 2 + b], mine)
+            for i in range(k):
+                va, vb = room.v[i, A + a * H : A + (a + 1) * H], room.v[i, A + b * H : A + (b + 1) * H]
+                for h in range(H):
+                    mine[h] -= va[h] * vb[h]
+            for t in range(b):
+                la, lb = left[a * (a + 1) // 2 + t], left[b * (b + 1) // 2 + t]
+                for h in range(H):
+                    mine[h] -= la[h] * lb[h]
+            if b < a:
+                inverse, cb = left[b * (b + 1) // 2 + b], c[A + b * H : A + (b + 1) * H]
+                for h in range(H):
+                    mine[h] *= inverse[h]
+                    ca[h] -= mine[h] * cb[h]
+            else:
+                for h in range(H):
+                    pivot = max(f4(1) + mine[h], f4(1e-6))
+                    det[h] *= pivot
+                    mine[h] = f4(1) / math.sqrt(pivot)
+                    ca[h] *= mine[h]
+                    quad[h] += ca[h] * ca[h]
+        if a % 4 == 3 or a == model.rank - 1:  # a product of a few pivots at a time overflows nothing
+            for h in range(H):
+                gain[h] -= f4(0.5) * math.log(det[h])
+                det[h] = 1
+    full = k + model.rank > MOST_DIMS
+    for h in range(H):
+        gain[h] = NEVER if full else gain[h] + f4(0.5) * quad[h]
+    for h in range(H):
+        if (room.words[s, h >> 6] >> uint64(h & 63)) & uint64(1):
+            copy(room.words[s], room.words[free])
+            room.words[free, h >> 6] ^= uint64(1) << uint64(h & 63)
+            enter(free, model, room)
+            solve(free, gram, room)
+            gain[h] = room.lpj[free] - room.lpj[s]
+
+
+@part
+def choose_flips(s, free, plan, counter, gram, blocks, n_seen, model, room):
+    """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
+    H = room.gain.shape[0]
+    if plan.uniform or room.size[s] < 0:
+        for c in range(plan.C):
+            room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+        return
+    flip_gains(s, free, gram, blocks, n_seen, model, room)
+    add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
+    top(room.keys, H, plan.C, room.flips)
+
+
+@part
+def bear(parent, h, n, gram, n_seen, model, room):
+    """The child of `parent` with bit h flipped, as state n; its place, or that of an earlier twin."""
+    copy(room.words[parent], room.words[n])
+    room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
+    room.tags[n] = tag_of(room.words[n])
+    s = twin(n, room)
+    if s >= 0:
+        return s
+    enter(n, model, room)
+    need(n, n_seen, model, room)
+    solve(n, gram, room)
+    return n
+
+
+@part
+def evolve(S, plan, counter, gram, blocks, n_seen, model, room):
+    """As `kernels.evolve`: add children of the S states; returns how many distinct states there are."""
+    H, pool, n, size = room.gain.shape[0], room.pool, S, S
+    for s in range(S):
+        pool[s] = s
+    for _ in range(plan.G):
+        select(size, plan, counter, room)
+        counter += uint64(size + plan.P)
+        for p in range(plan.P):
+            room.chosen[p] = pool[room.chosen[p]]
+        for p in range(plan.P):
+            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, n_seen, model, room)
+            counter += uint64(H + plan.C)
+            for c in range(plan.C):
+                s = bear(room.chosen[p], room.flips[c], n, gram, n_seen, model, room)
+                pool[p * plan.C + c] = s
+                n += 1 if s == n else 0
+        size = plan.P * plan.C
+    return n

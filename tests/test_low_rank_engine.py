@@ -1,0 +1,166 @@
+"""Conformance: the fused engine for LowRankGaussian against the reference."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from conftest import holes, seeded
+from evovae import operators
+from evovae.decoders import MLP, Silent
+from evovae.em import fit
+from evovae.engines import Reference, choose
+from evovae.evolve import Search
+from evovae.likelihoods import LowRankGaussian
+from evovae.model import TVAE
+from evovae.posterior import elbo
+from evovae.priors import Bernoulli
+from evovae.states import States, repeats
+
+engine_module = pytest.importorskip("evovae.engines.numba_low_rank", reason="numba is not installed")
+Fused = engine_module.FusedSubspaces
+SELECT = [operators.gumbel_top, operators.uniformly, operators.by_fitness]
+MUTATE = [operators.exactly_informed_flip, operators.uniform_flip]
+SHAPES = {"one word": (9, 6, 2, 1), "two words": (70, 21, 3, 2), "no common part": (9, 6, 1, 0), "high rank": (9, 35, 6, 1)}
+
+
+def model_of(H=9, D=6, rank=2, always=1, unsure=False) -> TVAE:
+    likelihood = LowRankGaussian(H, D, rank, always, unsure=unsure, sigma2=0.3, generator=seeded(8))
+    likelihood.always.mul_(8)
+    likelihood.directions.mul_(10)
+    if unsure:
+        root = torch.randn(len(likelihood.spread), 4, generator=seeded(9))
+        likelihood.spread.copy_(0.02 * root @ root.T)
+    prior = Bernoulli(H)
+    prior.pi.copy_(torch.linspace(0.05, 0.3, H))
+    return TVAE(Silent(D), likelihood, prior)
+
+
+def problem(model: TVAE, N=45, missing=True):
+    x, _ = model.sample(N, seeded(5))
+    observed = holes(x) if missing else torch.ones_like(x, dtype=torch.bool)
+    observed[::3] = True  # some data points are complete, and take the short way
+    return torch.where(observed, x, 0), observed
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("unsure", [False, True])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("mutate", MUTATE, ids=["informed", "uniform"])
+def test_a_step_agrees_with_the_reference_on_the_states_it_found(shape, unsure, missing, mutate):
+    """lpj, bound, statistics and moments; monotone and without repeats."""
+    model = model_of(*SHAPES[shape], unsure=unsure)
+    x, observed = problem(model, missing=missing)
+    H = model.prior.n_latents
+    states = States.random(45, 8, H, seeded(), p=2 / H)
+    rows = torch.randperm(45, generator=seeded())[:33]
+    before = states.words.clone()
+    bound = elbo(model.lpj(x, states.z, observed))
+    engine = Fused(model, q_min=0)
+    totals = engine.step(x, observed, rows, states, Search(4, 3, 2, mutate=mutate), seeded(1))
+
+    frozen = Search(4, 3, generations=0)
+    expected = Reference(model).step(x, observed, rows, states[torch.arange(45)], frozen, seeded(1))
+    lpj = model.lpj(x[rows], states[rows].z, observed[rows])
+    assert_close(states.lpj[rows], lpj, rtol=1e-4, atol=1e-3)
+    assert_close(totals.elbo, expected.elbo, rtol=1e-4, atol=1e-3)
+    scale = expected.likelihood.abs().max().item()
+    assert_close(totals.likelihood, expected.likelihood, rtol=1e-3, atol=1e-4 * scale)
+    assert_close(totals.prior, expected.prior, rtol=1e-3, atol=1e-3)
+    for ours, theirs in zip(
+        engine.moments(x, observed, rows, states), Reference(model).moments(x, observed, rows, states), strict=True
+    ):
+        assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    assert (elbo(states.lpj[rows]) >= bound[rows] - 1e-3).all()
+    assert not repeats(states.words).any()
+    new = (~(states.words[:, :, None] == before[:, None]).all(-1).any(-1)).sum()
+    assert totals.substitutions == new > 0
+    assert totals.count == 33
+
+
+@pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("mutate", MUTATE, ids=["informed", "uniform"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_searches_draw_what_the_reference_draws(select, mutate, missing):
+    """The frequencies with which states enter a population agree, to sampling error: gains are exact."""
+    model, N = model_of(), 6000
+    x, _ = model.sample(1, seeded(3))
+    observed = torch.ones(N, 6, dtype=torch.bool)
+    observed[:, :2] = not missing
+    x = torch.where(observed, x, 0).contiguous()
+    start = States.random(1, 4, 9, seeded(5), p=0.3).words.expand(N, 4, 1)
+    drawn = []
+    for engine in (Fused(model), Reference(model)):
+        states = States(start.contiguous(), torch.zeros(N, 4), 9)
+        engine.step(x, observed, torch.arange(N), states, Search(2, 2, 2, select, mutate), seeded(2))
+        found, counts = states.words[..., 0].unique(return_counts=True)
+        drawn.append(dict(zip(found.tolist(), (counts / N).tolist(), strict=True)))
+    for state in drawn[0].keys() | drawn[1].keys():
+        assert abs(drawn[0].get(state, 0) - drawn[1].get(state, 0)) < 0.05, state
+
+
+def run(engine_of, seed=0, epochs=4, H=9):
+    model = model_of(H, 6, unsure=True)
+    x, observed = problem(model, 500)
+    generator = seeded(seed)
+    model.likelihood.start(x, generator)
+    states = States.random(len(x), 8, H, generator)
+    search = Search(3, 3, mutate=operators.exactly_informed_flip)
+    optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)
+    options = {"states": states, "search": search, "optimizer": optimizer, "generator": generator}
+    engine = engine_of(model)
+    bounds = [e.elbo for e in fit(model, x, observed=observed, epochs=epochs, batch_size=125, memory=0.5, engine=engine, **options)]
+    return bounds[-1], states.words, model.likelihood.rows
+
+
+def test_training_ends_at_the_same_bound():
+    ours, theirs = (torch.tensor([run(e, seed)[0] for seed in range(6)]) for e in (Fused, Reference))
+    error = ((ours.var() + theirs.var()) / 6).sqrt()
+    assert (ours.mean() - theirs.mean()).abs() < 3 * error + 0.02
+
+
+def test_any_number_of_threads_gives_the_same_bytes():
+    results = [run(lambda model, t=threads: Fused(model, threads=t)) for threads in (1, 2, 5)]
+    for bound, words, rows in results[1:]:
+        assert bound == results[0][0]
+        assert torch.equal(words, results[0][1])
+        assert torch.equal(rows, results[0][2])
+
+
+def test_blocks_of_data_change_nothing(monkeypatch):
+    whole = run(Fused)
+    monkeypatch.setattr(engine_module, "BLOCK", 40)
+    assert_close(run(Fused)[0], whole[0], rtol=1e-3, atol=1e-2)
+
+
+def test_states_with_too_many_bits_have_no_weight_and_harm_nothing():
+    model = model_of(70, 21, 4)
+    x, observed = problem(model)
+    states = States.random(45, 8, 70, seeded(), p=0.6)
+    engine = Fused(model)
+    for seed in range(60):
+        totals = engine.step(x, observed, torch.arange(45), states, Search(4, 4, mutate=operators.uniform_flip), seeded(seed))
+    assert torch.isfinite(torch.tensor(totals.elbo))
+    assert torch.isfinite(totals.likelihood).all()
+
+
+def test_the_fused_engine_is_chosen_where_it_applies():
+    search = Search(mutate=operators.exactly_informed_flip)
+    assert isinstance(choose(model_of(), search), Fused)
+    with_mean = TVAE(MLP(9, 6), model_of().likelihood, model_of().prior)
+    with_offsets = TVAE(Silent(6), LowRankGaussian(9, 6, offsets=True), Bernoulli(9))
+    for model in (with_mean, with_offsets, model_of().double()):
+        assert isinstance(choose(model, search), Reference)
+        with pytest.raises(TypeError, match="silent decoder"):
+            Fused(model)
+    assert isinstance(choose(model_of(), Search()), Reference)
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    model = model_of()
+    search = Search(2, 2, mutate=operators.exactly_informed_flip)
+    for D, H in ((7, 9), (6, 10)):
+        x = torch.zeros(5, D)
+        with pytest.raises(ValueError, match="do not fit"):
+            Fused(model).step(
+                x, torch.ones_like(x, dtype=torch.bool), torch.arange(5), States.random(5, 8, H, seeded()), search, seeded()
+            )
