@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Generator, Tensor
@@ -93,22 +91,23 @@ def fit(
 
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
-        recent: list[Totals] = []
+        recent, weight = None, 0.0
         for number in range(1, epochs + 1):
             order = torch.randperm(len(x), generator=generator, device=generator.device)
-            done: list[Totals] = []
+            done = None
             with engine.running():
                 for rows in order.split(batch_size):
                     batch = step(rows)
-                    done = [reduce(add, [*done, batch])]
-                    if memory is not None:
-                        recent = [reduce(add, [*(earlier.faded(memory) for earlier in recent), batch])]
-                        update(recent[0])
-            (totals,) = done
+                    done = batch if done is None else done + batch
+                    if memory is not None:  # these sums stand for all data, whatever part they have seen
+                        weight = memory * weight + len(rows)
+                        recent = batch if recent is None else recent.scaled(memory) + batch
+                        update(recent.scaled(len(x) / weight))
+            assert done is not None
             if memory is None:
-                update(totals)
+                update(done)
             seconds = time.monotonic() - started
-            yield Epoch(number, totals.elbo / totals.count, totals.substitutions / totals.count, seconds)
+            yield Epoch(number, done.elbo / done.count, done.substitutions / done.count, seconds)
 
     return run()
 

@@ -31,8 +31,8 @@ class Totals:
             self.prior + other.prior,
         )
 
-    def faded(self, factor: float) -> Totals:
-        """The sums that updates are made from, weighted down."""
+    def scaled(self, factor: float) -> Totals:
+        """With the sums that updates are made from times a factor."""
         return replace(self, likelihood=factor * self.likelihood, prior=factor * self.prior)
 
 

@@ -162,27 +162,34 @@ class LowRankGaussian(Likelihood):
         error = square + ((inner @ rows - 2 * cross) * rows).sum()
         free = values - self.unsure * D * (precision * inner).sum()
         sigma2 = (error / free.clamp(min=1)).clamp(min=self.floor)
-        turn = torch.block_diag(_root(inner[:A, :A] * D / values.clamp(min=1)), torch.eye(K - A, dtype=inner.dtype))
-        turn[A:, A:] = self._unit(usage, inner[A:, A:])
+        # s gets unit covariance: A and the directions of each latent turn with it.
+        common = _root(inner[:A, :A] * D / values.clamp(min=1))
+        own = self._unit(usage, inner[A:, A:])
+
+        def turned(matrix: Tensor) -> Tensor:
+            """The K rows of a matrix, turned."""
+            mine = torch.einsum("hji,ihd->jhd", own, matrix[A:].view(J, H, matrix.shape[1])).flatten(0, 1)
+            return torch.cat([common @ matrix[:A], mine])
+
+        rows = turned(rows)
         self.sigma2.copy_(sigma2)
-        rows = turn @ rows
         self.always.copy_(rows[:A])
         self.directions.copy_(rows[A:].view(J, H, D))
         if self.unsure:
-            self.spread.copy_(sigma2 * turn @ precision @ turn.T)
+            self.spread.copy_(sigma2 * turned(turned(precision).T))
 
     def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
-        """The map (J H, J H) of directions that goes with s of mean zero and unit covariance where a latent is on."""
+        """How the J directions of each latent turn (H, J, J) so that s has mean zero and unit covariance where it is on."""
         J, H, _ = self.directions.shape
         s, one = slice(0, self.rank), slice(self.rank, None)
-        used = usage > 1e-8
-        blocks = inner.view(J, H, J, H).diagonal(dim1=1, dim2=3).permute(2, 0, 1) / torch.where(used, usage, 1)[:, None, None]
-        mean = blocks[:, s, one]
+        used = (usage > 1e-8)[:, None, None]
+        inside = inner.view(J, H, J, H).diagonal(dim1=1, dim2=3).permute(2, 0, 1)
+        moments = torch.where(used, inside / usage[:, None, None], torch.eye(J, dtype=inner.dtype))
+        mean = moments[:, s, one]
         turn = torch.eye(J, dtype=inner.dtype).repeat(H, 1, 1)
-        turn[:, s, s] = _root(blocks[:, s, s] - mean @ mean.transpose(1, 2))
+        turn[:, s, s] = _root(moments[:, s, s] - mean @ mean.transpose(1, 2))
         turn[:, one, s] = mean.transpose(1, 2)
-        turn = torch.where(used[:, None, None], turn, torch.eye(J, dtype=inner.dtype))
-        return torch.diag_embed(turn.permute(1, 2, 0)).transpose(1, 2).reshape(J * H, J * H)
+        return turn
 
     def _posterior(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> "_Posterior":
         """What is known about s given x and z, in the coefficients that z has (Woodbury's identity)."""
