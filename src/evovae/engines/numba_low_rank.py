@@ -133,8 +133,8 @@ class FusedSubspaces:
         if len(p.always) + rank > MOST_DIMS:
             raise ValueError(f"{len(p.always)} directions and {rank} for a latent are more than the {MOST_DIMS} there is room for")
         noise = p.sigma2.item()
-        rows, spread = (p.rows / noise**0.5).contiguous(), p.spread / noise
-        gram = rows @ rows.T + D * spread
+        rows = (p.rows / noise**0.5).contiguous()
+        gram = rows @ rows.T
         inside = gram[len(p.always) :, len(p.always) :].view(rank, H, rank, H).diagonal(dim1=1, dim2=3)
         a, b = torch.tril_indices(rank, rank)
         pi = self.prior.pi.numpy().astype(float)
@@ -143,7 +143,6 @@ class FusedSubspaces:
             columns=rows.T.contiguous().numpy(),
             gram=gram.numpy(),
             blocks=inside[a, b].contiguous().numpy(),
-            spread=spread.contiguous().numpy(),
             always=len(p.always),
             rank=rank,
             odds=np.log(pi / (1 - pi)).astype(np.float32),

@@ -66,7 +66,7 @@ def look(x, observed, model, room):
                 out = room.blocks[a * (a + 1) // 2 + b]
                 first, second = model.always + a * H, model.always + b * H
                 for h in range(H):
-                    out[h] = f4(n_seen) * model.spread[first + h, second + h]
+                    out[h] = 0
                 for i in range(n_seen):
                     row = model.columns[room.where[i]]
                     for h in range(H):
@@ -110,16 +110,6 @@ def second_moments(s, room, out):
 
 
 @part
-def expected_spread(s, second, model, room):
-    """What the posterior of directions adds to the energy of each pixel."""
-    k, dims, total = room.size[s], room.dims[s], f4(0)
-    for i in range(k):
-        for j in range(k):
-            total += second[i, j] * model.spread[dims[i], dims[j]]
-    return total
-
-
-@part
 def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     """Add q times state s's part in the sums of the M-step; returns that of the missing pixels in the square."""
     k, dims, u, second = room.size[s], room.dims[s], room.u[s], room.v
@@ -136,7 +126,7 @@ def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     missing = x.shape[0] - n_seen
     if missing == 0:
         return f4(0)
-    square = f4(missing) * (f4(1) + expected_spread(s, second, model, room))
+    square = f4(missing)
     unit = math.sqrt(model.noise)
     for i in range(k):
         out, mine = cross[dims[i]], model.rows[dims[i]]
@@ -214,8 +204,6 @@ def add_moments(s, q, model, room, m, v):
     """Add q times the mean and the second moment of what state s says the data are."""
     k, dims, inverse, row = room.size[s], room.dims[s], room.tmp, room.keys
     invert(s, room, inverse)
-    second_moments(s, room, room.v)
-    common = expected_spread(s, room.v, model, room)
     D = m.shape[0]
     for d in range(D):
         row[d] = 0
@@ -224,7 +212,7 @@ def add_moments(s, q, model, room, m, v):
             row[d] += room.u[s, i] * model.rows[dims[i], d]
     for d in range(D):
         m[d] += q * row[d]
-        v[d] += q * (row[d] * row[d] + common)
+        v[d] += q * row[d] * row[d]
     for t in range(k):
         for d in range(D):
             row[d] = 0

@@ -19,9 +19,9 @@ MOST_DIMS = 64  # coefficients that vary in one state; states with more have no 
 NEVER = f4(-1e30)
 
 # The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
-# blocks (rank (rank + 1) / 2, H) those within latents; spread (K, K) is what each seen pixel adds to
-# gram.  always, rank are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
-Model = namedtuple("Model", "rows columns gram blocks spread always rank odds noise constant")
+# blocks (rank (rank + 1) / 2, H) those within latents.  always, rank
+# are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
+Model = namedtuple("Model", "rows columns gram blocks always rank odds noise constant")
 # Room for the states that one data point may see in a step, and their factors.
 Room = namedtuple(
     "Room",
@@ -59,7 +59,7 @@ def fill(row, n_seen, model, room):
         room.val[i] = model.rows[row, room.where[i]]
     out = room.gram[row]
     for k in range(out.shape[0]):
-        out[k] = f4(n_seen) * model.spread[row, k]
+        out[k] = 0
     add_rows(out, model.columns, room.where, room.val, n_seen)
 
 

@@ -25,11 +25,6 @@ class LowRankGaussian(Likelihood):
     m_h, or around zero without offsets); one active bit is a mixture of factor analysers; rank 0 with
     offsets is binary sparse coding.  With rank 0 and always 0, and a decoder, it is `Gaussian`.
 
-    With `unsure`, directions have a posterior too (variational Bayes; Attias 1999): the M-step's
-    regression gives them a covariance, which the E-step adds to the energy of what they reconstruct.
-    Directions that few data points support then cost more than they explain and fall out of use, so
-    that no noise is learnt and latents beyond need die out.  log_prob is then its expected value.
-
     Parameters
     ----------
     H, D
@@ -38,8 +33,6 @@ class LowRankGaussian(Likelihood):
         Rows of each B_h, and of A.
     offsets
         Whether latents have an m_h.
-    unsure
-        Whether directions have a posterior, in place of a point estimate.
     sigma2, floor
         Variance of the noise, at the start and at least.
     generator
@@ -51,8 +44,6 @@ class LowRankGaussian(Likelihood):
         (always, D): A.
     directions
         (rank or rank + 1, H, D): row j of all B_h, for each j; the last one is m_h, where there are offsets.
-    spread
-        (K, K): posterior covariance of all directions, the same for every pixel; zero if not `unsure`.
     """
 
     def __init__(
@@ -63,23 +54,20 @@ class LowRankGaussian(Likelihood):
         always: int = 1,
         *,
         offsets: bool = False,
-        unsure: bool = False,
         sigma2: float = 0.01,
         floor: float = 1e-8,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        self.rank, self.unsure, self.floor = rank, unsure, floor
+        self.rank, self.floor = rank, floor
         J, K = rank + offsets, always + (rank + offsets) * H
         self.sigma2: Tensor
         self.always: Tensor
         self.directions: Tensor
-        self.spread: Tensor
         self.fixed: Tensor
         self.register_buffer("sigma2", torch.tensor(float(sigma2)))
         self.register_buffer("always", 0.1 * torch.randn(always, D, generator=generator))
         self.register_buffer("directions", 0.1 * torch.randn(J, H, D, generator=generator))
-        self.register_buffer("spread", torch.zeros(K, K))
         self.register_buffer("fixed", torch.arange(K) >= always + rank * H)  # coefficients that are one, not s
 
     @property
@@ -110,9 +98,8 @@ class LowRankGaussian(Likelihood):
 
     def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         p = self._posterior(x, mean, observed, z)
-        of_s = torch.einsum("nsid,nsij,nsjd->nsd", p.rows, p.covariance, p.rows)
-        of_rows = (p.second * p.spread).sum((2, 3))[..., None]
-        return mean + torch.einsum("nsk,nskd->nsd", p.u, p.rows), of_s + of_rows
+        variance = (p.covariance @ p.rows * p.rows).sum(2)
+        return mean + (p.u[:, :, None] @ p.rows)[:, :, 0], variance
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
         rank, H, D = self.directions[: self.rank].shape
@@ -135,9 +122,7 @@ class LowRankGaussian(Likelihood):
         K, D = self.rows.shape
         unseen = p.rows * ~observed[:, None, None]
         filled = p.second @ unseen
-        of_missing = (unseen * filled).sum((2, 3)) + (~observed).sum(1, keepdim=True) * (
-            self.sigma2 + (p.second * p.spread).sum((2, 3))
-        )
+        of_missing = (unseen * filled).sum((2, 3)) + (~observed).sum(1, keepdim=True) * self.sigma2
         square = (q * (p.target.square().sum(2) + of_missing)).sum()
         weighted = q[..., None, None]
         cross = torch.zeros(K + 1, D, dtype=torch.float64)
@@ -152,31 +137,20 @@ class LowRankGaussian(Likelihood):
 
     def update(self, stats: Tensor) -> None:
         J, H, D = self.directions.shape
-        A, K = len(self.always), len(self.spread)
+        A, K = len(self.always), len(self.fixed)
         (values, square), usage, cross, inner = stats.split([2, H, K * D, K * K])
         cross, inner = cross.view(K, D), inner.view(K, K)
         # A little weight on what is there: directions that nothing uses stay, the others do not notice.
         weight = 1e-7 * inner.diagonal().mean() + 1e-9
-        precision = torch.linalg.inv(inner + weight * torch.eye(K, dtype=inner.dtype, device=inner.device))
-        rows = precision @ (cross + weight * self.rows)
+        ridge = weight * torch.eye(K, dtype=inner.dtype, device=inner.device)
+        rows = torch.linalg.solve(inner + ridge, cross + weight * self.rows)
         error = square + ((inner @ rows - 2 * cross) * rows).sum()
-        free = values - self.unsure * D * (precision * inner).sum()
-        sigma2 = (error / free.clamp(min=1)).clamp(min=self.floor)
+        self.sigma2.copy_((error / values.clamp(min=1)).clamp(min=self.floor))
         # s gets unit covariance: A and the directions of each latent turn with it.
         common = _root(inner[:A, :A] * D / values.clamp(min=1))
-        own = self._unit(usage, inner[A:, A:])
-
-        def turned(matrix: Tensor) -> Tensor:
-            """The K rows of a matrix, turned."""
-            mine = torch.einsum("hji,ihd->jhd", own, matrix[A:].view(J, H, matrix.shape[1])).flatten(0, 1)
-            return torch.cat([common @ matrix[:A], mine])
-
-        rows = turned(rows)
-        self.sigma2.copy_(sigma2)
-        self.always.copy_(rows[:A])
-        self.directions.copy_(rows[A:].view(J, H, D))
-        if self.unsure:
-            self.spread.copy_(sigma2 * turned(turned(precision).T))
+        own = self._unit(usage, inner[A:, A:]).to(rows.dtype)
+        self.always.copy_(common @ rows[:A])
+        self.directions.copy_(torch.einsum("hji,ihd->jhd", own, rows[A:].view(J, H, D)))
 
     def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
         """How the J directions of each latent turn (H, J, J) so that s has mean zero and unit covariance where it is on."""
@@ -198,15 +172,14 @@ class LowRankGaussian(Likelihood):
         active = torch.cat([z.new_ones(*z.shape[:-1], len(self.always)), z.repeat(1, 1, len(self.directions))], -1)
         k = int(active.sum(-1).max())
         has, index = active.to(torch.uint8).topk(k, dim=-1)
-        has, index = has.bool(), torch.where(has.bool(), index, len(self.spread))
+        has, index = has.bool(), torch.where(has.bool(), index, len(self.fixed))
         rows = torch.cat([self.rows, self.rows.new_zeros(1, self.rows.shape[1])])[index]
-        spread = torch.nn.functional.pad(self.spread, (0, 1, 0, 1))[index[..., :, None], index[..., None, :]]
         one = torch.cat([self.fixed, self.fixed.new_zeros(1)])[index].to(x.dtype)
         varies = has.to(x.dtype) - one
         seen = observed.sum(1)[:, None]
         target = torch.where(observed[:, None], x[:, None] - mean, 0)
         seen_rows = rows * observed[:, None, None]
-        gram = seen_rows @ rows.transpose(2, 3) + seen[..., None, None] * spread
+        gram = seen_rows @ rows.transpose(2, 3)
         on_rows = torch.einsum("nskd,nsd->nsk", rows, target)
         on_one = torch.einsum("nsij,nsj->nsi", gram, one)
         energy = target.square().sum(2) + (one * (on_one - 2 * on_rows)).sum(2)
@@ -224,18 +197,17 @@ class LowRankGaussian(Likelihood):
         )
         covariance = both * torch.cholesky_inverse(factor)
         u = one + (covariance @ projected[..., None])[..., 0]
-        return _Posterior(log_prob, index, rows, spread, target, u, covariance, u[..., None] * u[..., None, :] + covariance)
+        return _Posterior(log_prob, index, rows, target, u, covariance, u[..., None] * u[..., None, :] + covariance)
 
 
 class _Posterior(NamedTuple):
     """log p(x | z) (N, S), and for the k coefficients of each state: their numbers (K where there are fewer),
-    directions and these' covariance, what is to be explained, and the coefficients' moments.
+    directions, what is to be explained, and the coefficients' moments.
     """
 
     log_prob: Tensor
     index: Tensor
     rows: Tensor
-    spread: Tensor
     target: Tensor
     u: Tensor
     covariance: Tensor

@@ -1,0 +1,116 @@
+"""Experts: kinds of model for the patches of one picture, with all that their training needs decided.
+
+A restoration trains one or several, one after another, and mixes what they say.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from evovae.decoders import MLP, Silent
+from evovae.em import Epoch, fit
+from evovae.engines import Engine
+from evovae.evolve import Search
+from evovae.likelihoods import Gaussian, LowRankGaussian
+from evovae.model import TVAE
+from evovae.priors import Bernoulli
+from evovae.schedules import Schedule, warm_up_decay
+from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Expert(ABC):
+    """What a restoration asks of an expert.
+
+    patch is the width of the square patches in pixels, latents H, states S the population of each
+    patch.  Where patches are centred, each has its own mean taken off and put back.
+    """
+
+    patch: int
+    latents: int
+    states: int
+    search: Search
+    epochs: int
+    centred: bool
+
+    @abstractmethod
+    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
+        """A model of patches x (N, D) to start from; noise is the variance that is expected to be in them."""
+
+    @abstractmethod
+    def fit(
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+    ) -> Iterator[Epoch]:
+        """Train it."""
+
+
+@dataclass(frozen=True)
+class Network(Expert):
+    """The paper's model: an MLP decodes binary latents.
+
+    hidden are the decoder's layer sizes, learning_rate Adam's peak rate.  A binary code has no
+    amplitude: centred patches do better, unless noise is so high that the mean costs more than it gives.
+    """
+
+    hidden: tuple[int, ...]
+    batch_size: int
+    learning_rate: float
+    schedule: Schedule = warm_up_decay
+
+    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
+        decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
+        return TVAE(decoder, Gaussian(noise), Bernoulli(self.latents))
+
+    def fit(
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+    ) -> Iterator[Epoch]:
+        return fit(
+            model,
+            x,
+            observed=observed,
+            states=states,
+            search=self.search,
+            optimizer=torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True),
+            schedule=self.schedule,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            generator=generator,
+            engine=engine,
+        )
+
+
+@dataclass(frozen=True)
+class Subspaces(Expert):
+    """Binary latents that switch small subspaces on, brightness always on, all in closed form.
+
+    rank is the dimension of each subspace, batches the number of M-steps per epoch.
+    """
+
+    rank: int
+    batches: int = 8
+
+    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
+        D = x.shape[1]
+        likelihood = LowRankGaussian(self.latents, D, min(self.rank, D), sigma2=noise, generator=generator)
+        likelihood.start(x, generator)
+        return TVAE(Silent(D), likelihood, Bernoulli(self.latents))
+
+    def fit(
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+    ) -> Iterator[Epoch]:
+        return fit(
+            model,
+            x,
+            observed=observed,
+            states=states,
+            search=self.search,
+            optimizer=torch.optim.SGD(model.decoder.parameters(), lr=1.0),
+            epochs=self.epochs,
+            batch_size=-(-len(x) // self.batches),
+            generator=generator,
+            memory=1 - 2 / self.batches,
+            engine=engine,
+        )
