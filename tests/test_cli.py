@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from evovae import cli, io
 from evovae.evolve import Search
-from evovae.restore import presets
-from evovae.restore.presets import Settings
+from evovae.restore import Network, presets
 
 runner = CliRunner()
 
@@ -30,8 +29,8 @@ def noisy(tmp_path):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    settings = Settings(4, 10, (16,), 8, Search(3, 3), 3, 32, 0.01)
-    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: settings)
+    expert = Network(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
+    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: (expert,))
 
 
 def run(*words):
@@ -51,7 +50,7 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     assert io.read(noisy / "std.tif").shape == before.shape
     report = json.loads((noisy / "r.json").read_text())
     assert len(report["elbo"]) == 3 and report["sigma"] > 0 and report["seed"] == 0 and not report["interrupted"]
-    assert report["settings"]["latents"] == 10 and report["settings"]["search"]["mutate"] == "informed_flip"
+    assert report["experts"][0]["latents"] == 10 and report["experts"][0]["search"]["mutate"] == "informed_flip"
 
 
 def test_png_in_png_out(noisy):

@@ -219,7 +219,7 @@ def test_everything_works_without_numba():
         "import sys; sys.modules['numba'] = None\n"
         "import numpy as np, evovae\n"
         "from evovae.evolve import Search\n"
-        "s = evovae.Settings(4, 6, (8,), 6, Search(2, 2), 1, 64, 0.01)\n"
+        "s = evovae.Network(4, 6, 6, Search(2, 2), 1, False, (8,), 64, 0.01)\n"
         "out = evovae.denoise(np.random.default_rng(0).normal(size=(12, 12)), preset=s, rng=0)\n"
         "assert np.isfinite(out).all()\n"
     )
@@ -229,7 +229,9 @@ def test_everything_works_without_numba():
 def test_compilation_is_announced_once(caplog):
     from numba.core.event import Event
 
-    numba_cpu._say_compiling.cache_clear()
+    from evovae.engines import workers
+
+    workers._say_compiling.cache_clear()
     for _ in range(3):
-        numba_cpu._Compilation().on_start(Event("numba:compile", "START"))
+        workers._Compilation().on_start(Event("numba:compile", "START"))
     assert sum("compiling" in record.message for record in caplog.records) == 1

@@ -29,7 +29,9 @@ def member(request):
 
 def log_density(likelihood, values, mean: float) -> torch.Tensor:
     one = torch.ones(len(values), 1, dtype=torch.bool)
-    return likelihood.log_prob(values[:, None], torch.full((len(values), 1, 1), mean, dtype=torch.float64), one, NO_Z)[:, 0]
+    return likelihood.log_prob(values[:, None], torch.full((len(values), 1, 1), mean, dtype=torch.float64), one, NO_Z)[
+        :, 0
+    ]
 
 
 @pytest.mark.parametrize("mean", [-1.3, 0.4, 2.0])
@@ -72,7 +74,9 @@ def test_missing_pixels_change_nothing(member):
 def test_stats_add_over_data(member):
     likelihood = member[0]
     x, mean, observed, q = problem(likelihood)
-    parts = [likelihood.stats(x[rows], mean[rows], observed[rows], q[rows], NO_Z) for rows in (slice(0, 11), slice(11, 30))]
+    parts = [
+        likelihood.stats(x[rows], mean[rows], observed[rows], q[rows], NO_Z) for rows in (slice(0, 11), slice(11, 30))
+    ]
     assert_close(parts[0] + parts[1], likelihood.stats(x, mean, observed, q, NO_Z))
 
 

@@ -9,11 +9,11 @@ from torch.distributions import MultivariateNormal
 from torch.testing import assert_close
 
 from conftest import holes, seeded, small_model
-from evovae import exact, operators
+from evovae import exact
 from evovae.decoders import MLP, Silent
 from evovae.em import fit
 from evovae.evolve import Search
-from evovae.likelihoods import Gaussian, LowRankGaussian
+from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import moments
 from evovae.priors import Bernoulli
@@ -167,7 +167,12 @@ def test_without_directions_it_is_the_papers_model():
 
 def test_rank_one_is_spike_and_slab_sparse_coding():
     """x = sum_h z_h s_h w_h + noise with s ~ N(mu_h, psi_h): the density by numerical integration over s."""
-    w, mu, psi, noise = torch.tensor([[1.0, -0.5], [0.3, 0.8]]).double(), torch.tensor([0.7, -0.4]), torch.tensor([0.5, 1.5]), 0.2
+    w, mu, psi, noise = (
+        torch.tensor([[1.0, -0.5], [0.3, 0.8]]).double(),
+        torch.tensor([0.7, -0.4]),
+        torch.tensor([0.5, 1.5]),
+        0.2,
+    )
     likelihood = LowRankGaussian(2, 2, 1, 0, offsets=True, sigma2=noise).double()
     likelihood.directions.copy_(torch.stack([psi.sqrt()[:, None] * w, mu[:, None] * w]))
     x, z = torch.tensor([[0.9, 0.1]]).double(), torch.tensor([[[True, True]]])
@@ -212,7 +217,17 @@ def test_online_updates_end_near_those_of_whole_epochs():
         generator = seeded(3)
         states = States(pack(everywhere(model, 400)), torch.zeros(400, 8).double(), 3)
         optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)
-        run = fit(model, x, states=states, search=Search(1, 1, 0), optimizer=optimizer, epochs=20, batch_size=batch, generator=generator, memory=memory)
+        run = fit(
+            model,
+            x,
+            states=states,
+            search=Search(1, 1, 0),
+            optimizer=optimizer,
+            epochs=20,
+            batch_size=batch,
+            generator=generator,
+            memory=memory,
+        )
         bounds.append([epoch.elbo for epoch in run])
     assert bounds[1][1] > bounds[0][1]  # faster at first
     assert bounds[1][-1] > bounds[0][-1] - 0.1

@@ -20,7 +20,12 @@ engine_module = pytest.importorskip("evovae.engines.numba_low_rank", reason="num
 Fused = engine_module.FusedSubspaces
 SELECT = [operators.gumbel_top, operators.uniformly, operators.by_fitness]
 MUTATE = [operators.exactly_informed_flip, operators.uniform_flip]
-SHAPES = {"one word": (9, 6, 2, 1), "two words": (70, 21, 3, 2), "no common part": (9, 6, 1, 0), "high rank": (9, 35, 6, 1)}
+SHAPES = {
+    "one word": (9, 6, 2, 1),
+    "two words": (70, 21, 3, 2),
+    "no common part": (9, 6, 1, 0),
+    "high rank": (9, 35, 6, 1),
+}
 
 
 def model_of(H=9, D=6, rank=2, always=1) -> TVAE:
@@ -104,7 +109,10 @@ def run(engine_of, seed=0, epochs=4, H=9):
     optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)
     options = {"states": states, "search": search, "optimizer": optimizer, "generator": generator}
     engine = engine_of(model)
-    bounds = [e.elbo for e in fit(model, x, observed=observed, epochs=epochs, batch_size=125, memory=0.5, engine=engine, **options)]
+    bounds = [
+        e.elbo
+        for e in fit(model, x, observed=observed, epochs=epochs, batch_size=125, memory=0.5, engine=engine, **options)
+    ]
     return bounds[-1], states.words, model.likelihood.rows
 
 
@@ -134,7 +142,9 @@ def test_states_with_too_many_bits_have_no_weight_and_harm_nothing():
     states = States.random(45, 8, 70, seeded(), p=0.6)
     engine = Fused(model)
     for seed in range(60):
-        totals = engine.step(x, observed, torch.arange(45), states, Search(4, 4, mutate=operators.uniform_flip), seeded(seed))
+        totals = engine.step(
+            x, observed, torch.arange(45), states, Search(4, 4, mutate=operators.uniform_flip), seeded(seed)
+        )
     assert torch.isfinite(torch.tensor(totals.elbo))
     assert torch.isfinite(totals.likelihood).all()
 
@@ -158,5 +168,10 @@ def test_sizes_that_do_not_fit_are_refused():
         x = torch.zeros(5, D)
         with pytest.raises(ValueError, match="do not fit"):
             Fused(model).step(
-                x, torch.ones_like(x, dtype=torch.bool), torch.arange(5), States.random(5, 8, H, seeded()), search, seeded()
+                x,
+                torch.ones_like(x, dtype=torch.bool),
+                torch.arange(5),
+                States.random(5, 8, H, seeded()),
+                search,
+                seeded(),
             )

@@ -6,18 +6,20 @@ from evovae import datasets, decoders, exact, likelihoods, operators, posterior,
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
-from evovae.restore import Progress, Restoration, Settings, denoise
+from evovae.restore import Expert, Network, Progress, Restoration, Subspaces, denoise
 from evovae.states import States
 
 __version__ = version("evovae")
 __all__ = [
     "TVAE",
     "Epoch",
+    "Expert",
+    "Network",
     "Progress",
     "Restoration",
     "Search",
-    "Settings",
     "States",
+    "Subspaces",
     "datasets",
     "decoders",
     "denoise",

@@ -104,7 +104,7 @@ def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
         "seconds": result.seconds,
         "interrupted": result.interrupted,
         "elbo": result.elbo,
-        "settings": None if result.settings is None else asdict(result.settings),
+        "experts": [{"kind": type(expert).__name__, **asdict(expert)} for expert in result.experts],
         "evovae": evovae.__version__,
     }
 

@@ -96,7 +96,10 @@ class Fused:
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         self.model.check(x, states)
-        net, no_search = _net(self.model), plan_of(Search(0, 0, 0), operators.informed_flip, self.q_min, states.n_latents)
+        net, no_search = (
+            _net(self.model),
+            plan_of(Search(0, 0, 0), operators.informed_flip, self.q_min, states.n_latents),
+        )
         chunks = _chunks(rows)
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
         results = [np.empty((2, len(chunk), x.shape[1]), np.float32) for chunk in chunks]

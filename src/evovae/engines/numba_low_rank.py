@@ -4,6 +4,7 @@ Where no pixel is missing, data points share all inner products of directions; a
 Cholesky factor of the size of its coefficients, and the exact gains of all its flips little more.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, cast
 
@@ -87,7 +88,7 @@ class FusedSubspaces:
 
         for block in rows.split(BLOCK):
             self.workers.run(work, *_shares(block), [_onto(x, observed, block, model)] * PARTS, sums)
-        total = _Sums(*map(sum, zip(*sums, strict=True)))
+        total = _Sums(*(np.sum(parts, axis=0) for parts in zip(*sums, strict=True)))
         elbo, substitutions, square = total.scalars
         half = total.inner
         statistics = [
@@ -107,7 +108,9 @@ class FusedSubspaces:
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         model = self._model(x, states)
-        no_search = plan_of(Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents)
+        no_search = plan_of(
+            Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents
+        )
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
         result = np.empty((2, len(rows), x.shape[1]), np.float32)
 
@@ -115,9 +118,10 @@ class FusedSubspaces:
             room = make_room(states.words.shape[1], no_search, model, data[-1])
             moments_chunk(share, start, onto, *data, model, room, mean, variance)
 
-        for block, *moments in zip(rows.split(BLOCK), *(np.split(m, range(BLOCK, len(rows), BLOCK)) for m in result)):
+        for first in range(0, len(rows), BLOCK):
+            block, out = rows[first : first + BLOCK], result[:, first : first + BLOCK]
             onto = _onto(x, observed, block, model)
-            self.workers.run(work, *_shares(block), [onto] * PARTS, *([m] * PARTS for m in moments))
+            self.workers.run(work, *_shares(block), *([item] * PARTS for item in (onto, *out)))
         mean, variance = torch.from_numpy(result)
         return mean * float(model.noise) ** 0.5, variance * float(model.noise)
 
@@ -131,7 +135,9 @@ class FusedSubspaces:
                 f"data of {x.shape[1]} values and states of {states.n_latents} bits"
             )
         if len(p.always) + rank > MOST_DIMS:
-            raise ValueError(f"{len(p.always)} directions and {rank} for a latent are more than the {MOST_DIMS} there is room for")
+            raise ValueError(
+                f"{len(p.always)} directions and {rank} for a latent are more than the {MOST_DIMS} there is room for"
+            )
         noise = p.sigma2.item()
         rows = (p.rows / noise**0.5).contiguous()
         gram = rows @ rows.T
@@ -165,10 +171,10 @@ class _Sums(NamedTuple):
         return cls(np.zeros(model.rows.shape), np.zeros((K, K)), np.zeros(len(model.odds)), np.zeros(3))
 
 
-def _shares(block: Tensor) -> tuple[list[np.ndarray], np.ndarray]:
+def _shares(block: Tensor) -> tuple[Sequence, Sequence]:
     """The data points of each share, and where each starts in the block."""
     shares = np.array_split(block.numpy(), PARTS)
-    return shares, np.cumsum([0, *map(len, shares[:-1])])
+    return shares, np.cumsum([0, *map(len, shares[:-1])]).tolist()
 
 
 def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Model) -> np.ndarray:

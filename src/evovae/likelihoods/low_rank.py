@@ -126,9 +126,11 @@ class LowRankGaussian(Likelihood):
         square = (q * (p.target.square().sum(2) + of_missing)).sum()
         weighted = q[..., None, None]
         cross = torch.zeros(K + 1, D, dtype=torch.float64)
-        cross.index_add_(0, p.index.flatten(), (weighted * (p.u[..., None] * p.target[:, :, None] + filled)).double().flatten(0, 2))
+        cross.index_add_(
+            0, p.numbers.flatten(), (weighted * (p.u[..., None] * p.target[:, :, None] + filled)).double().flatten(0, 2)
+        )
         inner = torch.zeros((K + 1) ** 2, dtype=torch.float64)
-        pairs = p.index[..., :, None] * (K + 1) + p.index[..., None, :]
+        pairs = p.numbers[..., :, None] * (K + 1) + p.numbers[..., None, :]
         inner.index_add_(0, pairs.flatten(), (weighted * p.second).double().flatten())
         values = torch.tensor(x.numel(), dtype=torch.float64)
         usage = torch.einsum("ns,nsh->h", q, z.to(q.dtype)).double()
@@ -153,7 +155,7 @@ class LowRankGaussian(Likelihood):
         self.directions.copy_(torch.einsum("hji,ihd->jhd", own, rows[A:].view(J, H, D)))
 
     def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
-        """How the J directions of each latent turn (H, J, J) so that s has mean zero and unit covariance where it is on."""
+        """How the directions of each latent turn (H, J, J), so that s has mean 0 and unit covariance where it is on."""
         J, H, _ = self.directions.shape
         s, one = slice(0, self.rank), slice(self.rank, None)
         used = (usage > 1e-8)[:, None, None]
@@ -168,7 +170,9 @@ class LowRankGaussian(Likelihood):
     def _posterior(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> "_Posterior":
         """What is known about s given x and z, in the coefficients that z has (Woodbury's identity)."""
         if z.dtype != torch.bool:
-            raise TypeError("LowRankGaussian needs states of bool, whole bits; use operators.exact_gains to compare flips")
+            raise TypeError(
+                "LowRankGaussian needs states of bool, whole bits; use operators.exact_gains to compare flips"
+            )
         active = torch.cat([z.new_ones(*z.shape[:-1], len(self.always)), z.repeat(1, 1, len(self.directions))], -1)
         k = int(active.sum(-1).max())
         has, index = active.to(torch.uint8).topk(k, dim=-1)
@@ -206,7 +210,7 @@ class _Posterior(NamedTuple):
     """
 
     log_prob: Tensor
-    index: Tensor
+    numbers: Tensor
     rows: Tensor
     target: Tensor
     u: Tensor

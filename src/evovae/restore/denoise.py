@@ -1,24 +1,24 @@
 """Denoise a single image by training on the image itself: no clean data, no known noise level."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
-from evovae.decoders import MLP
-from evovae.em import Epoch, fit
+from evovae.em import Epoch
 from evovae.engines import Engine, choose
-from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
-from evovae.priors import Bernoulli
 from evovae.restore.border import Scale, as_dtype, check_sigma, checked, torch_generator
+from evovae.restore.experts import Expert
+from evovae.restore.mixing import View, mix
 from evovae.restore.noise_level import estimate
 from evovae.restore.patches import extract, merge
-from evovae.restore.presets import PRESETS, Preset, Settings
+from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress, Restoration
 from evovae.states import States
 
@@ -28,7 +28,7 @@ def denoise(
     sigma: float | None = None,
     *,
     mask: ArrayLike | None = None,
-    preset: str | Settings = "balanced",
+    preset: str | Expert | Sequence[Expert] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
@@ -36,8 +36,9 @@ def denoise(
 ) -> np.ndarray | Restoration:
     """Denoise one image, and fill the pixels that are missing in it.
 
-    A `TVAE` is trained on all overlapping patches of the image; each patch is replaced by its
-    posterior mean (Eq. 15), and each pixel is the average of the patches that cover it.
+    One or several `TVAE`s are trained on all overlapping patches of the image; each patch is replaced
+    by its posterior mean (Eq. 15), each pixel is the average of the patches that cover it, and what
+    several models say is mixed.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ def denoise(
         True (or 1) where a pixel is unknown and to be filled, like the shape of image.
     preset
         "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
-        minutes), "paper" (Table 3, hours), or `Settings` of your own.
+        minutes), "paper" (Table 3, hours), or an `Expert` or several of your own.
     rng
         Seed or numpy generator; the same seed gives the same bytes on the same machine.
     max_seconds
@@ -57,7 +58,7 @@ def denoise(
     callback
         Called with a `Progress` after each epoch; return True to stop with the best so far.
     full_output
-        Return a `Restoration` (with uncertainty, noise level and model) in place of the array.
+        Return a `Restoration` (with uncertainty, noise level and models) in place of the array.
 
     Returns
     -------
@@ -90,31 +91,45 @@ def denoise(
     if span < np.finfo(np.float32).tiny:
         return _unchanged(image, observed, full_output)
     check_sigma(sigma, span)
-    settings = (
-        preset if isinstance(preset, Settings) else _preset(preset)(noise / float(pixels.std(dtype=float)), image.size)
-    )
-    job = _Job.prepare(image, observed, noise, settings, generator)
+    experts = _experts(preset, noise / float(pixels.std(dtype=float)), image.size)
+    epochs = sum(expert.epochs for expert in experts)
     elbo: list[float] = []
-    try:
-        for epoch in job.epochs():
-            elbo.append(epoch.elbo)
-            seconds = time.monotonic() - started
-            progress = Progress(epoch.number, settings.epochs, epoch.elbo, job.sigma, epoch.substitutions, seconds)
-            if (callback is not None and callback(progress)) or (max_seconds is not None and seconds > max_seconds):
-                break
-    except KeyboardInterrupt:
-        if not elbo:  # nothing has been learnt that would be worth returning
-            raise
-    restored, std = job.restored()
+
+    def enough(epoch: Epoch, sigma: float) -> bool:
+        """Note an epoch; whether to stop after it."""
+        elbo.append(epoch.elbo)
+        seconds = time.monotonic() - started
+        progress = Progress(len(elbo), epochs, epoch.elbo, sigma, epoch.substitutions, seconds)
+        asked = callback is not None and callback(progress)
+        return bool(asked) or (max_seconds is not None and seconds > max_seconds)
+
+    scale = Scale.of(pixels, noise)
+    models: list[TVAE] = []
+    views: list[View] = []
+    for expert in experts:
+        job = _Job.prepare(image, observed, scale, noise, expert, generator)
+        before = len(elbo)
+        try:
+            stop = any(enough(epoch, job.sigma) for epoch in job.epochs())
+        except KeyboardInterrupt:
+            if not elbo:  # nothing has been learnt that would be worth returning
+                raise
+            stop = True
+        if len(elbo) > before:
+            models.append(job.model)
+            views.append(job.view((len(elbo) - before) / expert.epochs))
+        if stop:
+            break
+    mixed = mix(views)
     result = Restoration(
-        image=as_dtype(restored, image.dtype),
-        std=std,
-        sigma=job.sigma,
+        image=as_dtype(mixed.image, image.dtype),
+        std=mixed.std,
+        sigma=mixed.sigma,
         elbo=elbo,
-        model=job.model,
-        settings=settings,
+        models=tuple(models),
+        experts=experts,
         seconds=time.monotonic() - started,
-        interrupted=len(elbo) < settings.epochs,
+        interrupted=len(elbo) < epochs,
     )
     return result if full_output else result.image
 
@@ -131,57 +146,45 @@ class _Job:
     freedom: Tensor
     observed: Tensor
     model: TVAE
-    likelihood: Gaussian
     states: States
     engine: Engine
-    settings: Settings
+    expert: Expert
     generator: Generator
 
     @classmethod
     def prepare(
-        cls, image: np.ndarray, observed: np.ndarray, noise: float, settings: Settings, generator: Generator
+        cls,
+        image: np.ndarray,
+        observed: np.ndarray,
+        scale: Scale,
+        noise: float,
+        expert: Expert,
+        generator: Generator,
     ) -> "_Job":
-        scale = Scale.of(image[observed], noise)
-        patch = tuple(min(settings.patch, n) for n in image.shape)
+        patch = tuple(min(expert.patch, n) for n in image.shape)
         x = extract(scale.to_model(image, observed), patch)
         seen = extract(torch.from_numpy(observed), patch)
         count = seen.sum(1, keepdim=True)
-        level = settings.centred * x.sum(1, keepdim=True) / count.clamp(min=1)
-        lost = settings.centred * (count > 0).sum() / count.sum()
-        H = settings.latents
-        decoder = MLP(H, *settings.hidden, x.shape[1], generator=generator)
-        likelihood = Gaussian(max((noise / scale.unit) ** 2, 1e-6))
-        model = TVAE(decoder, likelihood, Bernoulli(H))
+        level = expert.centred * x.sum(1, keepdim=True) / count.clamp(min=1)
+        lost = expert.centred * (count > 0).sum() / count.sum()
+        model = expert.model(x - level, max((noise / scale.unit) ** 2, 1e-6), generator)
         return cls(
             scale=scale,
             shape=image.shape,
             patch=patch,
-            x=x - level,
+            x=(x - level).contiguous(),
             level=level,
             freedom=(1 - lost).clamp(min=0.1),
-            observed=seen,
+            observed=seen.contiguous(),
             model=model,
-            likelihood=likelihood,
-            states=States.random(len(x), settings.states, H, generator),
-            engine=choose(model, settings.search),
-            settings=settings,
+            states=States.random(len(x), expert.states, expert.latents, generator),
+            engine=choose(model, expert.search),
+            expert=expert,
             generator=generator,
         )
 
     def epochs(self) -> Iterator[Epoch]:
-        return fit(
-            self.model,
-            self.x,
-            observed=self.observed,
-            states=self.states,
-            search=self.settings.search,
-            optimizer=torch.optim.Adam(self.model.decoder.parameters(), lr=self.settings.learning_rate, fused=True),
-            schedule=self.settings.schedule,
-            epochs=self.settings.epochs,
-            batch_size=self.settings.batch_size,
-            generator=self.generator,
-            engine=self.engine,
-        )
+        return self.expert.fit(self.model, self.x, self.observed, self.states, self.engine, self.generator)
 
     @property
     def sigma(self) -> float:
@@ -190,25 +193,27 @@ class _Job:
     @property
     def noise_variance(self) -> Tensor:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
-        return self.likelihood.sigma2 / self.freedom
+        return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
-    def restored(self) -> tuple[np.ndarray, np.ndarray]:
-        """The image and its standard deviation, in image units."""
+    def view(self, share: float) -> View:
+        """What the model says the image is, in image units."""
         mean, variance = self.engine.moments(self.x, self.observed, torch.arange(len(self.x)), self.states)
-        of_level = self.settings.centred * self.noise_variance / self.observed.sum(1, keepdim=True).clamp(min=1)
+        of_level = self.expert.centred * self.noise_variance / self.observed.sum(1, keepdim=True).clamp(min=1)
         variance = variance + of_level
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
         # unsure by.  Patches err together, so that the square root does better than the inverse variance.
-        weights = (variance + self.likelihood.sigma2 / self.x.shape[1]).rsqrt()
+        weights = (variance + self.noise_variance / self.x.shape[1]).rsqrt()
         image = merge(mean + self.level, weights, self.shape, self.patch)
         spread = merge(variance, weights, self.shape, self.patch).sqrt()
-        return self.scale.to_image(image), spread.double().numpy() * self.scale.unit
+        return View(self.scale.to_image(image), spread.double().numpy() * self.scale.unit, self.sigma, share)
 
 
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise ValueError(f"preset is {name!r}, but there are only {', '.join(PRESETS)}")
-    return PRESETS[name]
+def _experts(preset: str | Expert | Sequence[Expert], noise: float, pixels: int) -> tuple[Expert, ...]:
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
+        return PRESETS[preset](noise, pixels)
+    return (preset,) if isinstance(preset, Expert) else tuple(preset)
 
 
 def _unchanged(image: np.ndarray, observed: np.ndarray, full_output: bool) -> np.ndarray | Restoration:

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evovae.model import TVAE
-from evovae.restore.presets import Settings
+from evovae.restore.experts import Expert
 
 
 @dataclass(frozen=True)
 class Progress:
     """One epoch of a running restoration, as its callback sees it.
 
-    sigma is the noise level found so far, in image units; elbo the mean bound of a patch in nats;
-    substitutions the new states per patch; seconds since the start.
+    epoch and epochs count over all models; sigma is the noise level found so far, in image units;
+    elbo the mean bound of a patch in nats; substitutions the new states per patch; seconds since the
+    start.
     """
 
     epoch: int
@@ -38,9 +39,9 @@ class Restoration:
     sigma
         The noise level found, in image units.
     elbo
-        The bound after each epoch, mean of a patch, in nats.
-    model, settings
-        The trained model (None where the image is constant) and what it was trained with.
+        The bound in each epoch, mean of a patch, in nats; one model after another.
+    models, experts
+        The trained models (none where the image is constant) and what they were trained with.
     seconds
         How long it took.
     interrupted
@@ -51,7 +52,7 @@ class Restoration:
     std: np.ndarray
     sigma: float
     elbo: list[float] = field(default_factory=list)
-    model: TVAE | None = None
-    settings: Settings | None = None
+    models: tuple[TVAE, ...] = ()
+    experts: tuple[Expert, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
