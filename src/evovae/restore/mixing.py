@@ -10,7 +10,7 @@ import numpy as np
 class View:
     """What one model says: image and standard deviation (of its clean values) and noise level, in image units.
 
-    share is how much of its training was done, and how much it counts.
+    share is how much of its training was done, from 0 to 1.
     """
 
     image: np.ndarray
@@ -20,13 +20,17 @@ class View:
 
 
 def mix(views: Sequence[View]) -> View:
-    """The mean of all views, by their shares.
+    """The mean of all views, weighted by how much of its training each has had over the error to expect of it.
 
-    The variance is the mean one: models of the same data err together, so that no more is known than
-    one of them knows.
+    That error is the view's own posterior variance, and the structure that it takes for noise: by how
+    much its noise variance is above the smallest one that any of them found.  The variance of the
+    result is the mean one: models of the same data err together, so that no more is known than one
+    of them knows.
     """
-    shares = np.array([view.share for view in views])
-    weights = shares / shares.sum()
+    least = min(view.sigma for view in views)
+    errors = [float(np.mean(view.std**2)) + view.sigma**2 - least**2 for view in views]
+    weights = np.array([view.share for view in views]) / np.maximum(errors, 1e-12 * least**2)
+    weights /= weights.sum()
 
     def mean(values: list) -> np.ndarray:
         return np.tensordot(weights, np.array(values), 1)
@@ -35,5 +39,5 @@ def mix(views: Sequence[View]) -> View:
         image=mean([view.image for view in views]),
         std=np.sqrt(mean([view.std**2 for view in views])),
         sigma=float(mean([view.sigma for view in views])),
-        share=float(shares.mean()),
+        share=float(mean([view.share for view in views])),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import evovae
 from common import data_folder, save, table
@@ -44,9 +44,10 @@ def measure(method, clean, sigma, seeds):
         started = time.perf_counter()
         image, found = method(noisy, sigma, seed)
         seconds = time.perf_counter() - started
-        rows.append((peak_signal_noise_ratio(clean, image, data_range=255), seconds, found))
-    psnr, seconds, found = np.transpose(rows)
-    return {"psnr": psnr.tolist(), "seconds": seconds.tolist(), "sigma found": found.tolist()}
+        ssim = structural_similarity(clean, image, data_range=255, gaussian_weights=True, sigma=1.5)
+        rows.append((peak_signal_noise_ratio(clean, image, data_range=255), ssim, seconds, found))
+    psnr, ssim, seconds, found = np.transpose(rows)
+    return {"psnr": psnr.tolist(), "ssim": ssim.tolist(), "seconds": seconds.tolist(), "sigma found": found.tolist()}
 
 
 def main():
@@ -55,11 +56,12 @@ def main():
     parser.add_argument("--presets", nargs="+", default=["fast", "balanced"])
     parser.add_argument("--sigmas", nargs="+", type=float, default=[15, 25, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--no-bm3d", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/house.json"))
     options = parser.parse_args()
 
     methods = {preset: ours(preset) for preset in options.presets}
-    if importlib.util.find_spec("bm3d"):
+    if importlib.util.find_spec("bm3d") and not options.no_bm3d:
         methods["bm3d (true sigma)"] = bm3d_with_true_sigma
     evovae.denoise(np.random.default_rng(0).standard_normal((24, 24)), preset="fast", rng=0)  # load the kernels
     results, lines = [], []
@@ -69,13 +71,18 @@ def main():
             for sigma in options.sigmas:
                 row = measure(method, clean, sigma, options.seeds)
                 results.append({"picture": picture, "method": name, "sigma": sigma, "seeds": options.seeds, **row})
-                psnr, seconds, found = (np.array(row[key]) for key in ("psnr", "seconds", "sigma found"))
-                cells = f"{psnr.mean():.2f} ± {psnr.std():.2f}", f"{seconds.mean():.1f}", f"{found.mean():.2f}"
+                psnr, ssim, seconds, found = (np.array(row[key]) for key in ("psnr", "ssim", "seconds", "sigma found"))
+                cells = (
+                    f"{psnr.mean():.2f} ± {psnr.std():.2f}",
+                    f"{ssim.mean():.3f}",
+                    f"{seconds.mean():.1f}",
+                    f"{found.mean():.2f}",
+                )
                 lines.append((picture, name, f"{sigma:g}", *cells))
                 print(*lines[-1], flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of this process: {peak:.0f} MB")
-    print(table(["picture", "method", "sigma", "PSNR / dB", "seconds", "sigma found"], lines))
+    print(table(["picture", "method", "sigma", "PSNR / dB", "SSIM", "seconds", "sigma found"], lines))
     save(options.out, {"rows": results, "peak MB": peak})
 
 
