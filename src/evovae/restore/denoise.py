@@ -120,11 +120,11 @@ def denoise(
             views.append(job.view((len(elbo) - before) / expert.epochs))
         if stop:
             break
-    mixed = mix(views)
+    restored, std = mix(views)
     result = Restoration(
-        image=as_dtype(mixed.image, image.dtype),
-        std=mixed.std,
-        sigma=mixed.sigma,
+        image=as_dtype(restored, image.dtype),
+        std=std,
+        sigma=float(np.sqrt(np.mean((std**2 + (image - restored) ** 2)[observed]))),
         elbo=elbo,
         models=tuple(models),
         experts=experts,

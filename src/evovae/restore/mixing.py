@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class View:
-    """What one model says: image and standard deviation (of its clean values) and noise level, in image units.
+    """What one model says: image, standard deviation of its clean values, and noise level, in image units.
 
     share is how much of its training was done, from 0 to 1.
     """
@@ -19,8 +19,8 @@ class View:
     share: float
 
 
-def mix(views: Sequence[View]) -> View:
-    """The mean of all views, weighted by how much of its training each has had over the error to expect of it.
+def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and standard deviation: the mean of all views, weighted by how much of its training each has had over the error to expect of it.
 
     That error is the view's own posterior variance, and the structure that it takes for noise: by how
     much its noise variance is above the smallest one that any of them found.  The variance of the
@@ -35,9 +35,4 @@ def mix(views: Sequence[View]) -> View:
     def mean(values: list) -> np.ndarray:
         return np.tensordot(weights, np.array(values), 1)
 
-    return View(
-        image=mean([view.image for view in views]),
-        std=np.sqrt(mean([view.std**2 for view in views])),
-        sigma=float(mean([view.sigma for view in views])),
-        share=float(mean([view.share for view in views])),
-    )
+    return mean([view.image for view in views]), np.sqrt(mean([view.std**2 for view in views]))

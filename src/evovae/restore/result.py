@@ -37,7 +37,8 @@ class Restoration:
         Posterior standard deviation of each pixel's clean value, in image units: what the patches
         that cover it are unsure of, on average.
     sigma
-        The noise level found, in image units.
+        The noise level found, in image units: what the image is expected to be off by, its own
+        uncertainty included.
     elbo
         The bound in each epoch, mean of a patch, in nats; one model after another.
     models, experts
