@@ -185,6 +185,18 @@ def test_rank_one_is_spike_and_slab_sparse_coding():
     assert_close(ours[0, 0], total, rtol=1e-4, atol=1e-4)
 
 
+def test_one_active_bit_is_a_mixture_of_factor_analysers():
+    model = model_of(rank=2, always=0, offsets=True)
+    x, _ = problem(model)
+    observed = torch.ones_like(x, dtype=torch.bool)
+    one_hot = torch.eye(4, dtype=torch.bool)
+    joint = model.lpj(x, one_hot.expand(len(x), 4, 4), observed)
+    prior = model.prior.log_prob(one_hot)
+    components = torch.stack([dense(model.likelihood, z).log_prob(x) for z in one_hot], 1)
+    mixture = (prior.softmax(0).log() + components).logsumexp(1)
+    assert_close(joint.logsumexp(1) - prior.logsumexp(0), mixture)
+
+
 def test_a_network_mean_gets_the_gradient_of_the_exact_likelihood():
     decoder = MLP(4, 5, 6, generator=seeded(1))
     model = model_of(decoder=decoder)

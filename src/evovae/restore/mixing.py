@@ -20,7 +20,7 @@ class View:
 
 
 def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and standard deviation: the mean of all views, weighted by how much of its training each has had over the error to expect of it.
+    """Image and standard deviation: the mean of all views, weighted by training done over error to expect.
 
     That error is the view's own posterior variance, and the structure that it takes for noise: by how
     much its noise variance is above the smallest one that any of them found.  The variance of the

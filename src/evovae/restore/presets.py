@@ -30,32 +30,32 @@ def _subspaces(patch: int, noise: float, pixels: int, *, epochs: int, states: in
     return Subspaces(patch, latents, states, search, _epochs(epochs, pixels), centred=False, rank=rank)
 
 
+def _network(
+    noise: float, pixels: int, *, latents: int, width: int, states: int, search: Search, epochs: int
+) -> Network:
+    """Small codes with wide decoders; centred patches where noise is low."""
+    patch, centred = (12 if noise > HIGH else 8), noise < 0.42
+    return Network(patch, latents, states, search, _epochs(epochs, pixels), centred, (width,), 64, 0.005)
+
+
 def fast(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Seconds: a first look."""
     return (_subspaces(12 if noise > HIGH else 8, max(noise, 0.4), pixels, epochs=4, states=6, parents=2),)
 
 
 def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
-    """About a minute for 256 x 256 on two cores: two sizes of patches."""
+    """Less than a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     patches = (12, 16) if noise > HIGH else (8, 12)
-    return tuple(_subspaces(patch, noise, pixels, epochs=6, states=8, parents=3) for patch in patches)
+    subspaces = (_subspaces(patch, noise, pixels, epochs=6, states=8, parents=3) for patch in patches)
+    network = (_network(noise, pixels, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
+    return (*subspaces, *(network if noise > HIGH else ()))
 
 
 def best(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
     patches = (10, 12, 16) if noise > HIGH else (8, 10, 12)
     subspaces = (_subspaces(patch, noise, pixels, epochs=10, states=12, parents=4) for patch in patches)
-    network = Network(
-        patch=12 if noise > HIGH else 8,
-        latents=96,
-        states=40,
-        search=Search(8, 8),
-        epochs=_epochs(60, pixels),
-        centred=noise < 0.42,
-        hidden=(256,),
-        batch_size=64,
-        learning_rate=0.005,
-    )
+    network = _network(noise, pixels, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
 
