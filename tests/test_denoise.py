@@ -107,6 +107,20 @@ def test_subspaces_denoise_and_fill():
     assert_allclose((again - 500) / 2, result.image, atol=0.5)
 
 
+def test_a_second_look_helps_and_can_be_cut_short():
+    from dataclasses import replace
+
+    twice = replace(SUBSPACES, look=(3, 2))
+    once, full = (evovae.denoise(noisy(), preset=p, rng=0, full_output=True) for p in (SUBSPACES, twice))
+    assert len(full.elbo) == SUBSPACES.epochs + 5 and not full.interrupted
+    assert rms(full.image - blocks()) < 1.02 * rms(once.image - blocks())
+    assert full.elbo[SUBSPACES.epochs] > once.elbo[-1] + 1  # a picture with less noise is far likelier
+    stop = SUBSPACES.epochs + 1
+    cut = evovae.denoise(noisy(), preset=twice, rng=0, callback=lambda p: p.epoch == stop, full_output=True)
+    assert cut.interrupted
+    assert_array_equal(cut.image, once.image)
+
+
 def test_several_experts_are_mixed_by_how_far_they_got():
     alone = [evovae.denoise(noisy(), preset=expert, rng=0, full_output=True) for expert in (QUICK, SUBSPACES)]
     both = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, full_output=True)

@@ -1,5 +1,6 @@
 """Denoise a single image by training on the image itself: no clean data, no known noise level."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Generator, Tensor
 
 from evovae.em import Epoch
 from evovae.engines import Engine, choose
+from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.restore.border import Scale, as_dtype, check_sigma, checked, torch_generator
 from evovae.restore.experts import Expert
@@ -21,6 +23,8 @@ from evovae.restore.patches import extract, merge
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress, Restoration
 from evovae.states import States
+
+REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
 
 
 def denoise(
@@ -92,21 +96,21 @@ def denoise(
         return _unchanged(image, observed, full_output)
     check_sigma(sigma, span)
     experts = _experts(preset, noise / float(pixels.std(dtype=float)), image.size)
-    epochs = sum(expert.epochs for expert in experts)
+    lengths = [expert.epochs + sum(expert.second_look) for expert in experts]
     elbo: list[float] = []
 
     def enough(epoch: Epoch, sigma: float) -> bool:
         """Note an epoch; whether to stop after it."""
         elbo.append(epoch.elbo)
         seconds = time.monotonic() - started
-        progress = Progress(len(elbo), epochs, epoch.elbo, sigma, epoch.substitutions, seconds)
+        progress = Progress(len(elbo), sum(lengths), epoch.elbo, sigma, epoch.substitutions, seconds)
         asked = callback is not None and callback(progress)
         return bool(asked) or (max_seconds is not None and seconds > max_seconds)
 
     scale = Scale.of(pixels, noise)
     models: list[TVAE] = []
     views: list[View] = []
-    for expert in experts:
+    for expert, length in zip(experts, lengths, strict=True):
         job = _Job.prepare(image, observed, scale, noise, expert, generator)
         before = len(elbo)
         try:
@@ -117,7 +121,7 @@ def denoise(
             stop = True
         if len(elbo) > before:
             models.append(job.model)
-            views.append(job.view((len(elbo) - before) / expert.epochs))
+            views.append(job.view((len(elbo) - before) / length))
         if stop:
             break
     restored, std = mix(views)
@@ -129,7 +133,7 @@ def denoise(
         models=tuple(models),
         experts=experts,
         seconds=time.monotonic() - started,
-        interrupted=len(elbo) < epochs,
+        interrupted=len(elbo) < sum(lengths),
     )
     return result if full_output else result.image
 
@@ -184,7 +188,32 @@ class _Job:
         )
 
     def epochs(self) -> Iterator[Epoch]:
-        return self.expert.fit(self.model, self.x, self.observed, self.states, self.engine, self.generator)
+        on_restored, last = self.expert.second_look
+        yield from self._fit(self.model, self.x, self.observed, self.states, self.expert.epochs)
+        if on_restored:
+            yield from self._learn_from_restored(on_restored)
+        if last:
+            yield from self._fit(self.model, self.x, self.observed, self.states, last)
+
+    def _fit(self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int) -> Iterator[Epoch]:
+        return self.expert.fit(model, x, observed, states, epochs, self.generator)
+
+    def _learn_from_restored(self, epochs: int) -> Iterator[Epoch]:
+        """Train a copy on the restored picture, as if `REMNANT` of the noise were left, and take over what it learnt.
+
+        The model stays as it is until then, so that training can be stopped.
+        """
+        pupil, noise = copy.deepcopy(self.model), cast(Tensor, self.model.likelihood.sigma2).clone()
+        likelihood = cast(LowRankGaussian, pupil.likelihood)
+        likelihood.floor = REMNANT * noise.item()
+        likelihood.sigma2.mul_(0.1)
+        states = States(self.states.words.clone(), self.states.lpj.clone(), self.states.n_latents)
+        everywhere = np.ones(self.shape, bool)
+        x = extract(self.scale.to_model(self.view(1.0).image, everywhere), self.patch).contiguous()
+        yield from self._fit(pupil, x, torch.ones_like(x, dtype=torch.bool), states, epochs)
+        self.model.load_state_dict(pupil.state_dict())
+        cast(LowRankGaussian, self.model.likelihood).sigma2.copy_(noise)
+        self.states.words.copy_(states.words)
 
     @property
     def sigma(self) -> float:

@@ -12,7 +12,6 @@ from torch import Generator, Tensor
 
 from evovae.decoders import MLP, Silent
 from evovae.em import Epoch, fit
-from evovae.engines import Engine
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, LowRankGaussian
 from evovae.model import TVAE
@@ -36,13 +35,18 @@ class Expert(ABC):
     epochs: int
     centred: bool
 
+    @property
+    def second_look(self) -> tuple[int, int]:
+        """After `epochs`: how many on its own restored picture, and then how many on the noisy one again."""
+        return 0, 0
+
     @abstractmethod
     def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
         """A model of patches x (N, D) to start from; noise is the variance that is expected to be in them."""
 
     @abstractmethod
     def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
     ) -> Iterator[Epoch]:
         """Train it."""
 
@@ -65,7 +69,7 @@ class Network(Expert):
         return TVAE(decoder, Gaussian(noise), Bernoulli(self.latents))
 
     def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
     ) -> Iterator[Epoch]:
         return fit(
             model,
@@ -75,10 +79,9 @@ class Network(Expert):
             search=self.search,
             optimizer=torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True),
             schedule=self.schedule,
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             generator=generator,
-            engine=engine,
         )
 
 
@@ -86,11 +89,17 @@ class Network(Expert):
 class Subspaces(Expert):
     """Binary latents that switch small subspaces on, brightness always on, all in closed form.
 
-    rank is the dimension of each subspace, batches the number of M-steps per epoch.
+    rank is the dimension of each subspace, batches the number of M-steps per epoch; for `look` see
+    `second_look`: subspaces that were learnt from less noise hold less of it.
     """
 
     rank: int
     batches: int = 8
+    look: tuple[int, int] = (0, 0)
+
+    @property
+    def second_look(self) -> tuple[int, int]:
+        return self.look
 
     def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
         D = x.shape[1]
@@ -99,7 +108,7 @@ class Subspaces(Expert):
         return TVAE(Silent(D), likelihood, Bernoulli(self.latents))
 
     def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, engine: Engine, generator: Generator
+        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
     ) -> Iterator[Epoch]:
         return fit(
             model,
@@ -108,9 +117,8 @@ class Subspaces(Expert):
             states=states,
             search=self.search,
             optimizer=torch.optim.SGD(model.decoder.parameters(), lr=1.0),
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=-(-len(x) // self.batches),
             generator=generator,
             memory=1 - 2 / self.batches,
-            engine=engine,
         )

@@ -13,9 +13,8 @@ from evovae.schedules import cyclical
 Preset = Callable[[float, int], tuple[Expert, ...]]
 """Experts from the noise level over the picture's own standard deviation, and its number of pixels."""
 
-# Noise ratios from which on larger patches, smaller subspaces and plain (not centred) networks do
-# better; chosen on house and cameraman.
-HIGH, MIDDLE = 0.6, 0.35
+# The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
+HIGH = 0.6
 
 
 def _epochs(epochs: int, pixels: int) -> int:
@@ -23,11 +22,13 @@ def _epochs(epochs: int, pixels: int) -> int:
     return round(epochs * min(max(1.0, (65536 / pixels) ** 0.5), 8.0))
 
 
-def _subspaces(patch: int, noise: float, pixels: int, *, epochs: int, states: int, parents: int) -> Subspaces:
+def _subspaces(
+    patch: int, noise: float, pixels: int, *, epochs: int, look: tuple[int, int], states: int, parents: int
+) -> Subspaces:
     """Larger patches hold more, noise hides more."""
-    latents, rank = (96, 6) if noise > HIGH else (128, 6 if patch < 10 and noise > MIDDLE else 8)
+    latents, rank = (96, 6) if noise > HIGH else (128, 6 if patch < 10 else 8)
     search = Search(parents, 5, mutate=exactly_informed_flip)
-    return Subspaces(patch, latents, states, search, _epochs(epochs, pixels), centred=False, rank=rank)
+    return Subspaces(patch, latents, states, search, _epochs(epochs, pixels), centred=False, rank=rank, look=look)
 
 
 def _network(
@@ -40,13 +41,13 @@ def _network(
 
 def fast(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Seconds: a first look."""
-    return (_subspaces(12 if noise > HIGH else 8, max(noise, 0.4), pixels, epochs=4, states=6, parents=2),)
+    return (_subspaces(12 if noise > HIGH else 8, noise, pixels, epochs=4, look=(0, 0), states=6, parents=2),)
 
 
 def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Less than a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     patches = (12, 16) if noise > HIGH else (8, 12)
-    subspaces = (_subspaces(patch, noise, pixels, epochs=6, states=8, parents=3) for patch in patches)
+    subspaces = (_subspaces(patch, noise, pixels, epochs=4, look=(2, 1), states=8, parents=3) for patch in patches)
     network = (_network(noise, pixels, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
 
@@ -54,7 +55,7 @@ def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
 def best(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
     patches = (10, 12, 16) if noise > HIGH else (8, 10, 12)
-    subspaces = (_subspaces(patch, noise, pixels, epochs=10, states=12, parents=4) for patch in patches)
+    subspaces = (_subspaces(patch, noise, pixels, epochs=8, look=(2, 3), states=12, parents=4) for patch in patches)
     network = _network(noise, pixels, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
