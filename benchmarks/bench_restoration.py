@@ -1,7 +1,7 @@
 """Quality against time: PSNR and seconds of each preset, beside `bm3d` told the true noise level.
 
-    EVOVAE_DATA=... python benchmarks/bench_house.py                        (about 12 minutes: fast, balanced, house)
-    EVOVAE_DATA=... python benchmarks/bench_house.py --pictures house cameraman peppers barbara --presets fast
+    EVOVAE_DATA=... python benchmarks/bench_restoration.py                    (some 10 minutes: fast, balanced, house)
+    EVOVAE_DATA=... python benchmarks/bench_restoration.py --pictures house cameraman peppers barbara --presets fast
 
 For each picture, noise level and seed, float noise of `default_rng(seed)` is added and neither
 clipped nor rounded; ours is told nothing.  PSNR is against the clean picture, data range 255, mean
@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--sigmas", nargs="+", type=float, default=[15, 25, 50])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--no-bm3d", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/house.json"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/restoration.json"))
     options = parser.parse_args()
 
     methods = {preset: ours(preset) for preset in options.presets}

@@ -223,6 +223,8 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"sigma": np.nan}, ValueError, "sigma is nan"),
         ({"sigma": 1e6}, ValueError, "range"),
         ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
+        ({"preset": []}, TypeError, "an Expert or several"),
+        ({"preset": ["fast"]}, TypeError, "an Expert or several"),
         ({"rng": 0.5}, TypeError, "float"),
         ({"rng": True}, TypeError, "bool"),
         ({"rng": np.random.RandomState(0)}, TypeError, "RandomState"),

@@ -116,6 +116,7 @@ def test_input_is_left_alone():
         ({"states": States.random(20, 12, 6, seeded())}, "6 latents, the prior 5"),
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
+        ({"memory": 1.0}, "memory is 1.0"),
     ],
 )
 def test_errors_come_before_the_first_epoch(change, message):

@@ -73,6 +73,8 @@ def fit(
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     _check(model, x, observed, states, search, epochs, batch_size)
+    if memory is not None and not 0 <= memory < 1:
+        raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
     x, observed = torch.where(observed, x, 0).contiguous(), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     batches = -(-len(x) // batch_size)

@@ -3,7 +3,7 @@
 They hold no interpreter lock and are cached on disk.  They allocate nothing, so that arrays need
 no reference counts (`_nrt`): counting would cost more than the work, as the tuples of arrays that
 the kernels pass on hold dozens.  The cache looks only at the file of the outermost function
-(`chunks.py`): after a change in another one, remove `__pycache__`.
+(`chunks.py`, `subspace_chunks.py`): after a change in another one, remove `__pycache__`.
 """
 
 from collections.abc import Callable

@@ -242,7 +242,10 @@ def _experts(preset: str | Expert | Sequence[Expert], noise: float, pixels: int)
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
         return PRESETS[preset](noise, pixels)
-    return (preset,) if isinstance(preset, Expert) else tuple(preset)
+    experts = (preset,) if isinstance(preset, Expert) else tuple(preset)
+    if not experts or not all(isinstance(expert, Expert) for expert in experts):
+        raise TypeError(f"preset is {preset!r}, but a name, an Expert or several of them are needed")
+    return experts
 
 
 def _unchanged(image: np.ndarray, observed: np.ndarray, full_output: bool) -> np.ndarray | Restoration:

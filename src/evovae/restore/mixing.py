@@ -23,13 +23,14 @@ def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
     """Image and standard deviation: the mean of all views, weighted by training done over error to expect.
 
     That error is the view's own posterior variance, and the structure that it takes for noise: by how
-    much its noise variance is above the smallest one that any of them found.  The variance of the
+    much its noise variance is above the smallest one that any of them found.  It counts squared: views
+    err together, so that a bad one helps a good one less than if they did not.  The variance of the
     result is the mean one: models of the same data err together, so that no more is known than one
     of them knows.
     """
     least = min(view.sigma for view in views)
     errors = [float(np.mean(view.std**2)) + view.sigma**2 - least**2 for view in views]
-    weights = np.array([view.share for view in views]) / np.maximum(errors, 1e-12 * least**2)
+    weights = np.array([view.share for view in views]) / np.maximum(errors, 1e-12 * least**2) ** 2
     weights /= weights.sum()
 
     def mean(values: list) -> np.ndarray:

@@ -47,14 +47,14 @@ def fast(noise: float, pixels: int) -> tuple[Expert, ...]:
 def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Less than a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     patches = (12, 16) if noise > HIGH else (8, 12)
-    subspaces = (_subspaces(patch, noise, pixels, epochs=4, look=(2, 1), states=8, parents=3) for patch in patches)
+    subspaces = (_subspaces(patch, noise, pixels, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
     network = (_network(noise, pixels, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
 
 
 def best(noise: float, pixels: int) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
-    patches = (10, 12, 16) if noise > HIGH else (8, 10, 12)
+    patches = (10, 12, 16) if noise > HIGH else (8, 12, 16)
     subspaces = (_subspaces(patch, noise, pixels, epochs=8, look=(2, 3), states=12, parents=4) for patch in patches)
     network = _network(noise, pixels, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
