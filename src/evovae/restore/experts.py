@@ -120,5 +120,5 @@ class Subspaces(Expert):
             epochs=epochs,
             batch_size=-(-len(x) // self.batches),
             generator=generator,
-            memory=1 - 2 / self.batches,
+            memory=max(1 - 2 / self.batches, 0),
         )
