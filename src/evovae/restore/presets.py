@@ -45,7 +45,7 @@ def fast(noise: float, pixels: int) -> tuple[Expert, ...]:
 
 
 def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
-    """Less than a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
+    """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     patches = (12, 16) if noise > HIGH else (8, 12)
     subspaces = (_subspaces(patch, noise, pixels, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
     network = (_network(noise, pixels, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
