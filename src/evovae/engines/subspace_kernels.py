@@ -112,7 +112,7 @@ def solve(s, gram, room):
 
 
 @part
-def flip_gains(s, free, gram, blocks, n_seen, model, room):
+def flip_gains(s, free, gram, blocks, model, room):
     """Exactly how much lpj changes when each bit of state s flips; uses place `free` for states without a bit.
 
     Given state s, the directions have the inner products gram - v' v and the projections c on what is
@@ -179,14 +179,14 @@ def flip_gains(s, free, gram, blocks, n_seen, model, room):
 
 
 @part
-def choose_flips(s, free, plan, counter, gram, blocks, n_seen, model, room):
+def choose_flips(s, free, plan, counter, gram, blocks, model, room):
     """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
     H = room.gain.shape[0]
     if plan.uniform or room.size[s] < 0:
         for c in range(plan.C):
             room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
         return
-    flip_gains(s, free, gram, blocks, n_seen, model, room)
+    flip_gains(s, free, gram, blocks, model, room)
     add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
     top(room.keys, H, plan.C, room.flips)
 
@@ -218,7 +218,7 @@ def evolve(S, plan, counter, gram, blocks, n_seen, model, room):
         for p in range(plan.P):
             room.chosen[p] = pool[room.chosen[p]]
         for p in range(plan.P):
-            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, n_seen, model, room)
+            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, model, room)
             counter += uint64(H + plan.C)
             for c in range(plan.C):
                 s = bear(room.chosen[p], room.flips[c], n, gram, n_seen, model, room)
