@@ -1,6 +1,6 @@
 """Speed of the fused engine: against the reference, against the machine's sgemm, and how it grows.
 
-    python benchmarks/bench_engine.py            (about 3 minutes)
+    python -m benchmarks.bench_engine            (about 3 minutes)
 
 All figures of one run are measured side by side, each the best of several repetitions.
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from common import save, table
+from benchmarks.common import save, table
 from evovae.decoders import MLP
 from evovae.engines.numba_cpu import Fused
 from evovae.engines.reference import Reference

@@ -1,7 +1,7 @@
 """Quality against time: PSNR and seconds of each preset, beside `bm3d` told the true noise level.
 
-    EVOVAE_DATA=... python benchmarks/bench_restoration.py                    (some 10 minutes: fast, balanced, house)
-    EVOVAE_DATA=... python benchmarks/bench_restoration.py --pictures house cameraman peppers barbara --presets fast
+    EVOVAE_DATA=... python -m benchmarks.bench_restoration                    (some 10 minutes: fast, balanced, house)
+    EVOVAE_DATA=... python -m benchmarks.bench_restoration --pictures house cameraman peppers barbara --presets fast
 
 For each picture, noise level and seed, float noise of `default_rng(seed)` is added and neither
 clipped nor rounded; ours is told nothing.  PSNR is against the clean picture, data range 255, mean
@@ -20,7 +20,7 @@ import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import evovae
-from common import data_folder, save, table
+from benchmarks.common import data_folder, save, table
 
 
 def ours(preset):

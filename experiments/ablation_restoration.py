@@ -1,7 +1,7 @@
 """What pays in the restoration of single pictures: one change at a time.
 
-    EVOVAE_DATA=... python experiments/ablation_restoration.py            (about 10 minutes on two cores)
-    EVOVAE_DATA=... python experiments/ablation_restoration.py --smoke    (seconds; small crops, one epoch)
+    EVOVAE_DATA=... python -m experiments.ablation_restoration            (about 10 minutes on two cores)
+    EVOVAE_DATA=... python -m experiments.ablation_restoration --smoke    (seconds; small crops, one epoch)
 
 Claim: none of the paper's; it measures the choices behind `fast` and `balanced`. The base is one model
 of subspaces (8 x 8 patches, H = 128, rank 6, S = 8, 2 x 5 children by exact gains, 6 epochs of 8
@@ -9,21 +9,17 @@ M-steps); each row changes one thing. Blind, noise of sigma 25 from `default_rng
 Ours: see `docs/restoration.md`, which holds the table of `experiments/results/ablation_restoration.json`.
 """
 
-import argparse
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 from skimage.color import rgb2gray
-from skimage.metrics import peak_signal_noise_ratio
 
 import evovae
 from evovae import Network, Search, Subspaces
 from evovae.operators import exactly_informed_flip, uniform_flip
+from experiments import common
 
 BASE = Subspaces(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6)
 LARGE = replace(BASE, patch=12, rank=8)
@@ -49,38 +45,31 @@ ROWS = {
 }
 
 
-def pictures(folder: Path, size: int | None) -> Iterator[tuple[str, np.ndarray]]:
+def pictures(size: int | None) -> Iterator[tuple[str, np.ndarray]]:
     """Three pictures, two of them not among those the presets are reported on; the crop's corner is fixed."""
-    castle = rgb2gray(iio.imread(folder / "castle.jpg")) * 255
-    yield "house", iio.imread(folder / "house.png").astype(float)[:size, :size]
-    yield "cameraman", iio.imread(folder / "cameraman.png").astype(float)[:size, :size]
+    castle = rgb2gray(iio.imread(common.data_folder() / "castle.jpg")) * 255
+    yield "house", common.picture("house")[:size, :size]
+    yield "cameraman", common.picture("cameraman")[:size, :size]
     yield "castle", castle[20 : 20 + (size or 256), 60 : 60 + (size or 256)]
 
 
 def main() -> None:
-    """Run all rows on all pictures, print a table, keep a record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true")
+    """Run all rows on all pictures."""
+    parser = common.parser(__doc__, "ablation_restoration")
     parser.add_argument("--sigma", type=float, default=25)
     parser.add_argument("--pictures", nargs="+", default=["house", "cameraman", "castle"])
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/ablation_restoration.json"))
     options = parser.parse_args()
-    record = []
-    for picture, clean in pictures(Path(os.environ["EVOVAE_DATA"]), 40 if options.smoke else None):
+    record = common.Record(options.out, sigma=options.sigma, noise_seed=0)
+    for picture, clean in pictures(40 if options.smoke else None):
         if picture not in options.pictures:
             continue
-        noisy = clean + options.sigma * np.random.default_rng(0).standard_normal(clean.shape)
+        noisy = common.noisy(clean, options.sigma, seed=0)
         for row, experts in ROWS.items():
             if options.smoke:
                 experts = [replace(expert, epochs=1) for expert in experts]
             result = evovae.denoise(noisy, preset=experts, rng=0, full_output=True)
-            psnr = peak_signal_noise_ratio(clean, result.image, data_range=255)
-            record.append(
-                {"picture": picture, "row": row, "psnr": psnr, "sigma": result.sigma, "seconds": result.seconds}
-            )
-            print(f"{picture:10} {row:48} {psnr:.2f} dB  sigma {result.sigma:.2f}  {result.seconds:.1f} s", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+            psnr = common.psnr(clean, result.image)
+            record.add(picture=picture, row=row, psnr=psnr, sigma=result.sigma, seconds=result.seconds)
 
 
 if __name__ == "__main__":

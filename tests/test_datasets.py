@@ -1,9 +1,9 @@
 """Bars: what the names say."""
 
 import torch
+from conftest import seeded
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.datasets import bars, bars_images, bars_model
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from conftest import seeded
 from torch import nn
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.decoders import MLP, Linear
 
 MEMBERS = {

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
-from conftest import data, holes, seeded, small_model
 from evovae import exact
 from evovae.datasets import bars, bars_images, bars_model
 from evovae.decoders import MLP

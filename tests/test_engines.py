@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
-from conftest import data, holes, seeded, small_model
 from evovae import operators
 from evovae.decoders import MLP
 from evovae.em import fit

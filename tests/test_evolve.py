@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-
 from conftest import data, holes, seeded, small_model
+
 from evovae.evolve import Search, evolve
 from evovae.operators import (
     SparseFlip,

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
+NOT_EXPERIMENTS = {"__init__", "common"}
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in NOT_EXPERIMENTS)
 
 
-@pytest.mark.parametrize("script", EXPERIMENTS, ids=lambda path: path.stem)
-def test_smoke(script, pictures, tmp_path):
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_smoke(name, pictures, tmp_path):
     out = tmp_path / "record.json"
     subprocess.run(
-        [sys.executable, "-W", "error", str(script), "--smoke", "--out", str(out)],
+        [sys.executable, "-W", "error", "-m", f"experiments.{name}", "--smoke", "--out", str(out)],
+        cwd=ROOT,
         check=True,
         timeout=300,
         env={**os.environ, "EVOVAE_DATA": str(pictures)},

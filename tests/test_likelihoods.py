@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from conftest import seeded
 from scipy.optimize import minimize_scalar
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Poisson
 
 LINE = torch.linspace(-60, 60, 240_001, dtype=torch.float64)

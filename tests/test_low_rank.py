@@ -5,10 +5,10 @@ import itertools
 
 import pytest
 import torch
+from conftest import holes, seeded, small_model
 from torch.distributions import MultivariateNormal
 from torch.testing import assert_close
 
-from conftest import holes, seeded, small_model
 from evovae import exact
 from evovae.decoders import MLP, Silent
 from evovae.em import fit

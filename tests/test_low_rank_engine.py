@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import holes, seeded
 from torch.testing import assert_close
 
-from conftest import holes, seeded
 from evovae import operators
 from evovae.decoders import MLP, Silent
 from evovae.em import fit

@@ -5,9 +5,9 @@ from itertools import permutations
 
 import pytest
 import torch
+from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
-from conftest import data, holes, seeded, small_model
 from evovae.operators import (
     SparseFlip,
     by_fitness,

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import seeded
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.restore.patches import extract, merge
 
 CASES = [((9,), (4,)), ((7, 11), (3, 5)), ((8, 8), (8, 8)), ((1, 6), (1, 2)), ((5, 6, 4), (2, 3, 4))]

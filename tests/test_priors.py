@@ -1,10 +1,10 @@
 """The Bernoulli prior: sums to one, `update` maximises, never certain."""
 
 import torch
+from conftest import seeded
 from scipy.optimize import minimize_scalar
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.exact import all_states
 from evovae.priors import Bernoulli
 

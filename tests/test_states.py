@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import seeded
 from torch.testing import assert_close
 
-from conftest import seeded
 from evovae.states import States, pack, repeats, unpack
 
 

@@ -1,0 +1,68 @@
+"""What the experiments share: the command line, pictures with noise, PSNR, and a record that grows row by row."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio
+
+from benchmarks.common import data_folder, machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def parser(doc: str, name: str) -> argparse.ArgumentParser:
+    """The options that every experiment has; its docstring is the help."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="seconds in place of hours: does it run?")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="the record; pictures go beside it")
+    return parser
+
+
+def picture(name: str) -> np.ndarray:
+    """A clean grey picture of the data folder, as floats in 0..255."""
+    return iio.imread(data_folder() / f"{name}.png").astype(float)
+
+
+def noisy(clean: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    """White Gaussian noise of `default_rng(seed)` added, neither clipped nor rounded."""
+    return clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape)
+
+
+def psnr(clean: np.ndarray, image: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB for a data range of 255."""
+    return float(peak_signal_noise_ratio(clean, image, data_range=255))
+
+
+class Record:
+    """Rows of results; the file is written anew with each of them, so that a run that is stopped leaves what it has.
+
+    `settings` are whatever a reader needs to know to do it again.
+    """
+
+    def __init__(self, path: Path, **settings: object) -> None:
+        self.path, self.settings, self.rows, self.started = path, settings, [], time.monotonic()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, **row: object) -> None:
+        """Keep a row, and show it."""
+        self.rows.append(row)
+        print("  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
+        content = {
+            "command": " ".join(sys.orig_argv[1:]),
+            "machine": machine(),
+            "seconds": round(time.monotonic() - self.started, 1),
+            "settings": self.settings,
+            "rows": self.rows,
+        }
+        self.path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list) and len(value) > 6:
+        return f"[{len(value)} values]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
