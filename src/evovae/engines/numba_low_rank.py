@@ -116,7 +116,7 @@ class FusedSubspaces:
 
         def work(share: np.ndarray, start: int, onto: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
             room = make_room(states.words.shape[1], no_search, model, data[-1])
-            moments_chunk(share, start, onto, *data, model, room, mean, variance)
+            moments_chunk(share, start, onto, *data, np.float32(self.q_min), model, room, mean, variance)
 
         for first in range(0, len(rows), BLOCK):
             block, out = rows[first : first + BLOCK], result[:, first : first + BLOCK]

@@ -9,6 +9,7 @@ from evovae.engines.chunks import weigh
 from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import Plan, copy, on_bits
+from evovae.engines.simd import add_rows
 from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, need, solve
 
 
@@ -89,24 +90,29 @@ def invert(s, room, out):
     """The inverse of state s's factor: lower triangular."""
     k, factor = room.size[s], room.factor[s]
     for i in range(k):
+        mine, pivot = out[i], factor[i, i]
         for j in range(i):
-            v = f4(0)
-            for t in range(j, i):
-                v -= factor[i, t] * out[t, j]
-            out[i, j] = v * factor[i, i]
-        out[i, i] = factor[i, i]
+            mine[j] = 0
+        for t in range(i):
+            other, v = out[t], factor[i, t] * pivot
+            for j in range(t + 1):
+                mine[j] -= v * other[j]
+        mine[i] = pivot
 
 
 @part
 def second_moments(s, room, out):
-    """E[u u'] of state s's coefficients, (k, k), from the inverse factor that is in room.tmp."""
+    """E[u u'] of state s's coefficients, its lower triangle, from the inverse factor that is in room.tmp."""
     k, u, inverse = room.size[s], room.u[s], room.tmp
     for i in range(k):
         for j in range(i + 1):
-            v = u[i] * u[j]
-            for t in range(i, k):
-                v += inverse[t, i] * inverse[t, j]
-            out[i, j] = out[j, i] = v
+            out[i, j] = u[i] * u[j]
+    for t in range(k):
+        row = inverse[t]
+        for i in range(t + 1):
+            mine, v = out[i], row[i]
+            for j in range(i + 1):
+                mine[j] += v * row[j]
 
 
 @part
@@ -131,12 +137,25 @@ def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     for i in range(k):
         out, mine = cross[dims[i]], model.rows[dims[i]]
         for j in range(k):
-            other, amount = model.rows[dims[j]], second[i, j]
+            other, amount = model.rows[dims[j]], second[max(i, j), min(i, j)]
             for d in range(x.shape[0]):
                 value = f4(0) if observed[d] else amount * other[d]
                 out[d] += q * unit * value
                 square += value * mine[d]
     return q * square
+
+
+@part
+def drop_small(S, q_min, room):
+    """Leave out the states with less weight than a share q_min of the best one's; returns how many are kept."""
+    mass, kept = f4(0), 0
+    for j in range(S):
+        if room.q[j] > f4(0) and room.q[j] >= q_min * room.q[0] and room.size[room.order[j]] >= 0:
+            mass += room.q[j]
+            kept = j + 1
+    for j in range(kept):
+        room.q[j] /= mass
+    return kept
 
 
 @kernel
@@ -162,24 +181,19 @@ def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room
         square = energy / model.noise
         constant = model.constant - 0.5 * (square + n_seen * math.log(2 * math.pi * model.noise))
         sums[0] += weigh(found, S, room) + constant
-        mass, kept = f4(0), 0
         for j in range(S):
             s = room.order[j]
             copy(room.words[s], words[n, j])
             lpj[n, j] = room.lpj[s] + constant
             sums[1] += 1 if s >= S else 0
-            if room.q[j] >= plan.q_min * room.q[0] and room.q[j] > f4(0):
-                mass += room.q[j]
-                kept = j + 1
-        for j in range(kept):
-            q = room.q[j] / mass
-            if room.size[room.order[j]] >= 0:
-                square += add_sums(room.order[j], q, x[n], observed[n], n_seen, model, room, cross, inner, usage)
+        for j in range(drop_small(S, plan.q_min, room)):
+            s, q = room.order[j], room.q[j]
+            square += add_sums(s, q, x[n], observed[n], n_seen, model, room, cross, inner, usage)
         sums[2] += square
 
 
 @kernel
-def moments_chunk(rows, start, onto, x, observed, words, model, room, mean, variance):
+def moments_chunk(rows, start, onto, x, observed, words, q_min, model, room, mean, variance):
     """Posterior mean and variance of the data of `rows` without noise, into rows start + ... of mean and variance."""
     S = words.shape[1]
     for place, n in enumerate(rows):
@@ -191,10 +205,8 @@ def moments_chunk(rows, start, onto, x, observed, words, model, room, mean, vari
         m, v = mean[start + place], variance[start + place]
         for d in range(m.shape[0]):
             m[d] = v[d] = 0
-        for o in range(S):
-            s, q = room.order[o], room.q[o]
-            if q > f4(0) and room.size[s] >= 0:
-                add_moments(s, q, model, room, m, v)
+        for j in range(drop_small(S, q_min, room)):
+            add_moments(room.order[j], room.q[j], model, room, m, v)
         for d in range(m.shape[0]):
             v[d] = max(v[d] - m[d] * m[d], f4(0))
 
@@ -202,22 +214,21 @@ def moments_chunk(rows, start, onto, x, observed, words, model, room, mean, vari
 @part
 def add_moments(s, q, model, room, m, v):
     """Add q times the mean and the second moment of what state s says the data are."""
-    k, dims, inverse, row = room.size[s], room.dims[s], room.tmp, room.keys
+    k, inverse, row = room.size[s], room.tmp, room.keys[: m.shape[0]]
     invert(s, room, inverse)
-    D = m.shape[0]
-    for d in range(D):
-        row[d] = 0
-    for i in range(k):
-        for d in range(D):
-            row[d] += room.u[s, i] * model.rows[dims[i], d]
-    for d in range(D):
+    combine(room.u[s], k, room.dims[s], model.rows, row)
+    for d in range(m.shape[0]):
         m[d] += q * row[d]
         v[d] += q * row[d] * row[d]
     for t in range(k):
-        for d in range(D):
-            row[d] = 0
-        for i in range(t + 1):
-            for d in range(D):
-                row[d] += inverse[t, i] * model.rows[dims[i], d]
-        for d in range(D):
+        combine(inverse[t], t + 1, room.dims[s], model.rows, row)
+        for d in range(m.shape[0]):
             v[d] += q * row[d] * row[d]
+
+
+@part
+def combine(val, n, dims, rows, out):
+    """out = the sum of val[i] rows[dims[i]] over i < n."""
+    for d in range(out.shape[0]):
+        out[d] = 0
+    add_rows(out, rows, dims, val, n)
