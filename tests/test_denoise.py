@@ -1,5 +1,7 @@
 """`evovae.denoise`: what goes in comes out cleaner, of the same kind, or is refused in a sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,14 @@ def test_dtype_and_shape_are_kept_and_input_is_left_alone(dtype):
     assert rms(out.astype(float) - blocks()) < 0.7 * rms(noisy() - blocks())
 
 
+@pytest.mark.parametrize("kind", [{"rank": 1}, {"rank": 2, "offsets": True}, {"rank": 0, "always": 0, "offsets": True}])
+def test_kinds_of_subspaces_restore(kind):
+    """Spike and slab, subspaces off the origin, binary sparse coding."""
+    result = evovae.denoise(noisy(), preset=replace(SUBSPACES, latents=32, **kind), rng=0, full_output=True)
+    assert rms(result.image - blocks()) < 0.6 * rms(noisy() - blocks())
+    assert abs(result.sigma - 15) < 3
+
+
 def test_integers_are_clipped_never_wrapped():
     bright = np.clip(noisy() + 100, 0, 255).astype(np.uint8)
     assert quick(bright)[bright > 240].min() > 150
@@ -108,8 +118,6 @@ def test_subspaces_denoise_and_fill():
 
 
 def test_a_second_look_helps_and_can_be_cut_short():
-    from dataclasses import replace
-
     twice = replace(SUBSPACES, look=(3, 2))
     once, full = (evovae.denoise(noisy(), preset=p, rng=0, full_output=True) for p in (SUBSPACES, twice))
     assert len(full.elbo) == SUBSPACES.epochs + 5 and not full.interrupted
@@ -149,8 +157,6 @@ def test_an_interrupt_before_the_next_expert_has_learnt_keeps_the_first():
 
 
 def test_centred_patches_restore_too():
-    from dataclasses import replace
-
     centred = replace(QUICK, centred=True)
     mask = np.random.default_rng(2).random((40, 40)) < 0.1
     out = evovae.denoise(noisy(), mask=mask, preset=centred, rng=0)

@@ -25,11 +25,15 @@ SHAPES = {
     "two words": (70, 21, 3, 2),
     "no common part": (9, 6, 1, 0),
     "high rank": (9, 35, 6, 1),
+    "offsets": (9, 6, 2, 1, True),
+    "two words of offsets": (70, 21, 3, 2, True),
+    "binary sparse coding": (9, 6, 0, 0, True),
+    "brightness and offsets": (9, 6, 0, 1, True),
 }
 
 
-def model_of(H=9, D=6, rank=2, always=1) -> TVAE:
-    likelihood = LowRankGaussian(H, D, rank, always, sigma2=0.3, generator=seeded(8))
+def model_of(H=9, D=6, rank=2, always=1, offsets=False) -> TVAE:
+    likelihood = LowRankGaussian(H, D, rank, always, offsets=offsets, sigma2=0.3, generator=seeded(8))
     likelihood.always.mul_(8)
     likelihood.directions.mul_(10)
     prior = Bernoulli(H)
@@ -67,10 +71,11 @@ def test_a_step_agrees_with_the_reference_on_the_states_it_found(shape, missing,
     scale = expected.likelihood.abs().max().item()
     assert_close(totals.likelihood, expected.likelihood, rtol=1e-3, atol=1e-4 * scale)
     assert_close(totals.prior, expected.prior, rtol=1e-3, atol=1e-3)
-    for ours, theirs in zip(
-        engine.moments(x, observed, rows, states), Reference(model).moments(x, observed, rows, states), strict=True
-    ):
-        assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+    mean, variance = engine.moments(x, observed, rows, states)
+    expected_mean, expected_variance = Reference(model).moments(x, observed, rows, states)
+    # weights carry the error of lpj, the variance that of the squares it is left over from
+    assert_close(mean, expected_mean, rtol=1e-3, atol=5e-3)
+    assert_close(variance, expected_variance, rtol=1e-3, atol=5e-3 + 1e-5 * mean.square().max().item())
     assert (elbo(states.lpj[rows]) >= bound[rows] - 1e-3).all()
     assert not repeats(states.words).any()
     new = (~(states.words[:, :, None] == before[:, None]).all(-1).any(-1)).sum()
@@ -81,9 +86,10 @@ def test_a_step_agrees_with_the_reference_on_the_states_it_found(shape, missing,
 @pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("mutate", MUTATE, ids=["informed", "uniform"])
 @pytest.mark.parametrize("missing", [False, True])
-def test_searches_draw_what_the_reference_draws(select, mutate, missing):
+@pytest.mark.parametrize("offsets", [False, True])
+def test_searches_draw_what_the_reference_draws(select, mutate, missing, offsets):
     """The frequencies with which states enter a population agree, to sampling error: gains are exact."""
-    model, N = model_of(), 6000
+    model, N = model_of(offsets=offsets), 6000
     x, _ = model.sample(1, seeded(3))
     observed = torch.ones(N, 6, dtype=torch.bool)
     observed[:, :2] = not missing
@@ -151,10 +157,10 @@ def test_states_with_too_many_bits_have_no_weight_and_harm_nothing():
 
 def test_the_fused_engine_is_chosen_where_it_applies():
     search = Search(mutate=operators.exactly_informed_flip)
-    assert isinstance(choose(model_of(), search), Fused)
+    for offsets in (False, True):
+        assert isinstance(choose(model_of(offsets=offsets), search), Fused)
     with_mean = TVAE(MLP(9, 6), model_of().likelihood, model_of().prior)
-    with_offsets = TVAE(Silent(6), LowRankGaussian(9, 6, offsets=True), Bernoulli(9))
-    for model in (with_mean, with_offsets, model_of().double()):
+    for model in (with_mean, model_of().double()):
         assert isinstance(choose(model, search), Reference)
         with pytest.raises(TypeError, match="silent decoder"):
             Fused(model)

@@ -41,7 +41,6 @@ def _has_parts(model: TVAE) -> bool:
         type(model.decoder) is Silent
         and type(likelihood) is LowRankGaussian
         and type(model.prior) is Bernoulli
-        and len(likelihood.directions) == likelihood.rank > 0
         and likelihood.sigma2.dtype == torch.float32
         and likelihood.sigma2.device.type == "cpu"
     )
@@ -53,7 +52,7 @@ class FusedSubspaces:
     Parameters
     ----------
     model
-        `Silent` decoder, `LowRankGaussian` of rank 1 or more without offsets, Bernoulli prior, in float32 on the CPU.
+        `Silent` decoder, `LowRankGaussian`, Bernoulli prior, in float32 on the CPU.
     q_min
         States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
     threads
@@ -64,7 +63,7 @@ class FusedSubspaces:
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
         if not _has_parts(model):
-            raise TypeError("this engine needs a silent decoder, a LowRankGaussian without offsets, a Bernoulli prior")
+            raise TypeError("this engine needs a silent decoder, a LowRankGaussian and a Bernoulli prior in float32")
         self.likelihood, self.prior = cast(LowRankGaussian, model.likelihood), cast(Bernoulli, model.prior)
         self.q_min, self.workers = q_min, Workers(threads)
 
@@ -127,22 +126,22 @@ class FusedSubspaces:
 
     def _model(self, x: Tensor, states: States) -> Model:
         """The parameters as the kernels want them; sizes are checked, as kernels go where they are told."""
-        p, rank = self.likelihood, self.likelihood.rank
-        _, H, D = p.directions.shape
+        p = self.likelihood
+        J, H, D = p.directions.shape
         if D != x.shape[1] or not H == states.n_latents == self.prior.n_latents:
             raise ValueError(
                 f"directions of {D} values for {H} latents and a prior of {self.prior.n_latents} latents do not fit "
                 f"data of {x.shape[1]} values and states of {states.n_latents} bits"
             )
-        if len(p.always) + rank > MOST_DIMS:
+        if len(p.always) + J > MOST_DIMS:
             raise ValueError(
-                f"{len(p.always)} directions and {rank} for a latent are more than the {MOST_DIMS} there is room for"
+                f"{len(p.always)} directions and {J} for a latent are more than the {MOST_DIMS} there is room for"
             )
         noise = p.sigma2.item()
         rows = (p.rows / noise**0.5).contiguous()
         gram = rows @ rows.T
-        inside = gram[len(p.always) :, len(p.always) :].view(rank, H, rank, H).diagonal(dim1=1, dim2=3)
-        a, b = torch.tril_indices(rank, rank)
+        inside = gram[len(p.always) :, len(p.always) :].view(J, H, J, H).diagonal(dim1=1, dim2=3)
+        a, b = torch.tril_indices(J, J)
         pi = self.prior.pi.numpy().astype(float)
         return Model(
             rows=rows.numpy(),
@@ -150,7 +149,8 @@ class FusedSubspaces:
             gram=gram.numpy(),
             blocks=inside[a, b].contiguous().numpy(),
             always=len(p.always),
-            rank=rank,
+            rank=p.rank,
+            offsets=J - p.rank,
             odds=np.log(pi / (1 - pi)).astype(np.float32),
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),

@@ -24,6 +24,7 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
         lpj=np.empty(slots, f4),
         prior=np.empty(slots, f4),
         size=np.empty(slots, np.int64),
+        ones=np.empty(slots, np.int64),
         dims=np.empty((slots, MOST_DIMS), np.int64),
         factor=np.empty((slots, MOST_DIMS, MOST_DIMS), f4),
         y=np.empty((slots, MOST_DIMS), f4),
@@ -62,7 +63,7 @@ def look(x, observed, model, room):
     if not complete:
         for i in range(model.always):
             fill(i, n_seen, model, room)
-        for a in range(model.rank):
+        for a in range(model.rank + model.offsets):
             for b in range(a + 1):
                 out = room.blocks[a * (a + 1) // 2 + b]
                 first, second = model.always + a * H, model.always + b * H
@@ -104,7 +105,7 @@ def invert(s, room, out):
 def second_moments(s, room, out):
     """E[u u'] of state s's coefficients, its lower triangle, from the inverse factor that is in room.tmp."""
     k, u, inverse = room.size[s], room.u[s], room.tmp
-    for i in range(k):
+    for i in range(k + room.ones[s]):
         for j in range(i + 1):
             out[i, j] = u[i] * u[j]
     for t in range(k):
@@ -118,7 +119,7 @@ def second_moments(s, room, out):
 @part
 def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     """Add q times state s's part in the sums of the M-step; returns that of the missing pixels in the square."""
-    k, dims, u, second = room.size[s], room.dims[s], room.u[s], room.v
+    k, dims, u, second = room.size[s] + room.ones[s], room.dims[s], room.u[s], room.v
     invert(s, room, room.tmp)
     second_moments(s, room, second)
     for i in range(on_bits(room.words[s], room.idx)):
@@ -216,7 +217,7 @@ def add_moments(s, q, model, room, m, v):
     """Add q times the mean and the second moment of what state s says the data are."""
     k, inverse, row = room.size[s], room.tmp, room.keys[: m.shape[0]]
     invert(s, room, inverse)
-    combine(room.u[s], k, room.dims[s], model.rows, row)
+    combine(room.u[s], k + room.ones[s], room.dims[s], model.rows, row)
     for d in range(m.shape[0]):
         m[d] += q * row[d]
         v[d] += q * row[d] * row[d]

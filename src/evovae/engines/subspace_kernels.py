@@ -1,8 +1,9 @@
 """Compiled parts for `LowRankGaussian`: one data point at a time, in units of the noise.
 
-A state's coefficients are the always-on ones and `rank` for each bit that is on.  Where all pixels
-are seen, all inner products of directions (`gram`) are shared by all data points and a state costs a
-small Cholesky factor; elsewhere each data point has its own, of which rows are filled in when needed.
+A state's coefficients are the always-on ones and `rank` for each bit that is on, which vary, and then
+those of the offsets of these bits, which are one.  Where all pixels are seen, all inner products of
+directions (`gram`) are shared by all data points and a state costs a small Cholesky factor; elsewhere
+each data point has its own, of which rows are filled in when needed.
 """
 
 import math
@@ -15,17 +16,17 @@ from evovae.engines.jit import part
 from evovae.engines.kernels import copy, on_bits, select, tag_of, twin
 from evovae.engines.simd import add_rows
 
-MOST_DIMS = 64  # coefficients that vary in one state; states with more have no weight
+MOST_DIMS = 64  # coefficients of one state; states with more have no weight
 NEVER = f4(-1e30)
 
 # The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
-# blocks (rank (rank + 1) / 2, H) those within latents.  always, rank
-# are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
-Model = namedtuple("Model", "rows columns gram blocks always rank odds noise constant")
+# blocks (J (J + 1) / 2, H) those within latents, for the J = rank + offsets directions of each.  always,
+# rank and offsets (0 or 1) are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
+Model = namedtuple("Model", "rows columns gram blocks always rank offsets odds noise constant")
 # Room for the states that one data point may see in a step, and their factors.
 Room = namedtuple(
     "Room",
-    "words tags lpj prior size dims factor y u gram blocks have where onto left v c gain keys idx val "
+    "words tags lpj prior size ones dims factor y u gram blocks have where onto left v c gain keys idx val "
     "order chosen flips pool q tmp",
 )
 
@@ -39,9 +40,9 @@ def enter(s, model, room):
     room.prior[s] = f4(0)
     for i in range(n):
         room.prior[s] += model.odds[room.idx[i]]
-    k = model.always + n * model.rank
-    room.size[s] = k if k <= MOST_DIMS else -1
-    if k > MOST_DIMS:
+    k, ones = model.always + n * model.rank, n * model.offsets
+    room.size[s], room.ones[s] = (k, ones) if k + ones <= MOST_DIMS else (-1, 0)
+    if room.size[s] < 0:
         return
     for i in range(model.always):
         dims[i] = i
@@ -50,6 +51,9 @@ def enter(s, model, room):
         for j in range(model.rank):
             dims[k] = model.always + j * H + room.idx[i]
             k += 1
+    for i in range(ones):
+        dims[k + i] = model.always + model.rank * H + room.idx[i]
+        room.u[s, k + i] = 1
 
 
 @part
@@ -71,7 +75,7 @@ def need(s, n_seen, model, room):
         h = room.idx[i]
         if not room.have[h]:
             room.have[h] = True
-            for j in range(model.rank):
+            for j in range(model.rank + model.offsets):
                 fill(model.always + j * H + h, n_seen, model, room)
 
 
@@ -82,8 +86,13 @@ def solve(s, gram, room):
     if k < 0:
         room.lpj[s] = NEVER
         return
-    dims, factor, y, u = room.dims[s], room.factor[s], room.y[s], room.u[s]
+    dims, factor, y, u, ones = room.dims[s], room.factor[s], room.y[s], room.u[s], room.ones[s]
     log_det = explained = f4(0)
+    for i in range(k, k + ones):
+        row = gram[dims[i]]
+        explained += f4(2) * room.onto[dims[i]]
+        for j in range(k, k + ones):
+            explained -= row[dims[j]]
     for i in range(k):
         row, mine = gram[dims[i]], factor[i]
         for j in range(i + 1):
@@ -95,6 +104,8 @@ def solve(s, gram, room):
                 v -= mine[t] * other[t]
             mine[j] = v * other[j]
         pivot, v = f4(1) + mine[i], room.onto[dims[i]]
+        for j in range(k, k + ones):
+            v -= row[dims[j]]
         for t in range(i):
             pivot -= mine[t] * mine[t]
             v -= mine[t] * y[t]
@@ -112,11 +123,31 @@ def solve(s, gram, room):
 
 
 @part
+def take_offsets_off(k, blocks, model, room):
+    """What the offset of each latent gains by itself, and its part in the projections c on the latent's directions."""
+    H, A, J = model.odds.shape[0], model.always, model.rank
+    offset = slice(A + J * H, A + (J + 1) * H)
+    last = room.left[J * (J + 1) // 2 + J]
+    for b in range(J + 1):
+        own = slice(A + b * H, A + (b + 1) * H)
+        copy(blocks[J * (J + 1) // 2 + b], last)
+        for i in range(k):
+            vo, vb = room.v[i, offset], room.v[i, own]
+            for h in range(H):
+                last[h] -= vo[h] * vb[h]
+        cb = room.c[own]
+        for h in range(H):
+            room.gain[h] += cb[h] - f4(0.5) * last[h] if b == J else f4(0)
+            cb[h] -= last[h]
+
+
+@part
 def flip_gains(s, free, gram, blocks, model, room):
     """Exactly how much lpj changes when each bit of state s flips; uses place `free` for states without a bit.
 
     Given state s, the directions have the inner products gram - v' v and the projections c on what is
-    left of the data; a latent that is added has a Cholesky factor of its own block of these.
+    left of the data; a latent that is added takes off its offset, and then has a Cholesky factor of its
+    own block of these.
     """
     k, H, A = room.size[s], model.odds.shape[0], model.always
     dims, factor, gain, c, left = room.dims[s], room.factor[s], room.gain, room.c, room.left
@@ -134,9 +165,15 @@ def flip_gains(s, free, gram, blocks, model, room):
     for i in range(k):
         room.val[i] = -room.y[s, i]
     add_rows(c, room.v, room.order, room.val, k)
+    ones = room.ones[s]
+    for i in range(ones):
+        room.val[i] = -1
+    add_rows(c, gram, dims[k:], room.val, ones)
     det, quad = room.tmp[0], room.tmp[1]
     for h in range(H):
         det[h], quad[h], gain[h] = 1, 0, model.odds[h]
+    if model.offsets:
+        take_offsets_off(k, blocks, model, room)
     for a in range(model.rank):
         ca = c[A + a * H : A + (a + 1) * H]
         for b in range(a + 1):
@@ -166,7 +203,7 @@ def flip_gains(s, free, gram, blocks, model, room):
             for h in range(H):
                 gain[h] -= f4(0.5) * math.log(det[h])
                 det[h] = 1
-    full = k + model.rank > MOST_DIMS
+    full = k + ones + model.rank + model.offsets > MOST_DIMS
     for h in range(H):
         gain[h] = NEVER if full else gain[h] + f4(0.5) * quad[h]
     for h in range(H):

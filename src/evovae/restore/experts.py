@@ -6,6 +6,7 @@ A restoration trains one or several, one after another, and mixes what they say.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -45,10 +46,17 @@ class Expert(ABC):
         """A model of patches x (N, D) to start from; noise is the variance that is expected to be in them."""
 
     @abstractmethod
+    def training(self, model: TVAE, N: int) -> dict[str, Any]:
+        """The arguments of `evovae.fit` that are this expert's own, for N patches."""
+
     def fit(
         self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
     ) -> Iterator[Epoch]:
         """Train it."""
+        own = self.training(model, len(x))
+        return fit(
+            model, x, observed=observed, states=states, search=self.search, epochs=epochs, generator=generator, **own
+        )
 
 
 @dataclass(frozen=True)
@@ -68,34 +76,26 @@ class Network(Expert):
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
         return TVAE(decoder, Gaussian(noise), Bernoulli(self.latents))
 
-    def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
-    ) -> Iterator[Epoch]:
-        return fit(
-            model,
-            x,
-            observed=observed,
-            states=states,
-            search=self.search,
-            optimizer=torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True),
-            schedule=self.schedule,
-            epochs=epochs,
-            batch_size=self.batch_size,
-            generator=generator,
-        )
+    def training(self, model: TVAE, N: int) -> dict[str, Any]:
+        optimizer = torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True)
+        return {"optimizer": optimizer, "schedule": self.schedule, "batch_size": self.batch_size}
 
 
 @dataclass(frozen=True)
 class Subspaces(Expert):
     """Binary latents that switch small subspaces on, brightness always on, all in closed form.
 
-    rank is the dimension of each subspace, batches the number of M-steps per epoch; for `look` see
-    `second_look`: subspaces that were learnt from less noise hold less of it.
+    rank is the dimension of each subspace, always that of what no latent switches, batches the number of
+    M-steps per epoch; for `look` see `second_look`: subspaces that were learnt from less noise hold less
+    of it.  With offsets, subspaces need not go through zero; with nothing else (rank 0, always 0) that is
+    binary sparse coding.
     """
 
     rank: int
     batches: int = 8
     look: tuple[int, int] = (0, 0)
+    always: int = 1
+    offsets: bool = False
 
     @property
     def second_look(self) -> tuple[int, int]:
@@ -103,22 +103,14 @@ class Subspaces(Expert):
 
     def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
         D = x.shape[1]
-        likelihood = LowRankGaussian(self.latents, D, min(self.rank, D), sigma2=noise, generator=generator)
+        rank, always = min(self.rank, D), self.always
+        likelihood = LowRankGaussian(
+            self.latents, D, rank, always, offsets=self.offsets, sigma2=noise, generator=generator
+        )
         likelihood.start(x, generator)
         return TVAE(Silent(D), likelihood, Bernoulli(self.latents))
 
-    def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
-    ) -> Iterator[Epoch]:
-        return fit(
-            model,
-            x,
-            observed=observed,
-            states=states,
-            search=self.search,
-            optimizer=torch.optim.SGD(model.decoder.parameters(), lr=1.0),
-            epochs=epochs,
-            batch_size=-(-len(x) // self.batches),
-            generator=generator,
-            memory=max(1 - 2 / self.batches, 0),
-        )
+    def training(self, model: TVAE, N: int) -> dict[str, Any]:
+        nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
+        memory = max(1 - 2 / self.batches, 0)
+        return {"optimizer": nothing_to_learn, "batch_size": -(-N // self.batches), "memory": memory}
