@@ -77,7 +77,7 @@ def network(sigma: float, *, latents: int, hidden: tuple[int, ...], patch: int =
 
 def tvae(sigma: float) -> Network:
     """Larger patches where noise is high."""
-    return network(sigma, latents=96, hidden=(256,), patch=12 if sigma > 40 else 8)
+    return network(sigma, latents=64, hidden=(192,), patch=12 if sigma > 40 else 8)
 
 
 def spike_and_slab(sigma: float, *, latents: int) -> Subspaces:

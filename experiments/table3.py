@@ -10,7 +10,7 @@ Claim: `paper` is exactly these, in the first column for sigma = 15 and 25, in t
 from evovae.restore.presets import HIGH, PRESETS
 from experiments import common
 
-HOUSE = 256 * 256
+HOUSE = (256, 256)
 PAPER = {
     "latents H": (64, 512),
     "middle units": ((64,), (512,)),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.ndimage import gaussian_filter
 
 import evovae
 from evovae import Network, Restoration, Search, Subspaces
@@ -101,8 +102,8 @@ def test_missing_pixels_are_filled():
     spoiled = np.where(mask, 1e4, image)
     out = quick(spoiled, mask=mask)
     assert rms((out - blocks())[mask]) < 0.5 * blocks().std()
-    with_nan = np.where(mask, np.nan, image)
-    assert_array_equal(quick(with_nan), out)
+    with pytest.warns(UserWarning, match=f"^{mask.sum()} pixels are NaN"):
+        assert_array_equal(quick(np.where(mask, np.nan, image)), out)
     assert_array_equal(quick(spoiled, mask=mask.astype(float)), out)
     assert_array_equal(quick(np.ma.MaskedArray(spoiled, mask)), out)
 
@@ -170,7 +171,6 @@ def test_centred_patches_restore_too():
         np.full((9, 9), 7.5),
         np.full((90, 90), 0.1),
         np.zeros((9, 9), np.uint8),
-        np.ones((1, 1)),
         np.full((3, 3), 1e-320),
     ],
 )
@@ -180,16 +180,102 @@ def test_images_with_nothing_to_learn_come_back_unchanged(image):
     assert result.image.dtype == image.dtype and result.sigma == 0 and (result.std == 0).all()
 
 
+def test_a_single_pixel_comes_back_with_a_warning():
+    with pytest.warns(UserWarning, match="single pixel"):
+        assert_array_equal(evovae.denoise(np.array([[5.0]])), [[5.0]])
+
+
 def test_holes_in_a_constant_image_are_filled_with_it():
-    image = np.full((9, 9), 3.0)
-    image[4, 4] = np.nan
-    assert_array_equal(evovae.denoise(image), np.full((9, 9), 3.0))
+    image, mask = np.full((9, 9), 3.0), np.eye(9)
+    image[4, 4] = 1e9
+    assert_array_equal(evovae.denoise(image, mask=mask), np.full((9, 9), 3.0))
 
 
 def test_an_image_smaller_than_a_patch_gets_a_smaller_patch():
-    assert quick(noisy()[:3, :]).shape == (3, 40)
+    with pytest.warns(UserWarning, match=r"of shape \(3, 40\) is narrower than a patch of 4"):
+        assert quick(noisy()[:3, :]).shape == (3, 40)
     line = np.repeat([50.0, 150.0], 60)[:, None]
-    assert rms(quick(line + 10 * np.random.default_rng(0).standard_normal(line.shape)) - line) < 8
+    with pytest.warns(UserWarning, match="narrower"):
+        assert rms(quick(line + 10 * np.random.default_rng(0).standard_normal(line.shape)) - line) < 8
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_channels_are_restored_together_wherever_their_axis_is(axis):
+    """Structure that channels share is seen better in all of them."""
+    image = np.stack([blocks(), 250 - blocks(), blocks() / 2], axis)
+    noisy = image + 25 * np.random.default_rng(0).standard_normal(image.shape)
+    hole = np.zeros((40, 40), bool)
+    hole[::7, ::5] = True
+    together = evovae.denoise(noisy, preset=SUBSPACES, rng=0, channel_axis=axis, mask=hole)
+    assert together.shape == image.shape
+    moved = evovae.denoise(np.moveaxis(noisy, axis, -1), preset=SUBSPACES, rng=0, channel_axis=2, mask=hole)
+    assert_array_equal(together, np.moveaxis(moved, -1, axis))
+    apart = [evovae.denoise(channel, preset=SUBSPACES, rng=0, mask=hole) for channel in np.moveaxis(noisy, axis, 0)]
+    assert rms(together - image) < 0.9 * rms(np.stack(apart, axis) - image)
+
+
+@pytest.mark.parametrize("shape", [(600,), (12, 14, 15), (7, 8, 9, 10)])
+def test_any_number_of_axes(shape):
+    clean = 100 * np.add.reduce(np.meshgrid(*[np.sin(np.arange(n) / 3) for n in shape], indexing="ij"))
+    noise = 30 * np.random.default_rng(0).standard_normal(shape)
+    result = evovae.denoise(clean + noise, preset=replace(SUBSPACES, patch=3), rng=0, full_output=True)
+    assert result.image.shape == result.std.shape == shape
+    assert rms(result.image - clean) < 0.75 * 30
+    assert abs(result.sigma - 30) < 6
+
+
+def test_patches_may_differ_in_width():
+    out = evovae.denoise(noisy(), preset=replace(SUBSPACES, patch=(3, 7)), rng=0)
+    assert rms(out - blocks()) < 0.7 * 15
+
+
+def test_what_looks_like_rgb_is_said_to():
+    with pytest.warns(UserWarning, match="looks like RGB; pass channel_axis=-1"):
+        evovae.denoise(np.random.default_rng(0).normal(size=(9, 9, 3)), preset=replace(SUBSPACES, patch=3), rng=0)
+
+
+def test_inpainting_without_noise_keeps_what_is_known_and_fills_the_rest():
+    """Soft texture that so few bits cannot spell is no noise: it has no fine details."""
+    texture = gaussian_filter(np.random.default_rng(3).standard_normal((40, 40)), 1.5)
+    clean = 100 + 300 * texture
+    mask = np.random.default_rng(2).random((40, 40)) < 0.3
+    spoiled = np.where(mask, 1e4, clean)
+    result = evovae.inpaint(spoiled, mask, preset=QUICK, rng=0, full_output=True)
+    denoised = quick(spoiled, mask=mask)
+    assert rms((result.image - clean)[~mask]) < 0.5 * rms((denoised - clean)[~mask])
+    assert_array_equal(result.image[mask], denoised[mask])
+    assert rms((result.image - clean)[mask]) < 0.5 * clean.std()
+    assert result.std[mask].mean() > 2 * result.std[~mask].mean()
+    exact = evovae.inpaint(spoiled, mask, sigma=1e-6, preset=QUICK, rng=0)
+    assert_allclose(exact[~mask], clean[~mask], atol=1e-3)
+
+
+def test_inpainting_of_a_noisy_image_denoises_what_is_known():
+    mask = np.random.default_rng(2).random((40, 40)) < 0.3
+    image = evovae.inpaint(noisy(25), mask, preset=SUBSPACES, rng=0)
+    assert rms((image - blocks())[~mask]) < 0.7 * 25
+
+
+def test_a_hole_wider_than_patches_is_filled_from_its_rim_and_unsure():
+    ramp = np.add.outer(np.arange(40.0), np.zeros(40)) * 4
+    mask = np.zeros((40, 40), bool)
+    mask[12:28, 10:30] = True
+    noisy_ramp = ramp + np.random.default_rng(0).standard_normal((40, 40))
+    result = evovae.inpaint(np.where(mask, 1e6, noisy_ramp), mask, preset=SUBSPACES, rng=0, full_output=True)
+    assert rms((result.image - ramp)[mask]) < 0.25 * ramp.std()
+    assert result.std[18:22, 18:22].min() > 0.9 * ramp.std() > result.std[~mask].max()
+
+
+def test_hidden_pixels_tell_the_error_of_the_rest():
+    """The predicted values of hidden pixels are off by their noise and by the error of the restored image."""
+    result = evovae.denoise(noisy(), preset=SUBSPACES, rng=0, held_out=0.1, full_output=True)
+    assert 15 < result.held_out < 15 + rms(blocks() - blocks().mean()) / 2
+    assert np.isnan(evovae.denoise(noisy(), preset=SUBSPACES, rng=0, full_output=True).held_out)
+
+
+def test_half_precision_is_clipped_with_a_warning():
+    with pytest.warns(UserWarning, match="beyond what float16 holds"):
+        assert as_dtype(np.array([1e9, -1e9, 1.0]), np.dtype(np.float16)).tolist() == [65504, -65504, 1]
 
 
 def test_callback_and_time_limit_stop_with_the_best_so_far():
@@ -213,8 +299,12 @@ def test_an_interrupt_returns_the_best_so_far():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"image": np.zeros((2, 3, 4))}, ValueError, "two axes"),
-        ({"image": np.float64(3)}, ValueError, "two axes"),
+        ({"image": np.float64(3)}, ValueError, "single number"),
+        ({"image": np.array([[1, 2**53 + 2]])}, ValueError, "2\\^53"),
+        ({"channel_axis": 2}, ValueError, "channel_axis is 2.*axes -2 to 1"),
+        ({"image": np.arange(9.0), "channel_axis": 0}, ValueError, "an axis beside it"),
+        ({"held_out": 1.0}, ValueError, "held_out is 1.0"),
+        ({"preset": replace(QUICK, patch=(3, 3, 3))}, ValueError, "3 axes do not fit.*2 spatial"),
         ({"image": np.zeros((0, 4))}, ValueError, "axis 0 is empty"),
         ({"image": np.zeros((4, 4), bool)}, TypeError, "bool.*cast"),
         ({"image": np.zeros((4, 4), complex)}, TypeError, "complex128.*real and imaginary"),
@@ -248,14 +338,14 @@ def test_bad_input_is_refused_in_a_sentence(options, error, message):
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
 def test_presets_are_possible(preset, noise):
-    for pixels in (100, 256 * 256, 4096 * 4096):
-        for s in PRESETS[preset](noise, pixels):
+    for shape in ((10, 10), (256, 256), (4096, 4096), (5000,), (20, 200, 200)):
+        for s in PRESETS[preset](noise, shape):
             assert s.states <= 2**s.latents and s.search.parents <= s.states and s.epochs >= 1
             assert s.search.children <= s.latents
 
 
 def test_the_paper_preset_is_table_3():
-    (low,), (high,) = PRESETS["paper"](0.3, 65536), PRESETS["paper"](0.9, 65536)
+    (low,), (high,) = PRESETS["paper"](0.3, (256, 256)), PRESETS["paper"](0.9, (256, 256))
     assert (low.latents, low.hidden, low.patch**2) == (64, (64,), 64)
     assert (low.search.parents, low.search.children, low.search.generations, low.states) == (10, 9, 4, 200)
     assert (high.latents, high.hidden, high.patch**2) == (512, (512,), 144)
@@ -270,11 +360,11 @@ def test_the_paper_preset_is_table_3():
 def test_noise_level_of_pure_noise_and_of_a_ramp(shape):
     noise = torch.from_numpy(3 * np.random.default_rng(0).standard_normal(shape))
     everywhere = torch.ones(shape, dtype=torch.bool)
-    assert estimate(noise, everywhere) == pytest.approx(3, rel=0.03)
+    assert estimate(noise, everywhere, len(shape)) == pytest.approx(3, rel=0.03)
     ramp = torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1))
-    assert estimate(noise + 0.01 * ramp, everywhere) == pytest.approx(3, rel=0.03)
+    assert estimate(noise + 0.01 * ramp, everywhere, len(shape)) == pytest.approx(3, rel=0.03)
     some = torch.from_numpy(np.random.default_rng(1).random(shape) < 0.8)
-    assert estimate(torch.where(some, noise, 1e6), some) == pytest.approx(3, rel=0.05)
+    assert estimate(torch.where(some, noise, 1e6), some, len(shape)) == pytest.approx(3, rel=0.05)
 
 
 def test_scale_there_and_back():

@@ -6,7 +6,7 @@ from evovae import datasets, decoders, exact, likelihoods, operators, posterior,
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
-from evovae.restore import Expert, Network, Progress, Restoration, Subspaces, denoise
+from evovae.restore import Expert, Network, Progress, Restoration, Subspaces, denoise, inpaint
 from evovae.states import States
 
 __version__ = version("evovae")
@@ -25,6 +25,7 @@ __all__ = [
     "denoise",
     "exact",
     "fit",
+    "inpaint",
     "likelihoods",
     "operators",
     "posterior",

@@ -1,7 +1,7 @@
 """Restoration of single images: arrays in, arrays out."""
 
-from evovae.restore.denoise import denoise
+from evovae.restore.denoise import denoise, inpaint
 from evovae.restore.experts import Expert, Network, Subspaces
 from evovae.restore.result import Progress, Restoration
 
-__all__ = ["Expert", "Network", "Progress", "Restoration", "Subspaces", "denoise"]
+__all__ = ["Expert", "Network", "Progress", "Restoration", "Subspaces", "denoise", "inpaint"]

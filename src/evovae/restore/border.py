@@ -1,6 +1,7 @@
 """The border between users' arrays and float32 tensors: checks, and dtypes on the way out."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,32 +9,106 @@ from numpy.typing import ArrayLike
 from torch import Generator, Tensor
 
 
-def checked(image: ArrayLike, mask: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    """The image as an array, and which of its pixels are observed (not NaN, not masked in any way)."""
-    hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
-    image = np.asarray(image)
+@dataclass(frozen=True)
+class Picture:
+    """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
+
+    observed is True where a value is neither missing (NaN, masked in any way) nor to be ignored; axis is
+    where the channels were.
+    """
+
+    values: np.ndarray
+    observed: np.ndarray
+    axis: int | None
+
+    @classmethod
+    def of(cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None) -> "Picture":
+        """Check everything that can be wrong with an array, and say it in a sentence."""
+        hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
+        image = np.asarray(image)
+        _check_values(image)
+        _check_axes(image.shape, channel_axis)
+        observed = ~(np.isnan(image) | hidden | _unknown(mask, image.shape, channel_axis))
+        if not observed.any():
+            raise ValueError("no observed pixels: every pixel is NaN or masked")
+        infinite = np.argwhere(np.isinf(image) & observed)
+        if len(infinite):
+            raise ValueError(f"image has {len(infinite)} infinite pixels, the first at {tuple(map(int, infinite[0]))}")
+        missing = int(np.isnan(image).sum())
+        if missing:
+            _warn(f"{missing} pixels are NaN; they are taken for missing and filled")
+        if channel_axis is None:
+            return cls(image, observed, None)
+        return cls(np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1), channel_axis)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the spatial axes."""
+        return self.values.shape if self.axis is None else self.values.shape[:-1]
+
+    def patch(self, width: int | tuple[int, ...]) -> tuple[int, ...]:
+        """The size of patches of this width: cut to the picture, and through all channels."""
+        widths = (width,) * len(self.shape) if isinstance(width, int) else width
+        if len(widths) != len(self.shape):
+            raise ValueError(f"patches of {len(widths)} axes do not fit an image with {len(self.shape)} spatial axes")
+        if any(width > n for width, n in zip(widths, self.shape, strict=True)):
+            _warn(f"the image of shape {self.shape} is narrower than a patch of {width}; patches are cut to it")
+        return *map(min, widths, self.shape), *self.values.shape[len(self.shape) :]
+
+    def hiding(self, share: float, generator: Generator) -> tuple["Picture", np.ndarray]:
+        """The picture with a random share of its observed values hidden, and where."""
+        if not 0 <= share < 1:
+            raise ValueError(f"held_out is {share}, but a share of the pixels lies in [0, 1)")
+        if not share:
+            return self, np.zeros(self.values.shape, bool)
+        hidden = self.observed & (torch.rand(self.values.shape, generator=generator) < share).numpy()
+        return replace(self, observed=self.observed & ~hidden), hidden
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """values with their axes as the user has them."""
+        return values if self.axis is None else np.moveaxis(values, -1, self.axis)
+
+
+def _warn(message: str) -> None:
+    """A warning that points at the user's call of `denoise` or `inpaint`."""
+    warnings.warn(message, stacklevel=5)
+
+
+def _check_values(image: np.ndarray) -> None:
     if image.dtype.kind not in "iuf":
         hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
         raise TypeError(
             f"image has dtype {image.dtype}, but integers or floats are needed{hint.get(image.dtype.kind, '')}"
         )
-    if image.ndim != 2:
+    if image.dtype.kind in "iu" and image.dtype.itemsize == 8 and image.size and _beyond(image, 2**53):
+        raise ValueError("image holds integers beyond 2^53, which floats cannot tell apart; subtract an offset first")
+
+
+def _beyond(image: np.ndarray, limit: int) -> bool:
+    return int(image.max()) > limit or int(image.min()) < -limit
+
+
+def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
+    if not shape:
+        raise ValueError("image is a single number; an array with at least one axis is needed")
+    if 0 in shape:
+        raise ValueError(f"image has shape {shape}: axis {shape.index(0)} is empty")
+    if channel_axis is None:
+        if len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4:
+            _warn(f"shape {shape} looks like RGB; pass channel_axis=-1, or it is restored as a stack of 3-D")
+        return
+    if not -len(shape) <= channel_axis < len(shape) or len(shape) == 1:
         raise ValueError(
-            f"image has shape {image.shape}, but two axes are needed; restore channels or frames one by one"
+            f"channel_axis is {channel_axis}, but an image of shape {shape} "
+            + ("needs an axis beside it" if len(shape) == 1 else f"has axes {-len(shape)} to {len(shape) - 1}")
         )
-    if 0 in image.shape:
-        raise ValueError(f"image has shape {image.shape}: axis {image.shape.index(0)} is empty")
-    observed = ~(np.isnan(image) | hidden | _unknown(mask, image.shape))
-    if not observed.any():
-        raise ValueError("no observed pixels: every pixel is NaN or masked")
-    infinite = np.argwhere(np.isinf(image) & observed)
-    if len(infinite):
-        raise ValueError(f"image has {len(infinite)} infinite pixels, the first at {tuple(map(int, infinite[0]))}")
-    return image, observed
 
 
-def _unknown(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray:
+def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
+    """The mask as bool, of `shape`; without an axis for the channels it counts for all of them."""
     unknown = np.zeros(shape, bool) if mask is None else np.asarray(mask)
+    if channel_axis is not None and unknown.shape == tuple(np.delete(shape, channel_axis)):
+        unknown = np.broadcast_to(np.expand_dims(unknown, channel_axis), shape)
     if unknown.shape != shape:
         raise ValueError(f"mask has shape {unknown.shape}, the image {shape}")
     if not np.isin(unknown, (0, 1)).all():
@@ -61,7 +136,10 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         values = np.rint(values)
         inside = np.clip(values, limits.min, np.nextafter(float(limits.max) + 1, 0)).astype(dtype)
         return np.where(values >= limits.max, limits.max, inside).astype(dtype)
-    return values.astype(dtype)
+    limit = np.finfo(dtype).max
+    if (np.abs(values) > limit).any():
+        warnings.warn(f"some values are beyond what {dtype} holds and were clipped", stacklevel=2)
+    return np.clip(values, -limit, limit).astype(dtype)
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,12 @@ from evovae.states import States
 class Expert(ABC):
     """What a restoration asks of an expert.
 
-    patch is the width of the square patches in pixels, latents H, states S the population of each
-    patch.  Where patches are centred, each has its own mean taken off and put back.
+    patch is the width of the patches in pixels, or one for each spatial axis; they reach through all
+    channels.  latents is H, states S, the population of each patch.  Where patches are centred, each has
+    its own mean taken off and put back.
     """
 
-    patch: int
+    patch: int | tuple[int, ...]
     latents: int
     states: int
     search: Search

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 
-def estimate(image: Tensor, observed: Tensor) -> float:
-    """Standard deviation of white Gaussian noise in image, from its finest diagonal differences.
+def estimate(image: Tensor, observed: Tensor, spatial: int) -> float:
+    """Standard deviation of white Gaussian noise in image, from the finest diagonal differences in its first axes.
 
     The median of |x_00 - x_01 - x_10 + x_11| / 2 over all 2 x 2 (2 x 2 x ..) cells that are fully
     observed, over the 75 % quantile of a normal (Donoho & Johnstone 1994): edges are rare there.
     Real edges still add to it, so that it is rather too large than too small.
     """
-    axes = [axis for axis, n in enumerate(image.shape) if n > 1]
+    axes = [axis for axis, n in enumerate(image.shape[:spatial]) if n > 1]
     detail, seen = torch.zeros(()), torch.ones((), dtype=torch.bool)
     for corner in product((0, 1), repeat=len(axes)):
         cell = [slice(None)] * image.ndim

@@ -4,69 +4,76 @@ Nothing here sees a clean image or the true noise level.
 """
 
 from collections.abc import Callable
+from math import prod
 
 from evovae.evolve import Search
 from evovae.operators import by_fitness, exactly_informed_flip, uniform_flip
 from evovae.restore.experts import Expert, Network, Subspaces
 from evovae.schedules import cyclical
 
-Preset = Callable[[float, int], tuple[Expert, ...]]
-"""Experts from the noise level over the picture's own standard deviation, and its number of pixels."""
+Preset = Callable[[float, tuple[int, ...]], tuple[Expert, ...]]
+"""Experts from the noise level over the picture's own standard deviation, and the lengths of its spatial axes."""
 
 # The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
 HIGH = 0.6
 
 
-def _epochs(epochs: int, pixels: int) -> int:
+def _epochs(epochs: int, shape: tuple[int, ...]) -> int:
     """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
-    return round(epochs * min(max(1.0, (65536 / pixels) ** 0.5), 8.0))
+    return round(epochs * min(max(1.0, (65536 / prod(shape)) ** 0.5), 8.0))
+
+
+def _width(width: int, shape: tuple[int, ...]) -> int:
+    """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are."""
+    return round(width ** (2 / len(shape)))
 
 
 def _subspaces(
-    patch: int, noise: float, pixels: int, *, epochs: int, look: tuple[int, int], states: int, parents: int
+    patch: int, noise: float, shape: tuple[int, ...], *, epochs: int, look: tuple[int, int], states: int, parents: int
 ) -> Subspaces:
     """Larger patches hold more, noise hides more."""
     latents, rank = (96, 6) if noise > HIGH else (128, 6 if patch < 10 else 8)
     search = Search(parents, 5, mutate=exactly_informed_flip)
-    return Subspaces(patch, latents, states, search, _epochs(epochs, pixels), centred=False, rank=rank, look=look)
+    width = _width(patch, shape)
+    return Subspaces(width, latents, states, search, _epochs(epochs, shape), centred=False, rank=rank, look=look)
 
 
 def _network(
-    noise: float, pixels: int, *, latents: int, width: int, states: int, search: Search, epochs: int
+    noise: float, shape: tuple[int, ...], *, latents: int, width: int, states: int, search: Search, epochs: int
 ) -> Network:
     """Small codes with wide decoders; centred patches where noise is low."""
     patch, centred = (12 if noise > HIGH else 8), noise < 0.42
-    return Network(patch, latents, states, search, _epochs(epochs, pixels), centred, (width,), 64, 0.005)
+    return Network(_width(patch, shape), latents, states, search, _epochs(epochs, shape), centred, (width,), 64, 0.005)
 
 
-def fast(noise: float, pixels: int) -> tuple[Expert, ...]:
+def fast(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Seconds: a first look."""
-    return (_subspaces(12 if noise > HIGH else 8, noise, pixels, epochs=4, look=(0, 0), states=6, parents=2),)
+    return (_subspaces(12 if noise > HIGH else 8, noise, shape, epochs=4, look=(0, 0), states=6, parents=2),)
 
 
-def balanced(noise: float, pixels: int) -> tuple[Expert, ...]:
+def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     patches = (12, 16) if noise > HIGH else (8, 12)
-    subspaces = (_subspaces(patch, noise, pixels, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
-    network = (_network(noise, pixels, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
+    subspaces = (_subspaces(patch, noise, shape, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
+    network = (_network(noise, shape, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
 
 
-def best(noise: float, pixels: int) -> tuple[Expert, ...]:
+def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
     patches = (10, 12, 16) if noise > HIGH else (8, 12, 16)
-    subspaces = (_subspaces(patch, noise, pixels, epochs=8, look=(2, 3), states=12, parents=4) for patch in patches)
-    network = _network(noise, pixels, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
+    subspaces = (_subspaces(patch, noise, shape, epochs=8, look=(2, 3), states=12, parents=4) for patch in patches)
+    network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
 
-def paper(noise: float, pixels: int) -> tuple[Expert, ...]:
+def paper(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Table 3 of the paper, exactly; where noise is high, what stands there in parentheses for sigma = 50."""
     if noise > HIGH:
         search = Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
-        return (Network(12, 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
+        return (Network(_width(12, shape), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
     search = Search(10, 9, 4, select=by_fitness, mutate=uniform_flip)
-    return (Network(8, 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
+    return (Network(_width(8, shape), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
 
 
 def _cycle_to_0_05(epoch: float, epochs: int) -> float:

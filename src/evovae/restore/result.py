@@ -39,6 +39,9 @@ class Restoration:
     sigma
         The noise level found, in image units: what the image is expected to be off by, its own
         uncertainty included.
+    held_out
+        Root mean square of the error at the pixels that were hidden (see `denoise`), in image units; noise
+        included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
     elbo
         The bound in each epoch, mean of a patch, in nats; one model after another.
     models, experts
@@ -52,6 +55,7 @@ class Restoration:
     image: np.ndarray
     std: np.ndarray
     sigma: float
+    held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
     models: tuple[TVAE, ...] = ()
     experts: tuple[Expert, ...] = ()
