@@ -46,6 +46,12 @@ class Picture:
         """Lengths of the spatial axes."""
         return self.values.shape if self.axis is None else self.values.shape[:-1]
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Values in double precision, zero where not observed, and observed."""
+        values = np.where(self.observed, self.values, 0).astype(float)
+        return torch.from_numpy(values), torch.from_numpy(self.observed)
+
     def patch(self, width: int | tuple[int, ...]) -> tuple[int, ...]:
         """The size of patches of this width: cut to the picture, and through all channels."""
         widths = (width,) * len(self.shape) if isinstance(width, int) else width

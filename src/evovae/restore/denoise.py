@@ -3,10 +3,10 @@
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from evovae.em import Epoch
@@ -18,6 +18,7 @@ from evovae.restore.mixing import View, mix
 from evovae.restore.noise_level import estimate
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress, Restoration
+from evovae.restore.variance import Even, find
 
 
 def denoise(
@@ -26,6 +27,7 @@ def denoise(
     *,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
+    poisson: bool = False,
     preset: str | Expert | Sequence[Expert] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
@@ -44,11 +46,14 @@ def denoise(
     image
         Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.
     sigma
-        A known noise level, in image units; it only helps to choose settings.  Default: estimated.
+        A known noise level, in image units: models find no less.  Default: found.
     mask
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
         The axis of colours or other channels, which patches reach through; all others are spatial.
+    poisson
+        Whether noise grows with the signal, as counts of photons do.  Its gain and offset are found in the
+        image, a generalised Anscombe transform makes it even, and its exact unbiased inverse ends the work.
     preset
         "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
         minutes), "paper" (Table 3, hours), or an `Expert` or several of your own.
@@ -88,7 +93,7 @@ def denoise(
     """
     picture = Picture.of(image, mask, channel_axis)
     options: Options = {"preset": preset, "rng": rng, "max_seconds": max_seconds, "callback": callback}
-    result = _restore(picture, sigma, _keep_nothing, held_out, **options)
+    result = _restore(picture, sigma, poisson, _keep_nothing, held_out, **options)
     return result if full_output else result.image
 
 
@@ -98,6 +103,7 @@ def inpaint(
     sigma: float | None = None,
     *,
     channel_axis: int | None = None,
+    poisson: bool = False,
     preset: str | Expert | Sequence[Expert] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
@@ -126,7 +132,7 @@ def inpaint(
     """
     picture = Picture.of(image, mask, channel_axis)
     options: Options = {"preset": preset, "rng": rng, "max_seconds": max_seconds, "callback": callback}
-    result = _restore(picture, sigma, _keep_structure, held_out, **options)
+    result = _restore(picture, sigma, poisson, _keep_structure, held_out, **options)
     return result if full_output else result.image
 
 
@@ -152,6 +158,7 @@ class Options(TypedDict):
 def _restore(
     picture: Picture,
     sigma: float | None,
+    poisson: bool,
     missed: Callable[[float, float], float],
     held_out: float,
     *,
@@ -162,13 +169,17 @@ def _restore(
 ) -> Restoration:
     """The whole way; missed says what variance of structure is left over, from the noise and what was found."""
     started = time.monotonic()
-    pixels = picture.values[picture.observed]
+    given, pixels = picture, picture.values[picture.observed]
     span = float(np.ptp(pixels.astype(float)))
     generator = torch_generator(rng)
     if span < np.finfo(np.float32).tiny:
         return _unchanged(picture)
     check_sigma(sigma, span)
-    noise = noise_level(picture) if sigma is None else sigma
+    stabiliser = find(*picture.tensors, len(picture.shape)) if poisson else Even()
+    picture = replace(picture, values=stabiliser.forward(picture.values))
+    pixels = picture.values[picture.observed]
+    known = 1.0 if stabiliser.gain else sigma
+    noise = estimate(*picture.tensors, len(picture.shape)) if known is None else known
     experts = _experts(preset, noise / float(pixels.std(dtype=float)), picture.shape)
     lengths = [expert.epochs + sum(expert.second_look) for expert in experts]
     shown, hidden = picture.hiding(held_out, generator)
@@ -186,7 +197,7 @@ def _restore(
     models: list[TVAE] = []
     views: list[View] = []
     for expert, length in zip(experts, lengths, strict=True):
-        job = Job.prepare(shown, scale, noise, expert, generator)
+        job = Job.prepare(shown, scale, noise, known or 0.0, expert, generator)
         before = len(elbo)
         try:
             stop = any(enough(epoch, job.sigma) for epoch in job.epochs())
@@ -205,23 +216,22 @@ def _restore(
     structure = missed(noise, found)
     share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:
     variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share * noise**2, std**2 + structure)
+    signal = stabiliser.inverse(restored + np.where(shown.observed, share * error, 0))
+    slope = stabiliser.slope(signal)
     return Restoration(
-        image=picture.outside(as_dtype(restored + np.where(shown.observed, share * error, 0), picture.values.dtype)),
-        std=picture.outside(np.sqrt(variance)),
-        sigma=float(np.sqrt(found**2 - structure)),
-        held_out=float(np.sqrt(np.mean(error[hidden] ** 2))) if hidden.any() else float("nan"),
+        image=picture.outside(as_dtype(signal, given.values.dtype)),
+        std=picture.outside(np.sqrt(variance) * slope),
+        sigma=float(np.sqrt((found**2 - structure) * np.mean(slope[shown.observed] ** 2))),
+        gain=stabiliser.gain,
+        held_out=float(np.sqrt(np.mean((given.values - stabiliser.inverse(restored))[hidden] ** 2)))
+        if hidden.any()
+        else float("nan"),
         elbo=elbo,
         models=tuple(models),
         experts=experts,
         seconds=time.monotonic() - started,
         interrupted=len(elbo) < sum(lengths),
     )
-
-
-def noise_level(picture: Picture) -> float:
-    """What `estimate` finds in its finest details, in image units."""
-    values = np.where(picture.observed, picture.values, 0).astype(float)
-    return estimate(torch.from_numpy(values), torch.from_numpy(picture.observed), len(picture.shape))
 
 
 def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:

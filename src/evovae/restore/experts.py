@@ -20,6 +20,8 @@ from evovae.priors import Bernoulli
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
+FLOOR = 1e-8  # of the noise variance, in training units
+
 
 @dataclass(frozen=True)
 class Expert(ABC):
@@ -43,8 +45,8 @@ class Expert(ABC):
         return 0, 0
 
     @abstractmethod
-    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
-        """A model of patches x (N, D) to start from; noise is the variance that is expected to be in them."""
+    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+        """A model of patches x (N, D) to start from, for noise of about this variance, and of at least another."""
 
     @abstractmethod
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
@@ -73,9 +75,9 @@ class Network(Expert):
     learning_rate: float
     schedule: Schedule = warm_up_decay
 
-    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
+    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
-        return TVAE(decoder, Gaussian(noise), Bernoulli(self.latents))
+        return TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
         optimizer = torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True)
@@ -102,11 +104,17 @@ class Subspaces(Expert):
     def second_look(self) -> tuple[int, int]:
         return self.look
 
-    def model(self, x: Tensor, noise: float, generator: Generator) -> TVAE:
+    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         D = x.shape[1]
-        rank, always = min(self.rank, D), self.always
         likelihood = LowRankGaussian(
-            self.latents, D, rank, always, offsets=self.offsets, sigma2=noise, generator=generator
+            self.latents,
+            D,
+            min(self.rank, D),
+            self.always,
+            offsets=self.offsets,
+            sigma2=noise,
+            floor=max(least, FLOOR),
+            generator=generator,
         )
         likelihood.start(x, generator)
         return TVAE(Silent(D), likelihood, Bernoulli(self.latents))

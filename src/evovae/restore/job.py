@@ -57,14 +57,16 @@ class Job:
     generator: Generator
 
     @classmethod
-    def prepare(cls, picture: Picture, scale: Scale, noise: float, expert: Expert, generator: Generator) -> "Job":
-        """Everything that training needs, for noise of this standard deviation in image units."""
+    def prepare(
+        cls, picture: Picture, scale: Scale, noise: float, least: float, expert: Expert, generator: Generator
+    ) -> "Job":
+        """Everything that training needs, for noise of about and of at least these standard deviations."""
         size = picture.patch(expert.patch)
         image, known = scale.to_model(picture.values, picture.observed), torch.from_numpy(picture.observed)
         patches = Patches.of(image, known, size, expert.centred)
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
-        model = expert.model(patches.x, max((noise / scale.unit) ** 2, 1e-6), generator)
+        model = expert.model(patches.x, max((noise / scale.unit) ** 2, 1e-6), (least / scale.unit) ** 2, generator)
         return cls(
             image=image,
             known=known,

@@ -37,8 +37,10 @@ class Restoration:
         Posterior standard deviation of each pixel's clean value, in image units: what the patches
         that cover it are unsure of, on average.
     sigma
-        The noise level found, in image units: what the image is expected to be off by, its own
-        uncertainty included.
+        The noise level found, in image units, averaged over the image: what the image is expected to be
+        off by, its own uncertainty included.
+    gain
+        By how much the variance of the noise grows with the signal, in image units; 0 where it is even.
     held_out
         Root mean square of the error at the pixels that were hidden (see `denoise`), in image units; noise
         included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
@@ -55,6 +57,7 @@ class Restoration:
     image: np.ndarray
     std: np.ndarray
     sigma: float
+    gain: float = 0.0
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
     models: tuple[TVAE, ...] = ()
