@@ -3,8 +3,10 @@
 import os
 import stat
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from numpy.testing import assert_array_equal
 
 from evovae import io
@@ -23,12 +25,51 @@ def test_round_trip(tmp_path, suffix, dtype):
     image = (RNG.random((9, 14)) * 200).astype(dtype)
     path = tmp_path / f"a{suffix}"
     io.check_writable(path, image.dtype, overwrite=False)
-    io.write(path, image)
-    again = io.read(path)
+    io.write(path, io.Content(image))
+    again = io.read(path).values
     assert again.dtype == image.dtype
     assert_array_equal(again, image)
     assert os.listdir(tmp_path) == [path.name], "nothing else is left behind"
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "axes", "channel_axis"),
+    [("a.png", (9, 8, 3), "YXS", 2), ("a.tif", (9, 8, 3), "YXS", 2), ("a.tif", (5, 9, 8), "ZYX", None)]
+    + [("a.tif", (2, 9, 8), "CYX", 0), ("a.tif", (7, 2, 9, 8), "ZCYX", 1), ("a.tif", (9, 8), "YX", None)],
+)
+def test_axes_are_kept(tmp_path, name, shape, axes, channel_axis):
+    image = (RNG.random(shape) * 200).astype(np.uint8)
+    io.write(tmp_path / name, io.Content(image, axes))
+    again = io.read(tmp_path / name)
+    assert_array_equal(again.values, image)
+    assert (again.axes, again.channel_axis) == (axes, channel_axis)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alpha_is_set_apart_and_comes_back(tmp_path, channels):
+    image = (RNG.random((9, 8, channels + 1)) * 200).astype(np.uint8)
+    iio.imwrite(tmp_path / "a.png", image, plugin="pillow")
+    content = io.read(tmp_path / "a.png")
+    assert_array_equal(content.values, image[..., :-1])
+    io.write(tmp_path / "b.png", content.replaced(255 - content.values))
+    again = iio.imread(tmp_path / "b.png", plugin="pillow")
+    assert_array_equal(again[..., -1], image[..., -1])
+    assert_array_equal(again[..., :-1], 255 - image[..., :-1])
+
+
+def test_bits_are_never_lost_silently(tmp_path):
+    """16 bits in three channels are read as 8 by many; pages of unknown meaning are no volume."""
+    path = tmp_path / "a.png"
+    io.write(path, io.Content(np.zeros((9, 8, 3), np.uint8), "YXS"))
+    content = bytearray(path.read_bytes())
+    content[24] = 16
+    path.write_bytes(content)
+    with pytest.raises(io.UnsupportedFormatError, match="16 bits in several channels"):
+        io.read(path)
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 9, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(io.UnsupportedFormatError, match="axes QYX"):
+        io.read(tmp_path / "a.tif")
 
 
 def _umask() -> int:
@@ -74,7 +115,7 @@ def test_bad_files(tmp_path, name, content, error):
 
 def test_a_truncated_png_is_corrupt(tmp_path):
     path = tmp_path / "a.png"
-    io.write(path, (RNG.random((64, 64)) * 255).astype(np.uint8))
+    io.write(path, io.Content((RNG.random((64, 64)) * 255).astype(np.uint8)))
     path.write_bytes(path.read_bytes()[:1500])
     with pytest.raises(io.CorruptFileError, match="cannot be read"):
         io.read(path)

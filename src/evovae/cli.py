@@ -3,12 +3,12 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -101,6 +101,7 @@ def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
         "input": str(source),
         "seed": seed,
         "sigma": result.sigma,
+        "gain": result.gain,
         "seconds": result.seconds,
         "interrupted": result.interrupted,
         "elbo": result.elbo,
@@ -109,24 +110,76 @@ def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
     }
 
 
+Source = Annotated[Path, typer.Argument(metavar="IN", help="The picture: .png, .tif, .tiff or .npy.")]
+Target = Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored picture goes.")]
+Sigma = Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")]
+Poisson = Annotated[bool, typer.Option("--poisson", help="Noise grows with the signal, as counts of photons do.")]
+Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours; of .png and .tif known.")]
+Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
+Std = Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")]
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON report goes.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
+MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+MASK = "A picture that is 1 where a pixel is to be filled."
+
+
 @app.command()
 def denoise(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The picture: .png, .tif, .tiff or .npy, one channel.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the clean picture goes.")],
-    sigma: Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")] = None,
-    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = BALANCED,
-    mask: Annotated[Path | None, typer.Option(help="A picture that is 1 where a pixel is to be filled.")] = None,
-    std: Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")] = None,
-    report: Annotated[Path | None, typer.Option(help="Where a JSON report goes.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    max_seconds: Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    source: Source,
+    target: Target,
+    sigma: Sigma = None,
+    poisson: Poisson = False,
+    channel_axis: Channels = None,
+    preset: Time = BALANCED,
+    mask: Annotated[Path | None, typer.Option(help=MASK)] = None,
+    std: Std = None,
+    report: ReportFile = None,
+    seed: Seed = 0,
+    max_seconds: MaxSeconds = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Denoise IN and write OUT, of the same size, type and range.  The noise level is found, not asked for."""
+    options = {"sigma": sigma, "poisson": poisson, "preset": preset.value, "rng": seed, "max_seconds": max_seconds}
+    _restore(evovae.denoise, source, target, mask, channel_axis, std, report, overwrite, options)
+
+
+@app.command()
+def inpaint(
+    source: Source,
+    target: Target,
+    mask: Annotated[Path | None, typer.Option(help=MASK + "  NaN is filled too.")] = None,
+    sigma: Sigma = None,
+    poisson: Poisson = False,
+    channel_axis: Channels = None,
+    preset: Time = BALANCED,
+    std: Std = None,
+    report: ReportFile = None,
+    seed: Seed = 0,
+    max_seconds: MaxSeconds = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fill the missing pixels of IN and write OUT; the others are denoised as far as they are noisy."""
+    options = {"sigma": sigma, "poisson": poisson, "preset": preset.value, "rng": seed, "max_seconds": max_seconds}
+    _restore(evovae.inpaint, source, target, mask, channel_axis, std, report, overwrite, options)
+
+
+def _restore(
+    function: Callable[..., object],
+    source: Path,
+    target: Path,
+    mask: Path | None,
+    channel_axis: int | None,
+    std: Path | None,
+    report: Path | None,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> None:
+    """Check all files, restore, and write; function is `evovae.denoise` or `evovae.inpaint`."""
     with _one_line_errors():
-        image = io.read(source)
-        holes = None if mask is None else io.read(mask)
-        io.check_writable(target, image.dtype, overwrite=overwrite)
+        content = io.read(source)
+        holes = None if mask is None else io.read(mask).values
+        io.check_writable(target, content.values.dtype, overwrite=overwrite)
         if std is not None:
             io.check_writable(std, np.dtype(np.float32), overwrite=overwrite)
         if report is not None:
@@ -134,25 +187,17 @@ def denoise(
         outputs = [path.resolve() for path in (target, std, report) if path is not None]
         if len({*outputs}) < len(outputs):
             raise ValueError("OUT, --std and --report must be different files")
+        axis = content.channel_axis if channel_axis is None else channel_axis
         bar = _Bar()
         with bar.running():
-            result = evovae.denoise(
-                image,
-                sigma,
-                mask=holes,
-                preset=preset.value,
-                rng=seed,
-                max_seconds=max_seconds,
-                callback=bar,
-                full_output=True,
-            )
+            result = function(content.values, mask=holes, channel_axis=axis, callback=bar, full_output=True, **options)
             assert isinstance(result, Restoration)
     try:
-        io.write(target, result.image)
+        io.write(target, content.replaced(result.image))
         if std is not None:
-            io.write(std, result.std.astype(np.float32))
+            io.write(std, io.Content(result.std.astype(np.float32), content.axes))
         if report is not None:
-            text = json.dumps(_report(result, source, seed), indent=1, default=lambda f: f.__name__)
+            text = json.dumps(_report(result, source, options["rng"]), indent=1, default=lambda f: f.__name__)
             io.write_atomically(report, lambda file: file.write(text.encode()))
     except OSError as error:
         console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)

@@ -5,6 +5,7 @@ Reads and writes PNG, TIFF and npy; what a file cannot hold is refused, never co
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO
@@ -24,37 +25,91 @@ class CorruptFileError(ValueError):
     """A file of a known kind cannot be read."""
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+@dataclass(frozen=True)
+class Content:
+    """What a file holds: values, a letter for each axis where they are known, and the alpha channel, if any.
+
+    Z, Y and X are spatial, S (samples of a colour) and C are channels.
+    """
+
+    values: np.ndarray
+    axes: str | None = None
+    alpha: np.ndarray | None = None
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Which axis is one of channels."""
+        return next((axis for axis, letter in enumerate(self.axes or "") if letter in "SC"), None)
+
+    def replaced(self, values: np.ndarray) -> "Content":
+        """The same with other values, and the alpha channel where it was."""
+        whole = values if self.alpha is None else np.concatenate([values, self.alpha[..., None]], -1)
+        return Content(whole, self.axes)
 
 
-def _read_png(path: Path) -> np.ndarray:
-    return iio.imread(path, plugin="pillow")
+def _read_npy(path: Path) -> Content:
+    return Content(np.load(path, allow_pickle=False))
 
 
-def _write_png(file: BinaryIO, image: np.ndarray) -> None:
-    image = image.astype(image.dtype.newbyteorder("="), copy=False)
+def _read_png(path: Path) -> Content:
+    header = path.read_bytes()[:26]
+    if len(header) == 26 and header[24] == 16 and header[25] in (2, 4, 6):
+        raise UnsupportedFormatError(f"{path} holds 16 bits in several channels, which would be lost; save it as TIFF")
+    image = iio.imread(path, plugin="pillow")
+    if image.ndim == 2:
+        return Content(image, "YX")
+    if image.shape[-1] in (2, 4):
+        return Content(image[..., :-1], "YXS", image[..., -1])
+    return Content(image, "YXS")
+
+
+def _read_tiff(path: Path) -> Content:
+    with tifffile.TiffFile(path) as file:
+        axes, image = file.series[0].axes, file.series[0].asarray()
+    if set(axes) - set("ZYXSC") or ("S" in axes and "C" in axes):
+        raise UnsupportedFormatError(
+            f"{path} has axes {axes}, but only Z, Y, X and one of S and C are known; restore its pages one by one"
+        )
+    return Content(image, axes)
+
+
+def _write_npy(file: BinaryIO, content: Content) -> None:
+    np.save(file, content.values)
+
+
+def _write_png(file: BinaryIO, content: Content) -> None:
+    image = content.values.astype(content.values.dtype.newbyteorder("="), copy=False)
     if image.dtype not in PNG_DTYPES:
         raise UnsupportedFormatError(f"PNG cannot hold {image.dtype} pixels; write .tif or .npy")
     iio.imwrite(file, image, plugin="pillow", extension=".png")
 
 
-READERS: dict[str, Callable[[Path], np.ndarray]] = {
+def _write_tiff(file: BinaryIO, content: Content) -> None:
+    colours = content.axes is not None and content.axes.endswith("S") and content.values.shape[-1] in (3, 4)
+    tifffile.imwrite(
+        file,
+        content.values,
+        photometric="rgb" if colours else "minisblack",
+        metadata={"axes": content.axes} if content.axes else {},
+    )
+
+
+READERS: dict[str, Callable[[Path], Content]] = {
     ".npy": _read_npy,
     ".png": _read_png,
-    ".tif": tifffile.imread,
-    ".tiff": tifffile.imread,
+    ".tif": _read_tiff,
+    ".tiff": _read_tiff,
 }
-WRITERS: dict[str, Callable[..., object]] = {
-    ".npy": np.save,
+WRITERS: dict[str, Callable[[BinaryIO, Content], None]] = {
+    ".npy": _write_npy,
     ".png": _write_png,
-    ".tif": tifffile.imwrite,
-    ".tiff": tifffile.imwrite,
+    ".tif": _write_tiff,
+    ".tiff": _write_tiff,
 }
 
 
-def read(path: Path) -> np.ndarray:
-    """The image in a .png, .tif, .tiff or .npy file, dtype as stored.
+def read(path: Path) -> Content:
+    """What is in a .png, .tif, .tiff or .npy file, dtype as stored.
 
     Raises
     ------
@@ -67,12 +122,14 @@ def read(path: Path) -> np.ndarray:
     if reader is None:
         raise UnsupportedFormatError(f"{path} is not one of {', '.join(READERS)}")
     try:
-        image = reader(path)
-    except (OSError, ValueError, SyntaxError, EOFError, tifffile.TiffFileError) as error:
+        content = reader(path)
+    except UnsupportedFormatError:
+        raise
+    except (OSError, ValueError, IndexError, SyntaxError, EOFError, tifffile.TiffFileError) as error:
         raise CorruptFileError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if image.ndim == 0 or image.size == 0:
+    if content.values.ndim == 0 or content.values.size == 0:
         raise CorruptFileError(f"{path} holds no pixels")
-    return image
+    return content
 
 
 def check_writable(path: Path, dtype: np.dtype, *, overwrite: bool) -> None:
@@ -94,9 +151,9 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         raise NotADirectoryError(f"{path.parent} is not a directory that can be written to")
 
 
-def write(path: Path, image: np.ndarray) -> None:
-    """Write the image whole or not at all: to a temporary file beside it, which is then renamed."""
-    write_atomically(path, lambda file: WRITERS[path.suffix.lower()](file, image))
+def write(path: Path, content: Content) -> None:
+    """Write the content whole or not at all: to a temporary file beside it, which is then renamed."""
+    write_atomically(path, lambda file: WRITERS[path.suffix.lower()](file, content))
 
 
 def write_atomically(path: Path, save: Callable[[BinaryIO], object]) -> None:

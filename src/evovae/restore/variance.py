@@ -93,9 +93,8 @@ class Anscombe(Stabiliser):
         weights = weights / weights.sum()
         few = counts[counts < 100]
         k = np.arange(250)
-        log_p = (
-            k * np.log(np.maximum(few[:, None], 1e-300)) - few[:, None] - torch.lgamma(torch.tensor(k + 1.0)).numpy()
-        )
+        log_factorial = torch.lgamma(torch.from_numpy(k + 1.0)).numpy()
+        log_p = k * np.log(np.maximum(few[:, None], 1e-300)) - few[:, None] - log_factorial
         y = self.gain * k[:, None] + self.dark + width * nodes
         exact = np.exp(log_p) @ (self.forward(y) @ weights)
         many = counts[len(few) :, None]  # where counts are about normal
