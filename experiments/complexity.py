@@ -85,7 +85,9 @@ def main() -> None:
     options = common.parser(__doc__, "complexity").parse_args()
     base = SMOKE if options.smoke else BASE
     sizes = {name: [size, 2 * size, 4 * size] for name, size in SMOKE.items()} if options.smoke else SIZES
-    record = common.Record(options.out, base=base, search=str(SEARCH), batch_size=64)
+    record = common.Record(
+        options.out, base=base, search=f"{SEARCH.parents} x {SEARCH.children} children by informed flips", batch_size=64
+    )
     for name, values in sizes.items():
         seconds = [seconds_per_epoch(**base | {name: value}) for value in values]
         record.add(name=name, sizes=values, seconds=seconds, **growth(values, seconds))

@@ -128,7 +128,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="before the models part, and after")
     options = parser.parse_args()
     patches, epochs, H = (1000, 4, 30) if options.smoke else (options.patches, options.epochs, 300)
-    record = common.Record(options.out, patches=patches, epochs=epochs, H=H, S=STATES, search=str(SEARCH))
+    record = common.Record(
+        options.out,
+        patches=patches,
+        epochs=epochs,
+        H=H,
+        S=STATES,
+        search=f"{SEARCH.parents} x {SEARCH.children} children by informed flips",
+    )
     x = whitened_patches(patches)
     linear, states = start(x, Linear(H, 256, generator=Generator().manual_seed(0)))
     before = follow(record, "linear", linear, x, states, epochs, seed=0)

@@ -48,7 +48,13 @@ def main() -> None:
     options = parser.parse_args()
     patches, epochs = (1000, 2) if options.smoke else (options.patches, options.epochs)
     sizes = [16, 32] if options.smoke else [64, 128, 256, 512, 1000]
-    record = common.Record(options.out, patches=patches, epochs=epochs, S=STATES, search=str(SEARCH))
+    record = common.Record(
+        options.out,
+        patches=patches,
+        epochs=epochs,
+        S=STATES,
+        search=f"{SEARCH.parents} x {SEARCH.children} children by informed flips",
+    )
     x = whitened_patches(patches)
     seconds, elbos = [], []
     for H in sizes:
