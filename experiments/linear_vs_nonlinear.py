@@ -9,7 +9,8 @@ from it, with the identity in its first layer and the linear weights in its last
 the ReLU passes them on and both are the same function), against the linear one that goes on.
 
 Paper: 100,000 patches, 100 epochs before; the non-linear model gains quickly and significantly.
-Ours, so far with 4000 patches and 20 epochs before and after: 165.9 against 125.3 nats per patch, a gain of 40.5.
+Ours, with 20,000 patches: 161.3 against 142.0 nats per patch, a gain of 19.3.  Both fall at first, as the learning rate
+starts anew; the deeper one falls further, and overtakes after some 80 epochs.
 """
 
 from collections.abc import Iterator

