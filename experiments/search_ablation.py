@@ -8,10 +8,11 @@ trained on the middle 128 x 128 pixels of house with noise of sigma 25, from two
 equal numbers of decoder passes per data point: an epoch takes S + G P C of them, and G P more where flips are
 informed by gradients, since each parent then costs a backward pass; a search that takes fewer has more epochs, and
 with them more optimiser steps.  (The fused engine does not even evaluate children that repeat a state; they count
-here all the same.)  Ours: informed flips 51.9 nats and 31.3 dB, uniform ones 50.5 and 31.0, sparse ones 50.5 and 30.4;
-parents by Gumbel-top are 0.4 nats ahead of those by fitness; crossover adds 0.3 nats to uniform flips and nothing to
-informed ones; S = 10 to 20 does best at this cost; the paper's search ends at 49.6 and 29.7.  Sparse flips and crossover are known to the reference engine alone: compare bounds and PSNR, not
-seconds.  ELBO in nats per patch, PSNR with data range 255; one picture with both, means over the seeds.
+here all the same.)  Ours: informed flips 51.9 nats and 31.3 dB, uniform ones 50.5 and 31.0, sparse ones 50.5 and
+30.4; parents by Gumbel-top are 0.4 nats ahead of those by fitness; crossover adds 0.3 nats to uniform flips and
+nothing to informed ones; S = 10 to 20 does best at this cost; the paper's search ends at 49.6 and 29.7.  Sparse flips
+and crossover are known to the reference engine alone: compare bounds and PSNR, not seconds.  ELBO in nats per patch,
+PSNR with data range 255; one picture with both, means over the seeds.
 """
 
 from dataclasses import replace

@@ -7,9 +7,9 @@
 Claim: with patches and latents the same, a nonlinear decoder wins where noise is high: TVAE 34.27 +- .02 /
 32.65 +- .06 / 29.61 +- .02 dB, MTMKL 34.29 / 31.88 / 28.08, GSC 32.68 / 31.10 / 28.02, var-BSC 32.25 / 31.15 / 28.62.
 Ours: TVAE-128 34.22 / 32.59 / 29.54 (+- .03 to .05), var-BSC 32.90 / 31.67 / 29.23, spike-and-slab 34.35 / 32.30 /
-28.74.  TVAE-64 has the paper's 64 hidden units, TVAE-128 is wider.  Patches of these and of var-BSC are centred (their means
-taken off and put back) at sigma 15 alone.  Spike-and-slab has the data model of MTMKL and GSC, learnt by our search,
-with brightness always on beside its 64 latents.  Rows are as in `table2`.
+28.74.  TVAE-64 has the paper's 64 hidden units, TVAE-128 is wider.  Patches of these and of var-BSC are centred
+(their means taken off and put back) at sigma 15 alone.  Spike-and-slab has the data model of MTMKL and GSC, learnt by
+our search, with brightness always on beside its 64 latents.  Rows are as in `table2`.
 """
 
 from functools import partial

@@ -10,7 +10,7 @@ from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import Plan, copy, on_bits
 from evovae.engines.simd import add_rows
-from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, need, solve
+from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, pair, solve
 
 
 def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Room:
@@ -33,6 +33,7 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
         blocks=np.empty_like(model.blocks),
         have=np.empty(H, np.bool_),
         where=np.empty(D + 1, np.int64),
+        seen=np.empty(D, f4),
         onto=np.empty(K, f4),
         left=np.empty_like(model.blocks),
         v=np.empty((MOST_DIMS, K), f4),
@@ -56,6 +57,7 @@ def look(x, observed, model, room):
     n_seen, H = 0, model.odds.shape[0]
     for d in range(x.shape[0]):
         room.where[n_seen] = d
+        room.seen[d] = 1 if observed[d] else 0
         n_seen += 1 if observed[d] else 0
     complete = n_seen == x.shape[0]
     for h in range(H):
@@ -77,12 +79,12 @@ def look(x, observed, model, room):
 
 
 @part
-def load(n, words, gram, n_seen, model, room):
+def load(n, words, gram, model, room):
     """Bring the population of data point n into the room, evaluated."""
     for s in range(words.shape[1]):
         copy(words[n, s], room.words[s])
         enter(s, model, room)
-        need(s, n_seen, model, room)
+        pair(s, model, room)
         solve(s, gram, room)
 
 
@@ -174,7 +176,7 @@ def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room
         gram = model.gram if complete else room.gram
         blocks = model.blocks if complete else room.blocks
         copy(onto[start + place], room.onto)
-        load(n, words, gram, n_seen, model, room)
+        load(n, words, gram, model, room)
         found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), gram, blocks, n_seen, model, room)
         energy = f4(0)
         for i in range(n_seen):
@@ -201,7 +203,7 @@ def moments_chunk(rows, start, onto, x, observed, words, q_min, model, room, mea
         n_seen = look(x[n], observed[n], model, room)
         gram = model.gram if n_seen == x.shape[1] else room.gram
         copy(onto[start + place], room.onto)
-        load(n, words, gram, n_seen, model, room)
+        load(n, words, gram, model, room)
         weigh(S, S, room)
         m, v = mean[start + place], variance[start + place]
         for d in range(m.shape[0]):

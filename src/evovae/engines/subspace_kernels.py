@@ -3,7 +3,7 @@
 A state's coefficients are the always-on ones and `rank` for each bit that is on, which vary, and then
 those of the offsets of these bits, which are one.  Where all pixels are seen, all inner products of
 directions (`gram`) are shared by all data points and a state costs a small Cholesky factor; elsewhere
-each data point has its own, of which rows are filled in when needed.
+each data point has its own, which is filled in where it is needed.
 """
 
 import math
@@ -27,7 +27,7 @@ Model = namedtuple("Model", "rows columns gram blocks always rank offsets odds n
 Room = namedtuple(
     "Room",
     "words tags lpj prior size ones dims factor y u gram blocks have where onto left v c gain keys idx val "
-    "order chosen flips pool q tmp",
+    "order chosen flips pool q tmp seen",
 )
 
 
@@ -69,7 +69,7 @@ def fill(row, n_seen, model, room):
 
 @part
 def need(s, n_seen, model, room):
-    """Fill in the rows of the gram matrix that state s needs and that are not there yet."""
+    """Fill in the whole rows of the gram matrix that the gains of state s need and that are not there yet."""
     H = model.odds.shape[0]
     for i in range(on_bits(room.words[s], room.idx)):
         h = room.idx[i]
@@ -77,6 +77,20 @@ def need(s, n_seen, model, room):
             room.have[h] = True
             for j in range(model.rank + model.offsets):
                 fill(model.always + j * H + h, n_seen, model, room)
+
+
+@part
+def pair(s, model, room):
+    """Fill in the entries of the gram matrix that state s itself needs, in rows that are not there."""
+    A, H, dims = model.always, model.odds.shape[0], room.dims[s]
+    for i in range(room.size[s] + room.ones[s]):
+        if dims[i] >= A and not room.have[(dims[i] - A) % H]:
+            row, out = model.rows[dims[i]], room.gram[dims[i]]
+            for j in range(room.size[s] + room.ones[s]):
+                other, v = model.rows[dims[j]], f4(0)
+                for d in range(row.shape[0]):
+                    v += row[d] * other[d] * room.seen[d]
+                out[dims[j]] = v
 
 
 @part
@@ -216,20 +230,21 @@ def flip_gains(s, free, gram, blocks, model, room):
 
 
 @part
-def choose_flips(s, free, plan, counter, gram, blocks, model, room):
+def choose_flips(s, free, plan, counter, gram, blocks, n_seen, model, room):
     """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
     H = room.gain.shape[0]
     if plan.uniform or room.size[s] < 0:
         for c in range(plan.C):
             room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
         return
+    need(s, n_seen, model, room)
     flip_gains(s, free, gram, blocks, model, room)
     add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
     top(room.keys, H, plan.C, room.flips)
 
 
 @part
-def bear(parent, h, n, gram, n_seen, model, room):
+def bear(parent, h, n, gram, model, room):
     """The child of `parent` with bit h flipped, as state n; its place, or that of an earlier twin."""
     copy(room.words[parent], room.words[n])
     room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
@@ -238,7 +253,7 @@ def bear(parent, h, n, gram, n_seen, model, room):
     if s >= 0:
         return s
     enter(n, model, room)
-    need(n, n_seen, model, room)
+    pair(n, model, room)
     solve(n, gram, room)
     return n
 
@@ -255,10 +270,10 @@ def evolve(S, plan, counter, gram, blocks, n_seen, model, room):
         for p in range(plan.P):
             room.chosen[p] = pool[room.chosen[p]]
         for p in range(plan.P):
-            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, model, room)
+            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, n_seen, model, room)
             counter += uint64(H + plan.C)
             for c in range(plan.C):
-                s = bear(room.chosen[p], room.flips[c], n, gram, n_seen, model, room)
+                s = bear(room.chosen[p], room.flips[c], n, gram, model, room)
                 pool[p * plan.C + c] = s
                 n += 1 if s == n else 0
         size = plan.P * plan.C
