@@ -2,12 +2,12 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
+from torch import Generator
 
 from evovae.em import Epoch
 from evovae.model import TVAE
@@ -92,8 +92,8 @@ def denoise(
     (16, 16)
     """
     picture = Picture.of(image, mask, channel_axis)
-    options: Options = {"preset": preset, "rng": rng, "max_seconds": max_seconds, "callback": callback}
-    result = _restore(picture, sigma, poisson, _keep_nothing, held_out, **options)
+    watch = _Watch(max_seconds, callback)
+    result = _restore(picture, sigma, poisson, preset, torch_generator(rng), held_out, watch, _keep_nothing)
     return result if full_output else result.image
 
 
@@ -131,8 +131,8 @@ def inpaint(
     (16, 16)
     """
     picture = Picture.of(image, mask, channel_axis)
-    options: Options = {"preset": preset, "rng": rng, "max_seconds": max_seconds, "callback": callback}
-    result = _restore(picture, sigma, poisson, _keep_structure, held_out, **options)
+    watch = _Watch(max_seconds, callback)
+    result = _restore(picture, sigma, poisson, preset, torch_generator(rng), held_out, watch, _keep_structure)
     return result if full_output else result.image
 
 
@@ -146,70 +146,54 @@ def _keep_structure(noise: float, found: float) -> float:
     return max(found**2 - noise**2, 0.0)
 
 
-class Options(TypedDict):
-    """What `denoise` and `inpaint` hand on as they got it."""
+class _Watch:
+    """Keeps the bounds of all epochs, reports them, and says when it is enough."""
 
-    preset: str | Expert | Sequence[Expert]
-    rng: int | np.random.Generator | None
-    max_seconds: float | None
-    callback: Callable[[Progress], bool | None] | None
+    def __init__(self, max_seconds: float | None, callback: Callable[[Progress], bool | None] | None) -> None:
+        self.max_seconds, self.callback = max_seconds, callback
+        self.started, self.elbo = time.monotonic(), list[float]()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    def enough(self, epoch: Epoch, epochs: int, sigma: float) -> bool:
+        """Note one of so many epochs; whether to stop after it."""
+        self.elbo.append(epoch.elbo)
+        progress = Progress(len(self.elbo), epochs, epoch.elbo, sigma, epoch.substitutions, self.seconds)
+        asked = self.callback is not None and self.callback(progress)
+        return bool(asked) or (self.max_seconds is not None and progress.seconds > self.max_seconds)
 
 
 def _restore(
     picture: Picture,
     sigma: float | None,
     poisson: bool,
-    missed: Callable[[float, float], float],
-    held_out: float,
-    *,
     preset: str | Expert | Sequence[Expert],
-    rng: int | np.random.Generator | None,
-    max_seconds: float | None,
-    callback: Callable[[Progress], bool | None] | None,
+    generator: Generator,
+    held_out: float,
+    watch: _Watch,
+    missed: Callable[[float, float], float],
 ) -> Restoration:
     """The whole way; missed says what variance of structure is left over, from the noise and what was found."""
-    started = time.monotonic()
-    given, pixels = picture, picture.values[picture.observed]
+    given, pixels = picture.values, picture.values[picture.observed]
     span = float(np.ptp(pixels.astype(float)))
-    generator = torch_generator(rng)
     if span < np.finfo(np.float32).tiny:
         return _unchanged(picture)
     check_sigma(sigma, span)
     stabiliser = find(*picture.tensors, len(picture.shape)) if poisson else Even()
-    picture = replace(picture, values=stabiliser.forward(picture.values))
+    picture = replace(picture, values=stabiliser.forward(given))
     pixels = picture.values[picture.observed]
     known = 1.0 if stabiliser.gain else sigma
     noise = estimate(*picture.tensors, len(picture.shape)) if known is None else known
     experts = _experts(preset, noise / float(pixels.std(dtype=float)), picture.shape)
-    lengths = [expert.epochs + sum(expert.second_look) for expert in experts]
     shown, hidden = picture.hiding(held_out, generator)
-    elbo: list[float] = []
-
-    def enough(epoch: Epoch, sigma: float) -> bool:
-        """Note an epoch; whether to stop after it."""
-        elbo.append(epoch.elbo)
-        seconds = time.monotonic() - started
-        progress = Progress(len(elbo), sum(lengths), epoch.elbo, sigma, epoch.substitutions, seconds)
-        asked = callback is not None and callback(progress)
-        return bool(asked) or (max_seconds is not None and seconds > max_seconds)
-
     scale = Scale.of(pixels, noise)
-    models: list[TVAE] = []
-    views: list[View] = []
-    for expert, length in zip(experts, lengths, strict=True):
-        job = Job.prepare(shown, scale, noise, known or 0.0, expert, generator)
-        before = len(elbo)
-        try:
-            stop = any(enough(epoch, job.sigma) for epoch in job.epochs())
-        except KeyboardInterrupt:
-            if not elbo:  # nothing has been learnt that would be worth returning
-                raise
-            stop = True
-        if len(elbo) > before:
-            models.append(job.model)
-            views.append(job.view((len(elbo) - before) / length))
-        if stop:
-            break
+    jobs = (Job.prepare(shown, scale, noise, known or 0.0, expert, generator) for expert in experts)
+    epochs = sum(expert.length for expert in experts)
+    models, views = _train(jobs, epochs, watch)
+
     restored, std = mix(views)
     error = picture.values - restored
     found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
@@ -219,19 +203,38 @@ def _restore(
     signal = stabiliser.inverse(restored + np.where(shown.observed, share * error, 0))
     slope = stabiliser.slope(signal)
     return Restoration(
-        image=picture.outside(as_dtype(signal, given.values.dtype)),
+        image=picture.outside(as_dtype(signal, given.dtype)),
         std=picture.outside(np.sqrt(variance) * slope),
         sigma=float(np.sqrt((found**2 - structure) * np.mean(slope[shown.observed] ** 2))),
         gain=stabiliser.gain,
-        held_out=float(np.sqrt(np.mean((given.values - stabiliser.inverse(restored))[hidden] ** 2)))
-        if hidden.any()
-        else float("nan"),
-        elbo=elbo,
-        models=tuple(models),
+        held_out=float(np.sqrt(np.mean((given - signal)[hidden] ** 2))) if hidden.any() else float("nan"),
+        elbo=watch.elbo,
+        models=models,
         experts=experts,
-        seconds=time.monotonic() - started,
-        interrupted=len(elbo) < sum(lengths),
+        seconds=watch.seconds,
+        interrupted=len(watch.elbo) < epochs,
     )
+
+
+def _train(jobs: Iterable[Job], epochs: int, watch: _Watch) -> tuple[tuple[TVAE, ...], list[View]]:
+    """Do one job after the other; the models that got through an epoch at least, and what they say."""
+    models: list[TVAE] = []
+    views: list[View] = []
+    for job in jobs:
+        before = len(watch.elbo)
+        try:
+            stop = any(watch.enough(epoch, epochs, job.sigma) for epoch in job.epochs())
+        except KeyboardInterrupt:
+            if not watch.elbo:  # nothing has been learnt that would be worth returning
+                raise
+            stop = True
+        done = len(watch.elbo) - before
+        if done:
+            models.append(job.model)
+            views.append(job.view(done / job.expert.length))
+        if stop:
+            break
+    return tuple(models), views
 
 
 def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:

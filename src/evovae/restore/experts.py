@@ -44,6 +44,11 @@ class Expert(ABC):
         """After `epochs`: how many on its own restored picture, and then how many on the noisy one again."""
         return 0, 0
 
+    @property
+    def length(self) -> int:
+        """All epochs."""
+        return self.epochs + sum(self.second_look)
+
     @abstractmethod
     def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         """A model of patches x (N, D) to start from, for noise of about this variance, and of at least another."""
