@@ -8,9 +8,8 @@ offset) is fitted, and a power of the size.  For the engine alone, see `benchmar
 
 Paper: linear in N, D, H and the size of the network; a little less than proportional in S (49 seconds at
 S = 64, 75 at S = 128).
-Ours: straight lines (R^2 of 0.95 to 1.00 in two runs on a busy core), through the origin for N alone: the engine skips
-bits and units that are off.  Exponents 1.00 for N, 0.56-0.58 for the hidden units, 0.44-0.61 for S, 0.41-0.45 for D
-and 0.14-0.25 for H.
+Ours: straight lines (R^2 of 0.99 to 1.00, for D 0.92), through the origin for N alone: the engine skips bits and units
+that are off.  Exponents 1.02 for N, 0.58 for the hidden units, 0.48 for S, 0.34 for D and 0.21 for H.
 """
 
 from pathlib import Path
