@@ -52,7 +52,8 @@ def _read_npy(path: Path) -> Content:
 
 
 def _read_png(path: Path) -> Content:
-    header = path.read_bytes()[:26]
+    with path.open("rb") as file:
+        header = file.read(26)
     if len(header) == 26 and header[24] == 16 and header[25] in (2, 4, 6):
         raise UnsupportedFormatError(f"{path} holds 16 bits in several channels, which would be lost; save it as TIFF")
     image = iio.imread(path, plugin="pillow")

@@ -145,9 +145,9 @@ class Job:
         if self.known.all():
             return image, spread
         known, filled = self.known, self.image
-        reached = sure = self._covered(self._share(known) >= REACH)
+        share = self._share(known)
+        reached = sure = self._covered(share >= REACH)
         while not reached.all():
-            share = self._share(known)
             rim = self._covered(share >= min(RIM, share[share < 1].max().item())) & ~known
             filled, known = torch.where(rim, image, filled), known | rim
             patches = Patches.of(filled, known, self.size, self.expert.centred)
@@ -155,7 +155,8 @@ class Job:
             for _ in range(STEPS):
                 self.engine.step(patches.x, patches.observed, rows, self.states, self.expert.search, self.generator)
             image = torch.where(known, image, self._merged(patches)[0])
-            reached = self._covered(self._share(known) >= REACH)
+            share = self._share(known)
+            reached = self._covered(share >= REACH)
         return image, torch.where(sure, spread, self.image[self.known].std(correction=0))
 
     def _share(self, known: Tensor) -> Tensor:
