@@ -1,20 +1,24 @@
 """Training: parameter recovery on bars, determinism, and errors at the border."""
 
+from itertools import pairwise
+from typing import ClassVar
+
 import pytest
 import torch
 from conftest import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 from evovae import exact
+from evovae.checkpoint import load_tensors, save_tensors
 from evovae.datasets import bars, bars_images, bars_model
-from evovae.decoders import MLP
-from evovae.em import fit
+from evovae.decoders import MLP, Silent
+from evovae.em import DivergenceError, fit
 from evovae.engines import Reference
 from evovae.evolve import Search
 from evovae.likelihoods import Bernoulli as Binary
-from evovae.likelihoods import Gaussian, Laplace, Poisson
+from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian, Poisson
 from evovae.model import TVAE
-from evovae.operators import by_fitness, uniform_flip
+from evovae.operators import by_fitness, exactly_informed_flip, uniform_flip
 from evovae.posterior import elbo
 from evovae.priors import Bernoulli
 from evovae.schedules import cyclical
@@ -132,3 +136,82 @@ def test_errors_come_before_the_first_epoch(change, message):
     } | change
     with pytest.raises((TypeError, ValueError), match=message):
         fit(model, options.pop("x"), **options)
+
+
+def subspaces():
+    likelihood = LowRankGaussian(5, 6, 2, generator=seeded())
+    return TVAE(Silent(6), likelihood, Bernoulli(5)), {"search": Search(4, 3, mutate=exactly_informed_flip)}
+
+
+@pytest.mark.parametrize("memory", [None, 0.5])
+@pytest.mark.parametrize(
+    "setting",
+    [lambda: (small_model(5), {}), lambda: (small_model(5), {"engine": Reference}), subspaces],
+    ids=["fused", "reference", "subspaces"],
+)
+def test_a_run_goes_on_to_the_bit(tmp_path, setting, memory):
+    """train(6) == train(3), then train(6) from its snapshot in a fresh process's place."""
+
+    def run(epochs, resume=None, seed=7):
+        model, options = setting()
+        if "engine" in options:
+            options = {"engine": options["engine"](model)}
+        generator = seeded(seed)
+        states = States.random(100, 12, 5, generator)
+        optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.01)
+        options = {"search": Search(4, 3), **options}
+        rest = {"states": states, "optimizer": optimizer, "generator": generator, "memory": memory, "resume": resume}
+        done = []
+        for epoch in fit(model, data(100), epochs=6, batch_size=32, **options, **rest):
+            done.append((epoch.number, epoch.elbo, epoch.snapshot()))
+            if epoch.number == epochs:
+                break
+        return done
+
+    whole, half = run(6), run(3)
+    save_tensors(tmp_path / "a", half[-1][2], {})
+    rest = run(6, load_tensors(tmp_path / "a")[0], seed=8)
+    assert [entry[:2] for entry in half + rest] == [entry[:2] for entry in whole]
+    for name, tensor in whole[-1][2].items():
+        assert torch.equal(tensor, rest[-1][2][name]), name
+    assert run(6, whole[-1][2]) == []
+
+
+class Fragile(Reference):
+    """Now and then, parameters end up as no numbers."""
+
+    bad: ClassVar[list[bool]] = []
+
+    def step(self, *data):
+        totals = super().step(*data)
+        if self.bad.pop(0):
+            for p in self.model.decoder.parameters():
+                p.grad.fill_(torch.nan)
+        return totals
+
+
+def test_an_epoch_that_went_wrong_is_done_again_more_slowly():
+    model = small_model(5)
+    engine = Fragile(model)
+    engine.bad[:] = [False, False, True, *[False] * 9]
+    with pytest.warns(UserWarning, match=r"^epoch 2 ended in numbers that are not finite"):
+        epochs, states = train(model, data(50), 4, engine=engine)
+    assert [epoch.number for epoch in epochs] == [1, 2, 3, 4] and epochs[-1].elbo > epochs[0].elbo
+    assert torch.isfinite(model.lpj(data(50), states.z, torch.ones(50, 6, dtype=torch.bool))).all()
+
+
+def test_training_that_keeps_going_wrong_is_given_up():
+    model = small_model(5)
+    engine = Fragile(model)
+    engine.bad[:] = [False, False, *[True] * 9]
+    with pytest.warns(UserWarning), pytest.raises(DivergenceError, match=r"4 times in epoch 2.*smaller learning rates"):
+        train(model, data(50), 4, engine=engine)
+    assert all(torch.isfinite(p).all() for p in model.state_dict().values())
+
+
+def test_clocks_that_jump_change_nothing(monkeypatch):
+    """Time is taken from a clock that only goes forward."""
+    times = iter(range(10**6, 0, -1000))
+    monkeypatch.setattr("time.time", lambda: next(times))
+    epochs, _ = train(small_model(5), data(50), 3)
+    assert all(0 <= a.seconds <= b.seconds < 60 for a, b in pairwise(epochs))

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from evovae.engines import Engine, Totals, choose
 from evovae.evolve import Search
 from evovae.model import TVAE
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
+
+SETBACKS = 3  # how often training goes back to its last good epoch before it gives up
+
+Snapshot = dict[str, Tensor]
+"""Everything that training changes, by name: what `evovae.checkpoint` keeps and `fit(resume=...)` goes on from."""
+
+
+class DivergenceError(ArithmeticError):
+    """The bound or the parameters kept ending up as no finite numbers; the model is as after its last good epoch."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +33,15 @@ class Epoch:
 
     number counts from 1; elbo is the mean bound of a data point in nats, as met during the epoch
     (parameters change between batches); substitutions are the new states per data point; seconds
-    are since the start of `fit`.
+    are since the start of `fit`.  `snapshot()` copies what is needed to go on from here, until the next
+    epoch is asked for.
     """
 
     number: int
     elbo: float
     substitutions: float
     seconds: float
+    snapshot: Callable[[], Snapshot] = field(repr=False, compare=False)
 
 
 def fit(
@@ -47,12 +58,15 @@ def fit(
     schedule: Schedule = warm_up_decay,
     memory: float | None = None,
     engine: Engine | None = None,
+    resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Epoch]:
     """Train `model` on x (N, D), improving `states` in place; yields an `Epoch` after each pass.
 
     Each batch: E-step on its populations, then one optimiser step on the decoder (Eq. 4).  Each
     epoch, or each batch (see `memory`): closed-form updates of likelihood and prior from sums over
     the data (Eq. 5).  Nothing runs until the result is iterated, and it can be abandoned after any epoch.
+    An epoch that ends in numbers that are not finite is done again from the parameters before it, with
+    half the learning rates.
 
     Parameters
     ----------
@@ -65,11 +79,16 @@ def fit(
         batches fade by this factor each time (on-line EM; Cappe & Moulines 2009).  Default: after each epoch.
     engine
         Default: the fastest one that supports model and search.
+    resume
+        `Epoch.snapshot()` of a run with the same arguments, which goes on after that epoch: to the bit as
+        if it had never stopped.
 
     Raises
     ------
     TypeError, ValueError
         For dtypes or shapes that do not fit together, values that are not finite, or more parents than states.
+    DivergenceError
+        While iterated, if numbers stay not finite.
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     _check(model, x, observed, states, search, epochs, batch_size)
@@ -78,40 +97,127 @@ def fit(
     x, observed = torch.where(observed, x, 0).contiguous(), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     batches = -(-len(x) // batch_size)
-    scheduler = LambdaLR(optimizer, lambda step: schedule(step / batches, epochs))
+    course = _Course(model, optimizer, states, generator)
+    course.load(resume or {})
 
-    def step(rows: Tensor) -> Totals:
+    def step(rows: Tensor, done: float) -> Totals:
         optimizer.zero_grad()
         totals = engine.step(x, observed, rows, states, search, generator)
+        course.set_rates(schedule(done, epochs))
         optimizer.step()
-        scheduler.step()
         return totals
 
-    def update(totals: Totals) -> None:
-        model.likelihood.update(totals.likelihood)
-        model.prior.update(totals.prior)
+    def pass_over_data() -> Totals:
+        order = torch.randperm(len(x), generator=generator, device=generator.device)
+        done = None
+        with engine.running():
+            for i, rows in enumerate(order.split(batch_size)):
+                batch = step(rows, (course.number * batches + i) / batches)
+                done = batch if done is None else done + batch
+                if memory is not None:  # these sums stand for all data, whatever part they have seen
+                    course.remember(batch, memory)
+                    course.update(course.recent.scaled(len(x) / course.weight))
+        assert done is not None
+        if memory is None:
+            course.update(done)
+        return done
 
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
-        recent, weight = None, 0.0
-        for number in range(1, epochs + 1):
-            order = torch.randperm(len(x), generator=generator, device=generator.device)
-            done = None
-            with engine.running():
-                for rows in order.split(batch_size):
-                    batch = step(rows)
-                    done = batch if done is None else done + batch
-                    if memory is not None:  # these sums stand for all data, whatever part they have seen
-                        weight = memory * weight + len(rows)
-                        recent = batch if recent is None else recent.scaled(memory) + batch
-                        update(recent.scaled(len(x) / weight))
-            assert done is not None
-            if memory is None:
-                update(done)
+        while course.number < epochs:
+            before = course.parameters()
+            done = pass_over_data()
+            if not course.is_finite(done):
+                course.set_back(before)
+                continue
+            course.number += 1
             seconds = time.monotonic() - started
-            yield Epoch(number, done.elbo / done.count, done.substitutions / done.count, seconds)
+            yield Epoch(
+                course.number, done.elbo / done.count, done.substitutions / done.count, seconds, course.snapshot
+            )
 
     return run()
+
+
+class _Course:
+    """All that training changes, and the ways to keep it, to go on from it, and to go back to it."""
+
+    def __init__(self, model: TVAE, optimizer: Optimizer, states: States, generator: Generator) -> None:
+        self.model, self.optimizer, self.states, self.generator = model, optimizer, states, generator
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        nothing = torch.zeros(0, dtype=torch.float64)
+        self.recent, self.weight = Totals(0, 0.0, 0, nothing, nothing), 0.0
+        self.number, self.setbacks = 0, 0
+
+    def set_rates(self, share: float) -> None:
+        """Learning rates are the optimiser's own times a share, halved after each setback."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share / 2**self.setbacks
+
+    def remember(self, batch: Totals, memory: float) -> None:
+        """Let the sums so far fade, and add those of a batch."""
+        self.recent = self.recent.scaled(memory) + batch if self.weight else batch
+        self.weight = memory * self.weight + batch.count
+
+    def update(self, totals: Totals) -> None:
+        """Closed-form M-steps."""
+        self.model.likelihood.update(totals.likelihood)
+        self.model.prior.update(totals.prior)
+
+    def parameters(self) -> Snapshot:
+        """Copies of what the M-step changes."""
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{i}.{key}": v for i, kept in moments.items() for key, v in kept.items()}
+        sums = {"recent.likelihood": self.recent.likelihood, "recent.prior": self.recent.prior}
+        counts = torch.tensor([self.number, self.setbacks, self.weight], dtype=torch.float64)
+        tensors |= {**sums, "counts": counts}
+        return {name: tensor.clone() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+
+    def snapshot(self) -> Snapshot:
+        """Copies of everything."""
+        states = {"states.words": self.states.words.clone(), "states.lpj": self.states.lpj.clone()}
+        return {**self.parameters(), **states, "generator": self.generator.get_state()}
+
+    def load(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Become as at the time of a snapshot, or of one without states."""
+        if not snapshot:
+            return
+        kept: dict[int, dict[str, Tensor]] = {}
+        for name in (name for name in snapshot if name.startswith("optimizer.")):
+            _, i, key = name.split(".", 2)
+            kept.setdefault(int(i), {})[key] = snapshot[name].clone()
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        self.model.load_state_dict({n.removeprefix("model."): t for n, t in snapshot.items() if n.startswith("model.")})
+        number, setbacks, self.weight = snapshot["counts"].tolist()
+        self.number, self.setbacks = int(number), int(setbacks)
+        sums = (snapshot[f"recent.{name}"].clone() for name in ("likelihood", "prior"))
+        self.recent = Totals(0, 0.0, 0, *sums)
+        if "generator" in snapshot:
+            self.states.words.copy_(snapshot["states.words"])
+            self.states.lpj.copy_(snapshot["states.lpj"])
+            self.generator.set_state(snapshot["generator"])
+
+    def is_finite(self, done: Totals) -> bool:
+        """Whether an epoch ended in numbers that training can go on with."""
+        bound = torch.tensor(done.elbo)
+        return all(bool(torch.isfinite(tensor).all()) for tensor in (bound, *self.model.state_dict().values()))
+
+    def set_back(self, before: Snapshot) -> None:
+        """Return to the parameters before a bad epoch, with half the rates; populations are good with any."""
+        setbacks = self.setbacks + 1
+        self.load(before)
+        if setbacks > SETBACKS:
+            raise DivergenceError(
+                f"training ended in numbers that are not finite {setbacks} times in epoch {self.number + 1}; the model "
+                "is as it was before it: start from smaller learning rates or a larger floor of the noise"
+            )
+        self.setbacks = setbacks
+        warnings.warn(
+            f"epoch {self.number + 1} ended in numbers that are not finite; done again, learning rates halved",
+            stacklevel=4,
+        )
 
 
 def _check(

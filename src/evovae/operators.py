@@ -10,7 +10,6 @@ States are bool.  Everything is per data point: no operator mixes rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -149,5 +148,6 @@ def informed_flip(
     return _flip(z, flips.scatter(-1, keys.topk(C, dim=-1).indices[..., None], True))
 
 
-exactly_informed_flip = partial(informed_flip, gains=exact_gains)
-"""`informed_flip` by exact gains: for few latents, or where an engine has a closed form for them."""
+def exactly_informed_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator) -> Tensor:
+    """`informed_flip` by exact gains: for few latents, or where an engine has a closed form for them."""
+    return informed_flip(z, C, lpj, generator, gains=exact_gains)

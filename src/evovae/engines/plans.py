@@ -24,8 +24,8 @@ def knows(search: Search, informed: Callable) -> bool:
 def plan(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
     """The search for states of H bits, by numbers."""
     if not knows(search, informed):
-        name = "informed_flip" if informed is operators.informed_flip else "exactly_informed_flip"
-        raise TypeError(f"this engine knows gumbel_top, uniformly, by_fitness, {name}, uniform_flip, no_cross")
+        known = f"gumbel_top, uniformly, by_fitness, {informed.__name__}, uniform_flip, no_cross"
+        raise TypeError(f"this engine knows {known}")
     uniform = search.mutate is operators.uniform_flip
     if not uniform:
         operators.check_one_flip_each(search.children, H)

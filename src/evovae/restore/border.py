@@ -1,12 +1,16 @@
 """The border between users' arrays and float32 tensors: checks, and dtypes on the way out."""
 
+import hashlib
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Generator, Tensor
+
+from evovae.restore.memory import check_room
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,11 @@ class Picture:
     axis: int | None
 
     @classmethod
-    def of(cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None) -> "Picture":
+    def of(cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, memory: float) -> "Picture":
         """Check everything that can be wrong with an array, and say it in a sentence."""
         hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
         image = np.asarray(image)
+        check_room(image.shape, memory)
         _check_values(image)
         _check_axes(image.shape, channel_axis)
         observed = ~(np.isnan(image) | hidden | _unknown(mask, image.shape, channel_axis))
@@ -47,6 +52,19 @@ class Picture:
         return self.values.shape if self.axis is None else self.values.shape[:-1]
 
     @property
+    def span(self) -> float:
+        """The range of what is observed."""
+        return float(np.ptp(self.values[self.observed].astype(float)))
+
+    def digest(self) -> str:
+        """A hash of values, dtype and what is observed, to tell pictures apart."""
+        about = f"{self.values.dtype.str} {self.values.shape} {self.axis}"
+        digest = hashlib.sha256(about.encode())
+        for array in (self.values, self.observed):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @property
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Values in double precision, zero where not observed, and observed."""
         values = np.where(self.observed, self.values, 0).astype(float)
@@ -60,6 +78,16 @@ class Picture:
         if any(width > n for width, n in zip(widths, self.shape, strict=True)):
             _warn(f"the image of shape {self.shape} is narrower than a patch of {width}; patches are cut to it")
         return *map(min, widths, self.shape), *self.values.shape[len(self.shape) :]
+
+    def crop(self, window: tuple[slice, ...]) -> "Picture":
+        """A part of it."""
+        return replace(self, values=self.values[window], observed=self.observed[window])
+
+    def crops(self, windows: Sequence[tuple[slice, ...]]) -> "Picture":
+        """Parts of the same shape, one after another along a first axis."""
+        parts = [self.crop(window) for window in windows]
+        values, observed = np.stack([p.values for p in parts]), np.stack([p.observed for p in parts])
+        return replace(self, values=values, observed=observed)
 
     def hiding(self, share: float, generator: Generator) -> tuple["Picture", np.ndarray]:
         """The picture with a random share of its observed values hidden, and where."""
@@ -128,11 +156,11 @@ def check_sigma(sigma: float | None, span: float) -> None:
         raise ValueError(f"sigma is {sigma}, but a noise level lies between 0 and the image's range of {span:g}")
 
 
-def torch_generator(rng: int | np.random.Generator | None) -> Generator:
-    """A torch generator from a seed, a numpy generator, or fresh entropy."""
+def seed_of(rng: int | np.random.Generator | None) -> int:
+    """A seed for torch from one, from a numpy generator, or from fresh entropy."""
     if isinstance(rng, bool | float) or not isinstance(rng, int | np.integer | np.random.Generator | None):
         raise TypeError(f"rng is a {type(rng).__name__}, but an int, a numpy Generator or None is needed")
-    return Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
+    return int(np.random.default_rng(rng).integers(2**62))
 
 
 def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

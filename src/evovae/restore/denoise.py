@@ -1,23 +1,26 @@
 """Denoise or fill a single image by training on the image itself: no clean data, no known noise level."""
 
-import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Generator
 
-from evovae.em import Epoch
-from evovae.model import TVAE
-from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, torch_generator
-from evovae.restore.experts import Expert
+from evovae.checkpoint import Folder
+from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of
+from evovae.restore.experts import Expert, described
 from evovae.restore.job import Job
-from evovae.restore.mixing import View, mix
+from evovae.restore.layout import Layout, plan
+from evovae.restore.memory import MemoryBudgetError, free_memory, memory_errors
+from evovae.restore.mixing import mix
 from evovae.restore.noise_level import estimate
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress, Restoration
+from evovae.restore.training import InFolder, Keep, Nowhere, Watch, train
 from evovae.restore.variance import Even, find
 
 
@@ -33,6 +36,9 @@ def denoise(
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
+    tile: int | None = None,
+    max_memory: float | None = None,
+    resume: str | Path | None = None,
     full_output: bool = False,
 ) -> np.ndarray | Restoration:
     """Denoise one image, and fill the pixels that are missing in it.
@@ -66,6 +72,14 @@ def denoise(
     held_out
         Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough):
         quality without a clean image, as `Restoration.held_out`.  Takes some time and little quality.
+    tile
+        Work on large pictures in tiles of this width, without seams.  Default: as memory allows.  Pictures of
+        more than 2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
+    max_memory
+        Bytes to use at most, as estimated in advance, beside Python itself.  Default: half of what is free.
+    resume
+        A folder in which progress is kept, every 20 seconds and where work is stopped.  Where it holds some of the same
+        call, work goes on from there: to the bit as if it had never stopped.
     full_output
         Return a `Restoration` (with uncertainty, noise level and models) in place of the array.
 
@@ -79,6 +93,10 @@ def denoise(
     ------
     TypeError, ValueError
         For arrays, masks or options that make no sense, before any work is done.
+    MemoryBudgetError
+        If there is too little memory, before it is allocated.
+    CheckpointError, BusyError
+        If resume names a folder with other progress, or one that another process works in.
 
     Notes
     -----
@@ -91,9 +109,10 @@ def denoise(
     >>> evovae.denoise(noisy, preset="fast", rng=0).shape
     (16, 16)
     """
-    picture = Picture.of(image, mask, channel_axis)
-    watch = _Watch(max_seconds, callback)
-    result = _restore(picture, sigma, poisson, preset, torch_generator(rng), held_out, watch, _keep_nothing)
+    memory = free_memory() if max_memory is None else max_memory
+    picture = Picture.of(image, mask, channel_axis, memory)
+    options = _Options(sigma, poisson, preset, rng, held_out, tile, resume, _keep_nothing)
+    result = _restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
 
@@ -109,6 +128,9 @@ def inpaint(
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
+    tile: int | None = None,
+    max_memory: float | None = None,
+    resume: str | Path | None = None,
     full_output: bool = False,
 ) -> np.ndarray | Restoration:
     """Fill the pixels that are missing in an image, and denoise the others as far as they are noisy.
@@ -130,9 +152,10 @@ def inpaint(
     >>> evovae.inpaint(image, mask, preset="fast", rng=0).shape
     (16, 16)
     """
-    picture = Picture.of(image, mask, channel_axis)
-    watch = _Watch(max_seconds, callback)
-    result = _restore(picture, sigma, poisson, preset, torch_generator(rng), held_out, watch, _keep_structure)
+    memory = free_memory() if max_memory is None else max_memory
+    picture = Picture.of(image, mask, channel_axis, memory)
+    options = _Options(sigma, poisson, preset, rng, held_out, tile, resume, _keep_structure)
+    result = _restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
 
@@ -146,95 +169,104 @@ def _keep_structure(noise: float, found: float) -> float:
     return max(found**2 - noise**2, 0.0)
 
 
-class _Watch:
-    """Keeps the bounds of all epochs, reports them, and says when it is enough."""
+@dataclass(frozen=True)
+class _Options:
+    """What `denoise` and `inpaint` were asked for.
 
-    def __init__(self, max_seconds: float | None, callback: Callable[[Progress], bool | None] | None) -> None:
-        self.max_seconds, self.callback = max_seconds, callback
-        self.started, self.elbo = time.monotonic(), list[float]()
+    missed says what variance of structure is left over, from that of the noise and what was found.
+    """
 
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.started
-
-    def enough(self, epoch: Epoch, epochs: int, sigma: float) -> bool:
-        """Note one of so many epochs; whether to stop after it."""
-        self.elbo.append(epoch.elbo)
-        progress = Progress(len(self.elbo), epochs, epoch.elbo, sigma, epoch.substitutions, self.seconds)
-        asked = self.callback is not None and self.callback(progress)
-        return bool(asked) or (self.max_seconds is not None and progress.seconds > self.max_seconds)
+    sigma: float | None
+    poisson: bool
+    preset: str | Expert | Sequence[Expert]
+    rng: int | np.random.Generator | None
+    held_out: float
+    tile: int | None
+    resume: str | Path | None
+    missed: Callable[[float, float], float]
 
 
-def _restore(
-    picture: Picture,
-    sigma: float | None,
-    poisson: bool,
-    preset: str | Expert | Sequence[Expert],
-    generator: Generator,
-    held_out: float,
-    watch: _Watch,
-    missed: Callable[[float, float], float],
-) -> Restoration:
-    """The whole way; missed says what variance of structure is left over, from the noise and what was found."""
-    given, pixels = picture.values, picture.values[picture.observed]
-    span = float(np.ptp(pixels.astype(float)))
-    if span < np.finfo(np.float32).tiny:
+def _restore(picture: Picture, options: _Options, memory: float, watch: Watch) -> Restoration:
+    """The whole way; with half the memory, if the first try met with less than there seemed to be."""
+    if picture.span < np.finfo(np.float32).tiny:
         return _unchanged(picture)
-    check_sigma(sigma, span)
-    stabiliser = find(*picture.tensors, len(picture.shape)) if poisson else Even()
-    picture = replace(picture, values=stabiliser.forward(given))
-    pixels = picture.values[picture.observed]
-    known = 1.0 if stabiliser.gain else sigma
-    noise = estimate(*picture.tensors, len(picture.shape)) if known is None else known
-    experts = _experts(preset, noise / float(pixels.std(dtype=float)), picture.shape)
-    shown, hidden = picture.hiding(held_out, generator)
-    scale = Scale.of(pixels, noise)
-    jobs = (Job.prepare(shown, scale, noise, known or 0.0, expert, generator) for expert in experts)
-    epochs = sum(expert.length for expert in experts)
-    models, views = _train(jobs, epochs, watch)
+    check_sigma(options.sigma, picture.span)
+    seed = seed_of(options.rng)
+    try:
+        with memory_errors():
+            return _attempt(picture, options, seed, memory, watch)
+    except MemoryError as error:
+        if isinstance(error, MemoryBudgetError):
+            raise
+        warnings.warn(f"memory ran out ({error}); trying again with half of it", stacklevel=3)
+    with memory_errors(MemoryBudgetError):
+        return _attempt(picture, options, seed, memory / 2, watch)
 
-    restored, std = mix(views)
+
+def _attempt(picture: Picture, options: _Options, seed: int, memory: float, watch: Watch) -> Restoration:
+    given = picture
+    axes = len(picture.shape)
+    stabiliser = find(*picture.tensors, axes) if options.poisson else Even()
+    picture = replace(picture, values=stabiliser.forward(picture.values))
+    pixels = picture.values[picture.observed]
+    known = 1.0 if stabiliser.gain else options.sigma
+    noise = estimate(*picture.tensors, axes) if known is None else known
+    scale = Scale.of(pixels, noise)
+    experts = _experts(options.preset, noise / float(pixels.std(dtype=float)), picture.shape)
+    layouts = [plan(picture, expert, options.tile, memory) for expert in experts]
+    epochs = sum(expert.length for expert in experts)
+    with _keep(given, options, experts, layouts, seed) as keep:
+        kept = keep.load()
+        generator = Generator().manual_seed(int(kept.get("seed", seed)))
+        shown, hidden = picture.hiding(options.held_out, generator)
+        watch.begin(epochs, epochs + sum(layout.passes for layout in layouts), kept)
+        jobs = (
+            (layout, Job.prepare(*layout.sample(shown, generator), scale, noise, known or 0.0, expert, generator))
+            for layout, expert in zip(layouts, experts, strict=True)
+        )
+        work = train(jobs, shown, watch, keep, kept)
+
+    restored, std = mix(work.views)
     error = picture.values - restored
     found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
-    structure = missed(noise, found)
+    structure = options.missed(noise, found)
     share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:
     variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share * noise**2, std**2 + structure)
     signal = stabiliser.inverse(restored + np.where(shown.observed, share * error, 0))
     slope = stabiliser.slope(signal)
+    off = (given.values - signal)[hidden]
     return Restoration(
-        image=picture.outside(as_dtype(signal, given.dtype)),
+        image=picture.outside(as_dtype(signal, given.values.dtype)),
         std=picture.outside(np.sqrt(variance) * slope),
         sigma=float(np.sqrt((found**2 - structure) * np.mean(slope[shown.observed] ** 2))),
         gain=stabiliser.gain,
-        held_out=float(np.sqrt(np.mean((given - signal)[hidden] ** 2))) if hidden.any() else float("nan"),
+        held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
         elbo=watch.elbo,
-        models=models,
+        models=tuple(work.models),
         experts=experts,
         seconds=watch.seconds,
         interrupted=len(watch.elbo) < epochs,
     )
 
 
-def _train(jobs: Iterable[Job], epochs: int, watch: _Watch) -> tuple[tuple[TVAE, ...], list[View]]:
-    """Do one job after the other; the models that got through an epoch at least, and what they say."""
-    models: list[TVAE] = []
-    views: list[View] = []
-    for job in jobs:
-        before = len(watch.elbo)
-        try:
-            stop = any(watch.enough(epoch, epochs, job.sigma) for epoch in job.epochs())
-        except KeyboardInterrupt:
-            if not watch.elbo:  # nothing has been learnt that would be worth returning
-                raise
-            stop = True
-        done = len(watch.elbo) - before
-        if done:
-            models.append(job.model)
-            views.append(job.view(done / job.expert.length))
-        if stop:
-            break
-    return tuple(models), views
+@contextmanager
+def _keep(
+    picture: Picture, options: _Options, experts: Sequence[Expert], layouts: Sequence[Layout], seed: int
+) -> Iterator[Keep]:
+    """Where progress goes, and whose it is."""
+    if options.resume is None:
+        yield Nowhere()
+        return
+    run = {
+        "picture": picture.digest(),
+        "options": repr((options.sigma, options.poisson, options.held_out, options.missed.__name__)),
+        "experts": [described(expert) for expert in experts],
+        "memory or tiles": repr(layouts),
+        "seed": None if options.rng is None else seed,
+    }
+    folder = Folder(Path(options.resume), run)
+    with folder.locked():
+        yield InFolder(folder, seed)
 
 
 def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:

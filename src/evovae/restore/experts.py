@@ -3,9 +3,10 @@
 A restoration trains one or several, one after another, and mixes what they say.
 """
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -40,6 +41,11 @@ class Expert(ABC):
     centred: bool
 
     @property
+    @abstractmethod
+    def settling(self) -> int:
+        """How many E-steps the populations of patches need that took no part in training."""
+
+    @property
     def second_look(self) -> tuple[int, int]:
         """After `epochs`: how many on its own restored picture, and then how many on the noisy one again."""
         return 0, 0
@@ -58,12 +64,26 @@ class Expert(ABC):
         """The arguments of `evovae.fit` that are this expert's own, for N patches."""
 
     def fit(
-        self, model: TVAE, x: Tensor, observed: Tensor, states: States, epochs: int, generator: Generator
+        self,
+        model: TVAE,
+        x: Tensor,
+        observed: Tensor,
+        states: States,
+        epochs: int,
+        generator: Generator,
+        resume: Mapping[str, Tensor],
     ) -> Iterator[Epoch]:
-        """Train it."""
-        own = self.training(model, len(x))
+        """Train it, from a snapshot if that is not empty."""
         return fit(
-            model, x, observed=observed, states=states, search=self.search, epochs=epochs, generator=generator, **own
+            model,
+            x,
+            observed=observed,
+            states=states,
+            search=self.search,
+            epochs=epochs,
+            generator=generator,
+            resume=resume,
+            **self.training(model, len(x)),
         )
 
 
@@ -79,6 +99,10 @@ class Network(Expert):
     batch_size: int
     learning_rate: float
     schedule: Schedule = warm_up_decay
+
+    @property
+    def settling(self) -> int:
+        return 6
 
     def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
@@ -106,6 +130,10 @@ class Subspaces(Expert):
     offsets: bool = False
 
     @property
+    def settling(self) -> int:
+        return 3
+
+    @property
     def second_look(self) -> tuple[int, int]:
         return self.look
 
@@ -128,3 +156,9 @@ class Subspaces(Expert):
         nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
         memory = max(1 - 2 / self.batches, 0)
         return {"optimizer": nothing_to_learn, "batch_size": -(-N // self.batches), "memory": memory}
+
+
+def described(expert: Expert) -> dict[str, Any]:
+    """An expert's kind and settings, in what JSON can hold."""
+    settings = {"kind": type(expert).__name__, **asdict(expert)}
+    return json.loads(json.dumps(settings, default=lambda function: function.__name__))

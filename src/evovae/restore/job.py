@@ -1,14 +1,15 @@
 """One expert at work on one picture."""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Generator, Tensor
 
-from evovae.em import Epoch
+from evovae.em import Epoch, Snapshot
 from evovae.engines import Engine, choose
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
@@ -22,90 +23,117 @@ REMNANT = 0.02  # share of the noise variance that a restored picture is taken t
 REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
 RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is known already
 STEPS = 3  # E-steps on patches of which more has become known
+AT_ONCE = 8192  # patches in one E-step, which bounds the memory of engines that are not fused
 
 
 @dataclass(frozen=True)
 class Patches:
-    """All patches of a picture: x (N, D), less their levels (N, 1), and which values are seen (N, D)."""
+    """An image in training units, zero where it is not known, and all its patches of a size.
 
+    x (N, D) are the patches less their levels (N, 1), observed (N, D) says which of their values are known.
+    """
+
+    image: Tensor
+    known: Tensor
+    size: tuple[int, ...]
     x: Tensor
     level: Tensor
     observed: Tensor
 
     @classmethod
     def of(cls, image: Tensor, known: Tensor, size: tuple[int, ...], centred: bool) -> "Patches":
-        """From an image in training units, zero where it is not known."""
+        """Levels are the means of what is known, or zero."""
         x, seen = extract(image, size), extract(known, size)
         level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
-        return cls((x - level).contiguous(), level, seen.contiguous())
+        return cls(image, known, size, (x - level).contiguous(), level, seen.contiguous())
+
+    @classmethod
+    def of_picture(cls, picture: Picture, size: tuple[int, ...], scale: Scale, centred: bool) -> "Patches":
+        """From a picture in its own units."""
+        known = torch.from_numpy(picture.observed)
+        return cls.of(scale.to_model(picture.values, picture.observed), known, size, centred)
 
 
 @dataclass(frozen=True)
 class Job:
-    """The straight path: image -> patches -> populations and model -> posterior means -> image."""
+    """The straight path: picture -> patches -> populations and model -> posterior means -> picture."""
 
-    image: Tensor
-    known: Tensor
-    scale: Scale
-    size: tuple[int, ...]
     patches: Patches
+    states: States
+    scale: Scale
     freedom: Tensor
     model: TVAE
-    states: States
     engine: Engine
     expert: Expert
     generator: Generator
 
     @classmethod
     def prepare(
-        cls, picture: Picture, scale: Scale, noise: float, least: float, expert: Expert, generator: Generator
+        cls,
+        picture: Picture,
+        size: tuple[int, ...],
+        scale: Scale,
+        noise: float,
+        least: float,
+        expert: Expert,
+        generator: Generator,
     ) -> "Job":
-        """Everything that training needs, for noise of about and of at least these standard deviations."""
-        size = picture.patch(expert.patch)
-        image, known = scale.to_model(picture.values, picture.observed), torch.from_numpy(picture.observed)
-        patches = Patches.of(image, known, size, expert.centred)
+        """Everything that training on a picture needs, for noise of about and of at least these deviations."""
+        patches = Patches.of_picture(picture, size, scale, expert.centred)
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
         model = expert.model(patches.x, max((noise / scale.unit) ** 2, 1e-6), (least / scale.unit) ** 2, generator)
         return cls(
-            image=image,
-            known=known,
-            scale=scale,
-            size=size,
             patches=patches,
+            states=States.random(len(patches.x), expert.states, expert.latents, generator),
+            scale=scale,
             freedom=(1 - lost).clamp(min=0.1),
             model=model,
-            states=States.random(len(patches.x), expert.states, expert.latents, generator),
             engine=choose(model, expert.search),
             expert=expert,
             generator=generator,
         )
 
-    def epochs(self) -> Iterator[Epoch]:
-        """Train; can be stopped after any epoch."""
+    def epochs(self, resume: Mapping[str, Tensor]) -> Iterator[Epoch]:
+        """Train; can be stopped after any epoch, and go on from the snapshot of one (or from an empty one)."""
         on_restored, last = self.expert.second_look
-        yield from self._fit(self.model, self.patches, self.states, self.expert.epochs)
-        if on_restored:
-            yield from self._learn_from_restored(on_restored)
-        if last:
-            yield from self._fit(self.model, self.patches, self.states, last)
+        stages = [(self._fit, self.expert.epochs), (self._learn_from_restored, on_restored), (self._fit, last)]
+        reached, resume = int(resume.get("stage", torch.tensor(0))), dict(resume)
+        for stage, (course, length) in enumerate(stages):
+            if stage < reached or not length:
+                continue
+            for epoch in course(length, resume):
+                yield replace(epoch, snapshot=partial(self._snapshot, stage, epoch))
+            resume = {}
 
-    def _fit(self, model: TVAE, patches: Patches, states: States, epochs: int) -> Iterator[Epoch]:
-        return self.expert.fit(model, patches.x, patches.observed, states, epochs, self.generator)
+    def _snapshot(self, stage: int, epoch: Epoch) -> Snapshot:
+        """That of the training, and the model and populations that it started from."""
+        main = {f"main.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
+        return {**epoch.snapshot(), **main, "main.words": self.states.words.clone(), "stage": torch.tensor(stage)}
 
-    def _learn_from_restored(self, epochs: int) -> Iterator[Epoch]:
+    def _fit(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
+        return self._train(self.model, self.patches, self.states, epochs, resume)
+
+    def _train(self, model: TVAE, patches: Patches, states: States, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
+        return self.expert.fit(model, patches.x, patches.observed, states, epochs, self.generator, resume)
+
+    def _learn_from_restored(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         """Train a copy on the restored picture, as if `REMNANT` of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
         """
+        if resume:
+            self.model.load_state_dict({name: resume[f"main.{name}"] for name in self.model.state_dict()})
+            self.states.words.copy_(resume["main.words"])
         pupil, noise = copy.deepcopy(self.model), cast(Tensor, self.model.likelihood.sigma2).clone()
         likelihood = cast(LowRankGaussian, pupil.likelihood)
         likelihood.floor = REMNANT * noise.item()
         likelihood.sigma2.mul_(0.1)
         states = States(self.states.words.clone(), self.states.lpj.clone(), self.states.n_latents)
-        restored, _ = self._merged(self.patches)
-        patches = Patches.of(restored, torch.ones_like(self.known), self.size, self.expert.centred)
-        yield from self._fit(pupil, patches, states, epochs)
+        restored, _ = self._merged(self.patches, self.states)
+        everywhere = torch.ones_like(self.patches.known)
+        patches = Patches.of(restored, everywhere, self.patches.size, self.expert.centred)
+        yield from self._train(pupil, patches, states, epochs, resume)
         self.model.load_state_dict(pupil.state_dict())
         cast(LowRankGaussian, self.model.likelihood).sigma2.copy_(noise)
         self.states.words.copy_(states.words)
@@ -120,50 +148,65 @@ class Job:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
-    def view(self, share: float) -> View:
-        """What the model says the picture is, in image units."""
-        image, spread = self._merged(self.patches)
-        image, spread = self._filled(image, spread)
-        return View(self.scale.to_image(image), spread.double().numpy() * self.scale.unit, self.sigma, share)
+    def searched(self, picture: Picture, size: tuple[int, ...]) -> tuple[Patches, States]:
+        """A picture that took no part in training, with populations that fit the model."""
+        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred)
+        states = States.random(len(patches.x), self.expert.states, self.expert.latents, self.generator)
+        self._search(patches, states, torch.arange(len(patches.x)), self.expert.settling)
+        return patches, states
 
-    def _merged(self, patches: Patches) -> tuple[Tensor, Tensor]:
+    def _search(self, patches: Patches, states: States, rows: Tensor, steps: int) -> None:
+        """E-steps on some of the populations."""
+        for part in rows.split(AT_ONCE):
+            for _ in range(steps):
+                self.engine.step(patches.x, patches.observed, part, states, self.expert.search, self.generator)
+
+    def view(self, patches: Patches, states: States) -> View:
+        """What the model says that a picture is, in image units."""
+        image, spread = self._filled(patches, states, *self._merged(patches, states))
+        return View(self.scale.to_image(image), spread.double().numpy() * self.scale.unit, self.sigma)
+
+    def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clean picture, in training units."""
-        mean, variance = self.engine.moments(patches.x, patches.observed, torch.arange(len(patches.x)), self.states)
+        rows = torch.arange(len(patches.x))
+        mean, variance = self.engine.moments(patches.x, patches.observed, rows, states)
         seen = patches.observed.sum(1, keepdim=True).clamp(min=1)
         variance = variance + self.expert.centred * self.noise_variance / seen
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
         # unsure by.  Patches err together, so that the square root does better than the inverse variance.
         weights = (variance + self.noise_variance / patches.x.shape[1]).rsqrt()
-        image = merge(mean + patches.level, weights, self.image.shape, self.size)
-        return image, merge(variance, weights, self.image.shape, self.size).sqrt()
+        shape, size = patches.image.shape, patches.size
+        image = merge(mean + patches.level, weights, shape, size)
+        return image, merge(variance, weights, shape, size).sqrt()
 
-    def _filled(self, image: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    def _filled(self, patches: Patches, states: States, image: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """The same with holes that no patch reaches across filled from their rims inwards.
 
         What is restored there stands for what is seen, and is unsure by as much as the picture varies.
         """
-        if self.known.all():
+        seen, known, filled, size = patches.known, patches.known, patches.image, patches.size
+        if seen.all():
             return image, spread
-        known, filled = self.known, self.image
-        share = self._share(known)
-        reached = sure = self._covered(share >= REACH)
+        share = _share(known, size)
+        reached = sure = _covered(share >= REACH, image.shape, size)
         while not reached.all():
-            rim = self._covered(share >= min(RIM, share[share < 1].max().item())) & ~known
+            rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
             filled, known = torch.where(rim, image, filled), known | rim
-            patches = Patches.of(filled, known, self.size, self.expert.centred)
-            rows = extract(rim, self.size).any(1).nonzero()[:, 0]
-            for _ in range(STEPS):
-                self.engine.step(patches.x, patches.observed, rows, self.states, self.expert.search, self.generator)
-            image = torch.where(known, image, self._merged(patches)[0])
-            share = self._share(known)
-            reached = self._covered(share >= REACH)
-        return image, torch.where(sure, spread, self.image[self.known].std(correction=0))
+            patches = Patches.of(filled, known, size, self.expert.centred)
+            self._search(patches, states, extract(rim, size).any(1).nonzero()[:, 0], STEPS)
+            image = torch.where(known, image, self._merged(patches, states)[0])
+            share = _share(known, size)
+            reached = _covered(share >= REACH, image.shape, size)
+        varies = self.patches.image[self.patches.known].std(correction=0)
+        return image, torch.where(sure, spread, varies)
 
-    def _share(self, known: Tensor) -> Tensor:
-        """Of each patch, how much is known: (N,)."""
-        return extract(known, self.size).float().mean(1)
 
-    def _covered(self, chosen: Tensor) -> Tensor:
-        """Which pixels lie in one of the chosen patches (N,)."""
-        D = torch.Size(self.size).numel()
-        return merge(chosen[:, None].float().expand(-1, D), torch.ones(()), self.image.shape, self.size) > 0
+def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Of each patch, how much is known: (N,)."""
+    return extract(known, size).float().mean(1)
+
+
+def _covered(chosen: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """Which pixels lie in one of the chosen patches (N,)."""
+    patches = chosen[:, None].float().expand(-1, torch.Size(size).numel())
+    return merge(patches, torch.ones(()), shape, size) > 0

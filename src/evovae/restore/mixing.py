@@ -16,7 +16,7 @@ class View:
     image: np.ndarray
     std: np.ndarray
     sigma: float
-    share: float
+    share: float = 1.0
 
 
 def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,8 @@ class Progress:
     """One epoch of a running restoration, as its callback sees it.
 
     epoch and epochs count over all models; sigma is the noise level found so far, in image units;
-    elbo the mean bound of a patch in nats; substitutions the new states per patch; seconds since the
-    start.
+    elbo the mean bound of a patch in nats; substitutions the new states per patch; share how much of the
+    work is done, from 0 to 1; seconds since the start.  Large pictures report after each tile, too.
     """
 
     epoch: int
@@ -22,6 +22,7 @@ class Progress:
     elbo: float
     sigma: float
     substitutions: float
+    share: float
     seconds: float
 
 

@@ -1,0 +1,209 @@
+"""Tensors on disk: checksummed files, folders that keep the progress of a run, and models.
+
+Everything is safetensors with JSON in its header, written whole or not at all.  Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from evovae import decoders, likelihoods, priors
+from evovae.files import write_atomically
+from evovae.model import TVAE
+
+logger = logging.getLogger(__name__)
+
+LONGEST_HEADER = 2**20  # bytes; ours take a few thousand
+KEPT = 2  # checkpoints in a folder: should the last one be damaged, there is one before it
+
+
+class CheckpointError(ValueError):
+    """A file or folder does not hold what it should: damaged, of another kind, or of another run."""
+
+
+class BusyError(FileExistsError):
+    """Another process works in the folder."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write named tensors, with `about` (anything JSON can hold) and a checksum over both."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(about, sort_keys=True)
+    content = save(tensors, {"about": text, "sha256": _checksum(tensors, text)})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote: the tensors, and what is said about them.
+
+    Raises
+    ------
+    CheckpointError
+        For a file that is damaged or something else.
+    """
+    try:
+        content = path.read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        if len(content) < 8 or length > min(LONGEST_HEADER, len(content) - 8):
+            raise CheckpointError(f"{path} is no file of tensors, or not whole")
+        header = json.loads(content[8 : 8 + length])["__metadata__"]
+        tensors, text = load(content), header["about"]
+        if header["sha256"] != _checksum(tensors, text):
+            raise CheckpointError(f"{path} is damaged: its checksum does not fit")
+        return tensors, json.loads(text)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is no file of tensors, or damaged: {error}") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+class Folder:
+    """A folder that keeps the progress of one run: the last two snapshots, and whose they are.
+
+    Parameters
+    ----------
+    path
+        Made if it is not there.
+    run
+        What tells this run from others (settings, hashes of data; anything JSON can hold).  A folder that
+        holds the progress of another run is refused.
+    """
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path, self.run = path, dict(run)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out, and sweep away what a killed one left half written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise BusyError(f"another process works in {self.path}; wait for it, or name another folder") from error
+        with lock:
+            for rest in self.path.glob(".*.tmp"):
+                rest.unlink()
+            yield
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Add a snapshot and drop all but the last ones; a full disk is a warning, as work can go on."""
+        number = max((int(path.stem) for path in self._files()), default=0) + 1
+        try:
+            save_tensors(self.path / f"{number:08d}.safetensors", tensors, self.run)
+        except OSError as error:
+            warnings.warn(f"progress could not be kept: {error}", stacklevel=2)
+            return
+        for old in self._files()[:-KEPT]:
+            old.unlink()
+
+    def load(self) -> dict[str, Tensor]:
+        """The last good snapshot; empty if there is none yet.
+
+        Raises
+        ------
+        CheckpointError
+            If all are damaged, or of another run.
+        """
+        files = self._files()
+        for path in reversed(files):
+            try:
+                tensors, run = load_tensors(path)
+            except CheckpointError as error:
+                warnings.warn(f"{error}; the one before it is taken", stacklevel=2)
+                continue
+            other = sorted(key for key in {*run, *self.run} if run.get(key) != self.run.get(key))
+            if other:
+                raise CheckpointError(
+                    f"{self.path} holds the progress of a run with other {', '.join(other)}; name another folder"
+                )
+            logger.info("going on from %s", path)
+            return tensors
+        if files:
+            raise CheckpointError(f"all that {self.path} holds is damaged; name another folder to start anew")
+        return {}
+
+    def _files(self) -> list[Path]:
+        """Snapshots, oldest first."""
+        return sorted(path for path in self.path.glob("*.safetensors") if path.stem.isdecimal())
+
+
+# How each part of a model is built again: what its constructor took.
+PARTS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    decoders.MLP: lambda p: {"sizes": list(p.sizes), "slope": p.slope},
+    decoders.Silent: lambda p: {"D": p.D},
+    likelihoods.Gaussian: lambda p: {"floor": p.floor},
+    likelihoods.Laplace: lambda p: {"floor": p.floor},
+    likelihoods.Bernoulli: lambda p: {},
+    likelihoods.Poisson: lambda p: {},
+    likelihoods.LowRankGaussian: lambda p: {
+        "H": p.directions.shape[1],
+        "D": p.directions.shape[2],
+        "rank": p.rank,
+        "always": len(p.always),
+        "offsets": len(p.directions) > p.rank,
+        "floor": p.floor,
+    },
+    priors.Bernoulli: lambda p: {"H": p.n_latents, "margin": p.margin},
+}
+KINDS = {f"{kind.__module__.split('.')[1]}.{kind.__name__}": kind for kind in PARTS}
+
+
+def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) -> None:
+    """Write a model whose decoder, likelihood and prior are those of this package.
+
+    Raises
+    ------
+    TypeError
+        For other parts: keep their ``state_dict()`` with `save_tensors`.
+    """
+    names = {kind: name for name, kind in KINDS.items()}
+    parts = {}
+    for role, part in (("decoder", model.decoder), ("likelihood", model.likelihood), ("prior", model.prior)):
+        if type(part) not in PARTS:
+            raise TypeError(f"a {type(part).__name__} cannot be built again from a file; save its state_dict() instead")
+        parts[role] = {"kind": names[type(part)], **PARTS[type(part)](part)}
+    save_tensors(path, model.state_dict(), {"model": parts, **(about or {})})
+
+
+def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
+    """The model in a file of `save_model`, and what else was said about it.
+
+    Raises
+    ------
+    CheckpointError
+        For a file that is damaged or something else.
+    """
+    tensors, about = load_tensors(path)
+    try:
+        parts = about.pop("model")
+        with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
+            model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
+        model.load_state_dict(tensors, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} holds no model of this version: {' '.join(str(error).split())}") from error
+    return model, about
+
+
+def _build(kind: str, **options: Any) -> Any:  # noqa: ANN401 - a part of a model
+    sizes = options.pop("sizes", ())
+    return KINDS[kind](*sizes, **options)

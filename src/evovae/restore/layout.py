@@ -1,0 +1,129 @@
+"""How a picture is cut to be worked on: not at all, or into crops to train on and tiles to restore.
+
+A patch is used in the same way wherever it was cut, so that tiles need no blending: each reaches so far
+into its neighbours that every pixel is covered by all of its patches.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Generator
+
+from evovae.restore.border import Picture
+from evovae.restore.experts import Expert
+from evovae.restore.memory import MemoryBudgetError, in_gib, of_pixels
+from evovae.restore.mixing import View
+from evovae.states import WORD
+
+if TYPE_CHECKING:
+    from evovae.restore.job import Job
+
+MOST = 2**18  # patches to train on: as many as 512 x 512 pixels have; more teach little
+FEWEST = 2**12  # patches below which training makes no sense
+CROP = 2**8  # patches of one crop: small ones, as what they show matters more than how much of it
+PER_VALUE = 40  # bytes for each value of a patch: itself, whether it is seen, moments, and copies on the way
+
+
+class Layout(ABC):
+    """Which patches to train on, and how to go through all of them."""
+
+    passes: float
+    """What a view costs, in passes over the training data."""
+
+    @abstractmethod
+    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+        """What to train on, and the size of patches in it."""
+
+    @abstractmethod
+    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+        """What a trained job says about the picture; `tick` is told of work done, in passes."""
+
+
+@dataclass(frozen=True)
+class Whole(Layout):
+    """All patches at once."""
+
+    size: tuple[int, ...]
+    passes = 0.0
+
+    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+        return picture, self.size
+
+    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+        return job.view(job.patches, job.states)
+
+
+@dataclass(frozen=True)
+class Tiled(Layout):
+    """At most `most` patches to train on, in crops from all over the picture, and tiles of an edge to restore."""
+
+    size: tuple[int, ...]
+    most: int
+    edge: int
+    passes: float
+
+    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+        axes = len(picture.shape)
+        width = round(min(CROP, self.most) ** (1 / axes))
+        edges = [min(width + w - 1, n) for w, n in zip(self.size, picture.shape, strict=False)]
+        corners = list(product(*(range(0, n - e + 1, e) for n, e in zip(picture.shape, edges, strict=True))))
+        each = prod(e - w + 1 for e, w in zip(edges, self.size, strict=False))
+        order = torch.randperm(len(corners), generator=generator).tolist()
+        windows = [tuple(slice(c, c + e) for c, e in zip(corners[i], edges, strict=True)) for i in order]
+        seen = [window for window in windows if picture.observed[window].any()]
+        return picture.crops(seen[: max(self.most // each, 1)]), (1, *self.size)
+
+    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+        image, std = np.empty(picture.values.shape), np.empty(picture.values.shape)
+        tiles = list(product(*(self._spans(n, w) for n, w in zip(picture.shape, self.size, strict=False))))
+        for tile in tiles:
+            outer = tuple(slice(*span[:2]) for span in tile)
+            inner = tuple(slice(*span[2:]) for span in tile)
+            within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
+            view = job.view(*job.searched(picture.crop(outer), self.size))
+            image[inner], std[inner] = view.image[within], view.std[within]
+            tick(self.passes / len(tiles))
+        return View(image, std, job.sigma)
+
+    def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
+        """Start and stop of each tile along an axis, with and without what it reaches into its neighbours."""
+        count = -(-n // (self.edge - 2 * (w - 1))) if n > self.edge else 1
+        cuts = [n * i // count for i in range(count + 1)]
+        return [(max(a - w + 1, 0), min(b + w - 1, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> Layout:
+    """The layout for a picture and an expert: whole where it fits, and is no larger than pays.
+
+    Raises
+    ------
+    MemoryBudgetError
+        Before anything is allocated, if there is too little memory even for tiles.
+    """
+    size = picture.patch(expert.patch)
+    each = PER_VALUE * prod(size) + 3 * expert.states * (8 * -(-expert.latents // WORD) + 4)
+    base = of_pixels(picture.values.size)
+    positions = prod(n - w + 1 for n, w in zip(picture.shape, size, strict=False))
+    most = min(int((memory - base) / each), MOST)
+    if most < min(FEWEST, positions):
+        needed = in_gib(base + each * min(FEWEST, positions))
+        raise MemoryBudgetError(
+            f"patches of {prod(size)} values in an image of shape {picture.values.shape} need {needed} of memory, of "
+            f"which {in_gib(memory)} may be used; restore parts of it, or allow more"
+        )
+    widest = max(size[: len(picture.shape)])
+    if tile is not None and tile < 2 * widest:
+        raise ValueError(f"tile is {tile}, but patches of {widest} need tiles at least twice as wide")
+    if positions <= most and (tile is None or tile >= max(picture.shape)):
+        return Whole(size)
+    fitting = int(most ** (1 / len(picture.shape)))
+    edge = max(fitting if tile is None else tile, 2 * widest)
+    return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1))

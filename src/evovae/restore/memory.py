@@ -1,0 +1,50 @@
+"""How much memory a restoration may use, and what it says when that is too little."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+
+import psutil
+
+SHARE = 0.5  # of the memory that is free, unless told otherwise
+PER_PIXEL = 150  # bytes: the picture, what is found, and what all experts say, in double precision
+
+
+class MemoryBudgetError(MemoryError):
+    """A picture needs more memory than there is to be used."""
+
+
+def free_memory() -> float:
+    """What may be used of the memory that is free, in bytes."""
+    return SHARE * psutil.virtual_memory().available
+
+
+def of_pixels(count: int) -> float:
+    """Bytes that so many values of a picture take, without their patches."""
+    return float(PER_PIXEL * count)
+
+
+def check_room(shape: tuple[int, ...], memory: float) -> None:
+    """Refuse an image that is too large, before anything of its size is made."""
+    needed = of_pixels(prod(shape))
+    if needed > memory:
+        raise MemoryBudgetError(
+            f"an image of shape {shape} needs {in_gib(needed)} of memory, of which {in_gib(memory)} may be used; "
+            "restore parts of it, or allow more"
+        )
+
+
+def in_gib(size: float) -> str:
+    """A number of bytes, as people read it."""
+    return f"{size / 2**30:.2g} GiB"
+
+
+@contextmanager
+def memory_errors(kind: type[MemoryError] = MemoryError) -> Iterator[None]:
+    """Memory that cannot be had is an error of that kind, also where torch asked for it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise kind(str(error)) from error
+        raise

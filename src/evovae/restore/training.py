@@ -1,0 +1,201 @@
+"""The experts' work on a picture, one after the other: watched, kept, and stopped with the best so far."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from evovae.checkpoint import Folder
+from evovae.em import Epoch, Snapshot
+from evovae.model import TVAE
+from evovae.restore.border import Picture
+from evovae.restore.job import Job
+from evovae.restore.layout import Layout
+from evovae.restore.mixing import View
+from evovae.restore.result import Progress
+
+INTERVAL = 20.0  # seconds between snapshots
+
+
+class Watch:
+    """Keeps the bounds of all epochs, reports them, and says when it is enough."""
+
+    def __init__(self, max_seconds: float | None, callback: Callable[[Progress], bool | None] | None) -> None:
+        self.max_seconds, self.callback = max_seconds, callback
+        self.elbo: list[float] = []
+        self.started, self.epochs, self.passes, self.done = time.monotonic(), 0, 0.0, 0.0
+        self.latest = Progress(0, 0, float("nan"), float("nan"), float("nan"), 0.0, 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, those before a break included."""
+        return time.monotonic() - self.started
+
+    def begin(self, epochs: int, passes: float, kept: Mapping[str, Tensor]) -> None:
+        """Expect so many epochs, and work of so many passes over training data; some of it may be done already."""
+        self.epochs, self.passes = epochs, passes
+        if kept:
+            self.elbo = kept["elbo"].tolist()
+            self.done, seconds = kept["watch"].tolist()
+            self.started -= seconds
+
+    def snapshot(self) -> Snapshot:
+        """What `begin` needs."""
+        watch = torch.tensor([self.done, self.seconds], dtype=torch.float64)
+        return {"elbo": torch.tensor(self.elbo, dtype=torch.float64), "watch": watch}
+
+    def enough(self, epoch: Epoch, sigma: float) -> bool:
+        """Note an epoch; whether to stop after it."""
+        self.elbo.append(epoch.elbo)
+        self.latest = Progress(len(self.elbo), self.epochs, epoch.elbo, sigma, epoch.substitutions, 0.0, 0.0)
+        asked = self.work(1)
+        return asked or (self.max_seconds is not None and self.seconds > self.max_seconds)
+
+    def work(self, passes: float) -> bool:
+        """Note work of so many passes; whether the callback asks to stop."""
+        self.done += passes
+        self.latest = replace(self.latest, share=min(self.done / self.passes, 1.0), seconds=self.seconds)
+        return self.callback is not None and bool(self.callback(self.latest))
+
+
+class Keep(ABC):
+    """Where the progress of a restoration is kept."""
+
+    @abstractmethod
+    def load(self) -> Mapping[str, Tensor]:
+        """What there is to go on from; may be empty."""
+
+    @abstractmethod
+    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Take a snapshot if it is time for one."""
+
+    @abstractmethod
+    def take(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Take a snapshot."""
+
+
+class Nowhere(Keep):
+    """Nothing is kept."""
+
+    def load(self) -> Mapping[str, Tensor]:
+        return {}
+
+    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
+        pass
+
+    def take(self, snapshot: Callable[[], Snapshot]) -> None:
+        pass
+
+
+class InFolder(Keep):
+    """In a folder, from time to time."""
+
+    def __init__(self, folder: Folder, seed: int) -> None:
+        self.folder, self.seed, self.last = folder, seed, time.monotonic()
+
+    def load(self) -> Mapping[str, Tensor]:
+        kept = self.folder.load()
+        self.seed = int(kept.get("seed", self.seed))
+        return kept
+
+    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
+        if time.monotonic() - self.last > INTERVAL:
+            self.take(snapshot)
+
+    def take(self, snapshot: Callable[[], Snapshot]) -> None:
+        self.folder.save({**snapshot(), "seed": torch.tensor(self.seed)})
+        self.last = time.monotonic()
+
+
+@dataclass
+class Work:
+    """What has been learnt: the models that got through an epoch at least, and what they say."""
+
+    models: list[TVAE] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
+
+    def add(self, model: TVAE, view: View) -> None:
+        """One more."""
+        self.models.append(model)
+        self.views.append(view)
+
+    def snapshot(self) -> Snapshot:
+        """All of it."""
+        tensors: Snapshot = {}
+        for number, (model, view) in enumerate(zip(self.models, self.views, strict=True)):
+            tensors |= {f"model.{number}.{name}": tensor for name, tensor in model.state_dict().items()}
+            values = torch.tensor([view.sigma, view.share], dtype=torch.float64)
+            arrays = {"image": torch.from_numpy(view.image), "std": torch.from_numpy(view.std), "values": values}
+            tensors |= {f"view.{number}.{name}": tensor for name, tensor in arrays.items()}
+        return tensors
+
+    def load(self, number: int, model: TVAE, kept: Mapping[str, Tensor]) -> None:
+        """Take one model's share from a snapshot."""
+        view = _under(f"view.{number}.", kept)
+        model.load_state_dict(_under(f"model.{number}.", kept))
+        self.add(model, View(view["image"].numpy(), view["std"].numpy(), *view["values"].tolist()))
+
+
+def train(
+    jobs: Iterable[tuple[Layout, Job]], picture: Picture, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
+) -> Work:
+    """Do one job after the other, from where `kept` says that they are; an interrupt ends it with the best so far."""
+    work = Work()
+    try:
+        _train(jobs, picture, work, watch, keep, kept)
+    except KeyboardInterrupt:
+        if not work.views:  # nothing has been learnt that would be worth returning
+            raise
+    return work
+
+
+def _train(
+    jobs: Iterable[tuple[Layout, Job]],
+    picture: Picture,
+    work: Work,
+    watch: Watch,
+    keep: Keep,
+    kept: Mapping[str, Tensor],
+) -> None:
+    before = 0
+    for number, (layout, job) in enumerate(jobs):
+        if f"view.{number}.image" in kept:
+            work.load(number, job.model, kept)
+        else:
+            stop = _learn(job, number, work, watch, keep, _under(f"training.{number}.", kept))
+            share = (len(watch.elbo) - before) / job.expert.length
+            if share:
+                work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
+            if stop:
+                return
+            keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
+        before += job.expert.length
+
+
+def _learn(job: Job, number: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot) -> bool:
+    """Train one job; whether it was stopped or interrupted before its end."""
+
+    def snapshot(epoch: Epoch) -> Snapshot:
+        training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
+        return {**work.snapshot(), **watch.snapshot(), **training}
+
+    try:
+        for epoch in job.epochs(resume):
+            stop = watch.enough(epoch, job.sigma)
+            (keep.take if stop else keep.offer)(partial(snapshot, epoch))
+            if stop:
+                return True
+    except KeyboardInterrupt:
+        if not watch.elbo:
+            raise
+        return True
+    return False
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Snapshot:
+    """Those whose names start so, without that."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,174 @@
+"""Large pictures: trained on crops, restored in tiles without seams, and refused before memory runs out."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import seeded
+from numpy.testing import assert_array_equal
+from test_denoise import QUICK, SUBSPACES, rms
+
+import evovae
+from evovae.restore import layout, training
+from evovae.restore.border import Picture
+from evovae.restore.job import Job
+from evovae.restore.layout import Tiled, Whole, plan
+from evovae.restore.memory import MemoryBudgetError
+
+LEVELS = np.random.default_rng(1).uniform(40, 200, (6, 8))
+CLEAN = np.kron(LEVELS, np.ones((16, 16)))
+NOISY = CLEAN + 15 * np.random.default_rng(0).standard_normal(CLEAN.shape)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Pictures of more than 4096 patches are large."""
+    monkeypatch.setattr(layout, "MOST", 4096)
+
+
+@pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 16), (8, 8, 16), (1000, 12, 24)])
+def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
+    spans = Tiled((w,), 99, edge, 1.0)._spans(n, w)
+    inner = [(a, b) for _, _, a, b in spans]
+    assert inner[0][0] == 0 and inner[-1][1] == n and all(a[1] == b[0] for a, b in zip(inner, inner[1:], strict=False))
+    for start, stop, a, b in spans:
+        assert stop - start <= edge
+        assert start == max(a - w + 1, 0) and stop == min(b + w - 1, n) and b > a
+
+
+@pytest.mark.parametrize(
+    "expert", [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1))], ids=["subspaces", "net", "look"]
+)
+def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, expert):
+    """Two thirds of the patches are trained on."""
+    monkeypatch.setattr(layout, "MOST", 8192)
+    tiled = evovae.denoise(NOISY, preset=expert, rng=0, tile=40, full_output=True)
+    assert isinstance(plan(picture(NOISY), expert, 40, 1e9), Tiled)
+    monkeypatch.undo()
+    whole = evovae.denoise(NOISY, preset=expert, rng=0, full_output=True)
+    assert rms(tiled.image - CLEAN) < 1.25 * rms(whole.image - CLEAN)
+    assert tiled.sigma == pytest.approx(whole.sigma, rel=0.03)
+    assert tiled.std.mean() == pytest.approx(whole.std.mean(), rel=0.2)
+
+
+def test_no_seam_is_visible(few):
+    """Other tiles for the same model: the pictures differ no more at the borders of tiles than elsewhere."""
+    a, b = (evovae.denoise(NOISY, preset=SUBSPACES, rng=0, tile=tile) for tile in (29, 128))
+    difference = np.abs(a - b)
+    seams = np.zeros(NOISY.shape, bool)
+    for axis, (n, w) in enumerate(zip(NOISY.shape, (5, 5), strict=True)):
+        for _, _, start, _ in Tiled((5, 5), 99, 29, 1.0)._spans(n, w)[1:]:
+            np.moveaxis(seams, axis, 0)[start - 1 : start + 1] = True
+    assert 0.1 < seams.mean() < 0.6
+    assert difference[seams].mean() < 1.2 * difference[~seams].mean()
+    assert difference[seams].max() <= 1.2 * difference[~seams].max()
+    steps = np.abs(np.diff(a - CLEAN, axis=0))
+    across = seams[1:] & seams[:-1]
+    assert steps[across].mean() < 1.1 * steps[~across].mean()
+
+
+@pytest.mark.parametrize("shape", [(9000,), (12, 30, 40), (80, 90, 3)])
+def test_tiles_in_any_number_of_axes_with_holes_and_channels(few, shape):
+    axis = -1 if shape[-1] == 3 else None
+    clean = 100 * np.add.reduce(np.meshgrid(*[np.sin(np.arange(n) / 5) for n in shape], indexing="ij"))
+    noisy = clean + 20 * np.random.default_rng(0).standard_normal(shape)
+    hole = np.random.default_rng(1).random(shape) < 0.05
+    noisy[hole] = 1e5
+    expert = replace(SUBSPACES, patch=3)
+    tile = {1: 1000, 3: 20}[len(shape)]
+    result = evovae.denoise(
+        noisy, mask=hole, preset=expert, rng=0, tile=tile, channel_axis=axis, held_out=0.02, full_output=True
+    )
+    assert result.image.shape == shape and rms((result.image - clean)[~hole]) < 0.85 * 20
+    assert rms((result.image - clean)[hole]) < 0.5 * clean.std()
+    assert result.held_out > 15
+
+
+def test_a_tile_that_holds_nothing_is_filled(few):
+    hole = np.zeros(NOISY.shape, bool)
+    hole[:, :70] = True
+    image = evovae.denoise(np.where(hole, 1e6, NOISY), mask=hole, preset=SUBSPACES, rng=0, tile=24)
+    assert np.isfinite(image).all()
+    assert image[hole].min() > NOISY.min() and image[hole].max() < NOISY.max()
+
+
+def test_crops_come_from_where_something_is_seen():
+    shown = picture(NOISY)
+    hole = np.ones(NOISY.shape, bool)
+    hole[:20, :20] = False
+    shown = replace(shown, observed=~hole)
+    crops, size = Tiled((4, 4), 4096, 40, 1.0).sample(shown, seeded())
+    assert size == (1, 4, 4) and crops.values.shape == crops.observed.shape
+    assert crops.observed.reshape(len(crops.values), -1).any(1).all()
+
+
+def test_progress_and_resume_go_through_tiles(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "INTERVAL", 0.0)
+    options = {"preset": [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)], "rng": 0, "tile": 40}
+    seen = []
+    whole = evovae.denoise(NOISY, **options, callback=seen.append)
+    shares = [p.share for p in seen]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and len(shares) > 20
+    evovae.denoise(NOISY, **options, resume=tmp_path, callback=lambda p: p.epoch == 2)
+    assert_array_equal(evovae.denoise(NOISY, **options, resume=tmp_path), whole)
+
+
+def test_an_interrupt_among_tiles_keeps_the_models_before(few):
+    def interrupt(p):
+        if p.epoch == 5 and p.share > 0.9:
+            raise KeyboardInterrupt
+
+    options = {"rng": 0, "tile": 40, "full_output": True}
+    experts = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)]
+    both = evovae.denoise(NOISY, preset=experts, callback=interrupt, **options)
+    assert len(both.models) == 1
+    with pytest.raises(KeyboardInterrupt):
+        evovae.denoise(
+            NOISY, preset=experts[1], callback=lambda p: p.share > 0.9 and interrupt(replace(p, epoch=5)), **options
+        )
+
+
+def test_huge_images_are_refused_before_anything_is_allocated():
+    huge = np.broadcast_to(np.uint8(7), (60_000, 60_000))
+    tracemalloc.start()
+    with pytest.raises(MemoryBudgetError, match=r"shape \(60000, 60000\) needs .* GiB of memory, of which 4 GiB may"):
+        evovae.denoise(huge, max_memory=2**32)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_little_memory_makes_tiles_and_too_little_is_refused():
+    assert plan(picture(NOISY), SUBSPACES, None, 1e9) == Whole((5, 5))
+    large = picture(np.zeros((400, 400)))
+    small = plan(large, SUBSPACES, None, 1e8)
+    assert isinstance(small, Tiled) and small.most < 396**2
+    with pytest.raises(MemoryBudgetError, match="patches of 25 values.*allow more"):
+        plan(large, SUBSPACES, None, 2.5e7)
+
+
+def test_tiles_narrower_than_patches_are_refused():
+    with pytest.raises(ValueError, match="tile is 9, but patches of 5 need tiles at least twice as wide"):
+        evovae.denoise(NOISY, preset=SUBSPACES, tile=9)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
+    prepare, failures = Job.prepare, [error, None]
+
+    def fail(*arguments):
+        if failures and failures.pop(0):
+            raise error
+        return prepare(*arguments)
+
+    monkeypatch.setattr(Job, "prepare", fail)
+    with pytest.warns(UserWarning, match="memory ran out .*; trying again with half of it"):
+        image = evovae.denoise(NOISY, preset=replace(SUBSPACES, epochs=1), rng=0)
+    assert np.isfinite(image).all()
+    failures[:] = [error, error]
+    with pytest.warns(UserWarning), pytest.raises(MemoryBudgetError):
+        evovae.denoise(NOISY, preset=replace(SUBSPACES, epochs=1), rng=0)
+
+
+def picture(image):
+    return Picture.of(image, None, None, 1e10)
