@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 import evovae
 from evovae import io
 from evovae.restore import Restoration
+from evovae.restore.experts import described
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress as Report
 
@@ -105,7 +105,7 @@ def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
         "seconds": result.seconds,
         "interrupted": result.interrupted,
         "elbo": result.elbo,
-        "experts": [{"kind": type(expert).__name__, **asdict(expert)} for expert in result.experts],
+        "experts": [described(expert) for expert in result.experts],
         "evovae": evovae.__version__,
     }
 
@@ -197,7 +197,7 @@ def _restore(
         if std is not None:
             io.write(std, io.Content(result.std.astype(np.float32), content.axes))
         if report is not None:
-            text = json.dumps(_report(result, source, options["rng"]), indent=1, default=lambda f: f.__name__)
+            text = json.dumps(_report(result, source, options["rng"]), indent=1)
             io.write_atomically(report, lambda file: file.write(text.encode()))
     except OSError as error:
         console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)

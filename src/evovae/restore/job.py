@@ -20,6 +20,7 @@ from evovae.restore.patches import extract, merge
 from evovae.states import States
 
 REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
+LEAST = 1 / 8  # of the noise deviation that was estimated: models that find less have learnt the noise by heart
 REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
 RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is known already
 STEPS = 3  # E-steps on patches of which more has become known
@@ -82,7 +83,9 @@ class Job:
         patches = Patches.of_picture(picture, size, scale, expert.centred)
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
-        model = expert.model(patches.x, max((noise / scale.unit) ** 2, 1e-6), (least / scale.unit) ** 2, generator)
+        model = expert.model(
+            patches.x, max((noise / scale.unit) ** 2, 1e-6), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
+        )
         return cls(
             patches=patches,
             states=States.random(len(patches.x), expert.states, expert.latents, generator),

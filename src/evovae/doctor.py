@@ -1,0 +1,129 @@
+"""Is this machine fit for the work?  Versions, devices, and a numeric self-test that takes seconds."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import psutil
+import torch
+from torch import Generator, Tensor
+
+from evovae import decoders, likelihoods, priors
+from evovae.engines import choose
+from evovae.evolve import Search
+from evovae.exact import log_likelihood
+from evovae.model import TVAE
+from evovae.operators import exactly_informed_flip
+from evovae.posterior import elbo
+from evovae.restore import Subspaces, denoise
+from evovae.states import States
+
+PACKAGES = ("evovae", "torch", "numpy", "numba", "safetensors", "tifffile", "imageio", "zarr", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found, and whether that is as it should be."""
+
+    what: str
+    found: str
+    good: bool = True
+
+
+def findings() -> list[Finding]:
+    """All of them; a test that cannot run is a bad finding, not an error."""
+    tests = {
+        "matrix products": _products,
+        "bound over all states": _bound,
+        "compiled loops (networks)": lambda: _engines(_network()),
+        "compiled loops (subspaces)": lambda: _engines(_subspaces()),
+        "restoration": _restoration,
+    }
+    return [*_surroundings(), *(_tested(what, test) for what, test in tests.items())]
+
+
+def _surroundings() -> list[Finding]:
+    versions = {name: _version(name) for name in PACKAGES}
+    memory = psutil.virtual_memory()
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [
+        Finding("system", f"{platform.platform()}, Python {platform.python_version()}"),
+        Finding("versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
+        Finding("threads", f"{torch.get_num_threads()} used, {os.cpu_count()} cores"),
+        Finding("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
+        Finding("CUDA devices", ", ".join(cuda) or "none; all work is done by the CPU"),
+    ]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _tested(what: str, test: Callable[[], tuple[float, float]]) -> Finding:
+    """Run a test that gives an error and what it may be at most."""
+    try:
+        error, most = test()
+    except Exception as failure:  # noqa: BLE001 - whatever goes wrong here is what we want to know
+        return Finding(what, f"{type(failure).__name__}: {failure}", good=False)
+    return Finding(what, f"off by {error:.1e} (at most {most:.0e})", good=bool(error <= most))
+
+
+def _products() -> tuple[float, float]:
+    """Products of integers are exact, whoever computes them: some libraries of linear algebra get them wrong."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-9, 10, (257, 130)), rng.integers(-9, 10, (130, 263))
+    exact = a @ b
+    torch_says = (torch.from_numpy(a).float() @ torch.from_numpy(b).float()).numpy()
+    others = a.astype(np.float32) @ b.astype(np.float32), a.astype(float) @ b.astype(float), torch_says
+    return max(float(np.abs(other - exact).max()) for other in others), 0.0
+
+
+def _data(model: TVAE) -> tuple[Tensor, Tensor]:
+    x, _ = model.sample(64, Generator().manual_seed(1))
+    return x, torch.ones_like(x, dtype=torch.bool)
+
+
+def _network() -> TVAE:
+    generator = Generator().manual_seed(0)
+    return TVAE(decoders.MLP(6, 9, 16, generator=generator), likelihoods.Gaussian(0.05), priors.Bernoulli(6, 0.3))
+
+
+def _subspaces() -> TVAE:
+    likelihood = likelihoods.LowRankGaussian(6, 16, 2, sigma2=0.05, generator=Generator().manual_seed(0))
+    return TVAE(decoders.Silent(16), likelihood, priors.Bernoulli(6, 0.3))
+
+
+def _bound() -> tuple[float, float]:
+    """With all 2^H states in the populations, the bound is the log-likelihood."""
+    model = _network()
+    x, observed = _data(model)
+    states = States.random(len(x), 64, 6, Generator().manual_seed(2))
+    with torch.no_grad():
+        off = elbo(model.lpj(x, states.z, observed)) - log_likelihood(model, x, observed)
+    return off.abs().max().item(), 1e-3
+
+
+def _engines(model: TVAE) -> tuple[float, float]:
+    """The engine that is chosen computes the log joints that plain torch computes."""
+    mutate = exactly_informed_flip if isinstance(model.decoder, decoders.Silent) else Search().mutate
+    search = Search(3, 3, mutate=mutate)
+    x, observed = _data(model)
+    states = States.random(len(x), 8, 6, Generator().manual_seed(2))
+    choose(model, search).step(x, observed, torch.arange(len(x)), states, search, Generator().manual_seed(3))
+    with torch.no_grad():
+        return (states.lpj - model.lpj(x, states.z, observed)).abs().max().item(), 1e-2
+
+
+def _restoration() -> tuple[float, float]:
+    """A picture of stripes loses more than half of its noise."""
+    clean = np.kron(np.tile([40.0, 160.0, 90.0], 3), np.ones((48, 5)))
+    noisy = clean + 20 * np.random.default_rng(0).standard_normal(clean.shape)
+    expert = Subspaces(5, 16, 6, Search(2, 4, mutate=exactly_informed_flip), 6, False, rank=2, batches=4)
+    restored = denoise(noisy, preset=expert, rng=0)
+    return float(np.sqrt(np.mean((restored - clean) ** 2))), 10.0

@@ -1,0 +1,234 @@
+"""The model on tables of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Generator, Tensor
+
+from evovae.estimators.checks import seed, whole
+from evovae.estimators.new_data import codebook, find
+from evovae.estimators.training import Settings, check_support, train, units
+from evovae.likelihoods import Likelihood
+from evovae.model import TVAE
+from evovae.posterior import elbo, moments, weights
+from evovae.states import States
+
+VALUES = 2**22  # bounds the memory of what is decoded together; changes no result
+
+
+class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
+    """A variational autoencoder with binary latents: z ~ prod_h Bern(pi_h), x ~ likelihood(decoder(z)).
+
+    Trained by an evolutionary search over states, without an encoder (see `evovae.fit`).
+
+    **Units.** Gaussian and Laplace noise has one scale for all features.  For these, each feature is
+    centred, and all are divided by one number, their overall standard deviation.  As in PCA, that changes
+    nothing about the model: where features have units of their own, standardise them first.  Other
+    likelihoods see X as it is.  All results are in the units of X.
+
+    **Missing values.** NaN is a value that was not observed, everywhere.
+
+    **Data that were not trained on.** What is said about a row depends on that row alone, and nothing is
+    drawn.  It is exact for up to 10 latents, where all 2^H states are compared; with more, the n_states
+    best are searched for, first among those that explain the training data best, and results are those of
+    the truncated posterior, their `score` a bound.
+
+    Parameters
+    ----------
+    n_latents
+        H, the number of bits.
+    hidden_layer_sizes
+        Units of the decoder's hidden layers, from the latents to the data; () is a linear decoder.
+    n_states
+        States that each data point keeps, at most 2^H.  Default: 32, or all.
+    n_parents, n_children
+        In each step, the states (at most `n_states`) that are selected, and the flips (at most H) of each
+        that are tried.  Default: 8, or as many as there are.
+    likelihood
+        What makes one: a class from `evovae.likelihoods`, or any callable without arguments that returns a
+        Likelihood; what it starts from is in the units above.  `Bernoulli` is for zeros and ones, `Poisson`
+        for counts; LowRankGaussian needs `evovae.fit` itself.  Default: ``partial(Gaussian, 0.25)``, which
+        takes half of what data deviate from their mean for noise at first.
+    max_iter
+        Passes over the data.  Learning rates rise and fall over all of them, so none is left out.
+    batch_size, learning_rate
+        Data points per step of the optimiser (Adam), and its peak rate.
+    n_init
+        Runs from different starts, of which the one with the best bound is kept: there are local optima.
+    random_state
+        Seed, `numpy.random.RandomState` or None: where training starts, and what `sample` draws.
+
+    Attributes
+    ----------
+    model_
+        The trained `evovae.TVAE`, in double precision, for data (X - `offset_`) / `unit_`.
+    offset_, unit_
+        The mean of each feature (D,), and the unit they are measured in.
+    sigma_
+        Standard deviation of the noise in the units of X: the root mean square of what the model leaves over.
+    elbo_
+        The mean bound of a training row, in nats, as met in each epoch (max_iter,).
+    codebook_, n_states_
+        The states (K, H) bool that new data are compared with first, and how many each row keeps if
+        these are not all.
+    n_iter_, n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    Examples
+    --------
+    >>> from evovae.datasets import bars_images
+    >>> from evovae.estimators import BinaryLatentVAE
+    >>> from torch import Generator
+    >>> X = bars_images(200, Generator().manual_seed(0)).numpy()
+    >>> vae = BinaryLatentVAE(n_latents=8, max_iter=20, random_state=0).fit(X)
+    >>> vae.transform(X).shape, vae.inverse_transform(vae.transform(X)).shape
+    ((200, 8), (200, 16))
+    """
+
+    model_: TVAE
+    offset_: np.ndarray
+    unit_: float
+    sigma_: float
+    elbo_: np.ndarray
+    codebook_: Tensor
+    n_states_: int
+    n_iter_: int
+
+    def __init__(
+        self,
+        n_latents: int = 16,
+        *,
+        hidden_layer_sizes: Sequence[int] = (64,),
+        n_states: int | None = None,
+        n_parents: int | None = None,
+        n_children: int | None = None,
+        likelihood: Callable[[], Likelihood] | None = None,
+        max_iter: int = 100,
+        batch_size: int = 32,
+        learning_rate: float = 0.02,
+        n_init: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_latents = n_latents
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_states = n_states
+        self.n_parents = n_parents
+        self.n_children = n_children
+        self.likelihood = likelihood
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.n_init = n_init
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: object = None) -> BinaryLatentVAE:
+        """Train on X (N, D).
+
+        Raises
+        ------
+        TypeError, ValueError
+            For parameters or data that make no sense, before any work is done.
+        """
+        parameters = self.get_params(deep=False)
+        generator = Generator().manual_seed(seed(parameters.pop("random_state")))
+        settings = Settings.of(**parameters)
+        data = self._checked(X, reset=True)
+        observed = ~np.isnan(data)
+        check_support(settings.likelihood(), data[observed])
+        self.offset_, self.unit_ = units(settings.likelihood(), data, observed)
+        x, seen = self._to_model(data)
+        runs = (train(x.float(), seen, settings, generator) for _ in range(settings.n_init))
+        best = max(runs, key=lambda run: run.elbo[-1])
+        self.model_, self.codebook_ = best.model.double(), codebook(best.states)
+        self.n_states_, self.n_iter_ = settings.n_states, len(best.elbo)
+        self.elbo_ = np.array(best.elbo) - observed.sum() / len(data) * np.log(self.unit_)
+        self.sigma_ = best.sigma * self.unit_
+        return self
+
+    def transform(self, X: ArrayLike) -> np.ndarray:
+        """The posterior mean of the bits of each row, between 0 and 1: (N, D) -> (N, H)."""
+        data = self._checked(X)
+        states = [states for *_, states in self._posterior(data)]
+        bits = [torch.einsum("ns,nsh->nh", weights(part.lpj), part.z.double()) for part in states]
+        return torch.cat(bits).clamp(0, 1).numpy().astype(data.dtype)
+
+    def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
+        """What the decoder expects of X for states, or for means of bits, Z: (N, H) -> (N, D)."""
+        check_is_fitted(self, "model_")
+        bits = check_array(Z, dtype=[np.float64, np.float32])
+        if bits.shape[1] != self._n_features_out:
+            raise ValueError(f"Z has {bits.shape[1]} columns, but the model has {self._n_features_out} latents")
+        z = torch.tensor(bits).double()
+        with torch.no_grad():
+            x = self.model_.likelihood.expectation(self.model_.decode(z), z)
+        return self._to_user(x).astype(bits.dtype)
+
+    def reconstruct(self, X: ArrayLike) -> np.ndarray:
+        """The posterior mean of X without its noise (Eq. 15), missing values too: (N, D) -> (N, D)."""
+        data = self._checked(X)
+        means = [moments(self.model_, x, states.z, observed)[0] for x, observed, states in self._posterior(data)]
+        return self._to_user(torch.cat(means)).astype(data.dtype)
+
+    def impute(self, X: ArrayLike) -> np.ndarray:
+        """X with its `reconstruct`ed values in place of NaN, and all others as they are: (N, D) -> (N, D)."""
+        data = self._checked(X)
+        return np.where(np.isnan(data), self.reconstruct(X), data)
+
+    def score_samples(self, X: ArrayLike) -> np.ndarray:
+        """The bound on log p(x_n) of each row, as a density in the units of X, in nats: (N, D) -> (N,).
+
+        x_n is what was observed of the row.  Up to 10 latents, it is log p(x_n) itself.
+        """
+        data = self._checked(X)
+        bounds = [elbo(states.lpj) for *_, states in self._posterior(data)]
+        return torch.cat(bounds).numpy() - (~np.isnan(data)).sum(1) * np.log(self.unit_)
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw data points X (n_samples, D), and the bits Z (n_samples, H) behind them."""
+        check_is_fitted(self, "model_")
+        generator = Generator().manual_seed(seed(self.random_state))
+        x, z = self.model_.sample(whole("n_samples", n_samples), generator)
+        return self._to_user(x), z.double().numpy()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.codebook_.shape[1]
+
+    def _checked(self, X: ArrayLike, reset: bool = False) -> np.ndarray:
+        if not reset:
+            check_is_fitted(self, "model_")
+        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+
+    def _to_model(self, X: np.ndarray) -> tuple[Tensor, Tensor]:
+        """X in the units of the model, in double precision, zero where not observed, and observed: two of (N, D)."""
+        observed = ~np.isnan(X)
+        x = np.where(observed, (X.astype(float) - self.offset_) / self.unit_, 0)
+        return torch.from_numpy(x), torch.from_numpy(observed)
+
+    def _to_user(self, x: Tensor) -> np.ndarray:
+        return x.double().numpy() * self.unit_ + self.offset_
+
+    def _posterior(self, X: np.ndarray) -> Iterator[tuple[Tensor, Tensor, States]]:
+        """Rows in the units of the model, what is observed of them, and their states, some rows at a time."""
+        x, observed = self._to_model(X)
+        width = max(len(parameter) for parameter in self.model_.decoder.parameters())
+        n = max(VALUES // (len(self.codebook_) * width), 1)
+        for rows, seen in zip(x.split(n), observed.split(n), strict=True):
+            yield rows, seen, find(self.model_, rows, seen, self.codebook_, self.n_states_)

@@ -1,0 +1,135 @@
+"""Training a `BinaryLatentVAE`: its parameters, checked, and one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_scalar
+from torch import Generator, Tensor
+
+from evovae.decoders import MLP
+from evovae.em import fit
+from evovae.engines import choose
+from evovae.estimators.checks import whole
+from evovae.evolve import Search
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, LowRankGaussian, Poisson
+from evovae.model import TVAE
+from evovae.priors import Bernoulli as Bits
+from evovae.states import States
+
+
+class Settings(NamedTuple):
+    """Parameters that make sense together; sizes are those of the decoder, but for the data."""
+
+    sizes: tuple[int, ...]
+    n_states: int
+    search: Search
+    likelihood: Callable[[], Likelihood]
+    max_iter: int
+    batch_size: int
+    learning_rate: float
+    n_init: int
+
+    @classmethod
+    def of(
+        cls,
+        n_latents: int,
+        hidden_layer_sizes: Iterable[int],
+        n_states: int | None,
+        n_parents: int | None,
+        n_children: int | None,
+        likelihood: Callable[[], Likelihood] | None,
+        max_iter: int,
+        batch_size: int,
+        learning_rate: float,
+        n_init: int,
+    ) -> Settings:
+        """Check parameters, and fill defaults in."""
+        H = whole("n_latents", n_latents)
+        S = whole("n_states", n_states, default=32, most=2**H)
+        P, C = whole("n_parents", n_parents, default=8, most=S), whole("n_children", n_children, default=8, most=H)
+        check_scalar(learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
+        return cls(
+            sizes=(H, *_sizes(hidden_layer_sizes)),
+            n_states=S,
+            search=Search(P, C),
+            likelihood=_checked(partial(Gaussian, 0.25) if likelihood is None else likelihood),
+            max_iter=whole("max_iter", max_iter),
+            batch_size=whole("batch_size", batch_size),
+            learning_rate=learning_rate,
+            n_init=whole("n_init", n_init),
+        )
+
+
+def _sizes(hidden: Iterable[int]) -> list[int]:
+    if not isinstance(hidden, Iterable) or isinstance(hidden, str):
+        raise TypeError(f"hidden_layer_sizes is {hidden!r}, but several numbers are needed, such as (64,) or ()")
+    return [whole("a hidden layer's size", size) for size in hidden]
+
+
+def _checked(likelihood: Callable[[], Likelihood]) -> Callable[[], Likelihood]:
+    if isinstance(likelihood, Likelihood) or not callable(likelihood):
+        raise TypeError(f"likelihood is {likelihood!r}, but what makes one is needed, such as likelihoods.Bernoulli")
+    if not isinstance(made := likelihood(), Likelihood):
+        raise TypeError(f"likelihood() is {made!r}, but a Likelihood is needed")
+    if isinstance(made, LowRankGaussian):
+        raise TypeError("a LowRankGaussian needs another search; train it with evovae.fit")
+    return likelihood
+
+
+def check_support(likelihood: Likelihood, values: np.ndarray) -> None:
+    """Raise a ValueError where values, all that was observed, cannot come from the likelihood."""
+    if not values.size:
+        raise ValueError("X has no observed values: all are NaN")
+    if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
+        raise ValueError("a Bernoulli likelihood is for zeros and ones, but X has other values")
+    if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():
+        raise ValueError("a Poisson likelihood is for counts 0, 1, 2, ..., but X has other values")
+
+
+def units(likelihood: Likelihood, X: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, float]:
+    """An offset for each feature (D,) and one unit for all; the identity where data are not on a scale."""
+    if not isinstance(likelihood, Gaussian | Laplace):
+        return np.zeros(X.shape[1]), 1.0
+    x = np.where(observed, X, 0).astype(float)
+    offset = x.sum(0) / observed.sum(0).clip(1)
+    spread = float((x - offset)[observed].std())
+    return offset, spread if spread > 1e-12 * np.abs(x).max() else 1.0
+
+
+class Run(NamedTuple):
+    """A trained model, the states of its data, the bound in each epoch, and the deviation of the noise."""
+
+    model: TVAE
+    states: States
+    elbo: list[float]
+    sigma: float
+
+
+def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator) -> Run:
+    """One run on x (N, D) in the units of the model."""
+    H, *_ = settings.sizes
+    decoder = MLP(*settings.sizes, x.shape[1], generator=generator)
+    model = TVAE(decoder, settings.likelihood().float(), Bits(H, p=min(1 / H, 0.5)))
+    states, engine = States.random(len(x), settings.n_states, H, generator), choose(model, settings.search)
+    epochs = fit(
+        model,
+        x,
+        observed=observed,
+        states=states,
+        search=settings.search,
+        optimizer=torch.optim.Adam(decoder.parameters(), lr=settings.learning_rate, fused=True),
+        epochs=settings.max_iter,
+        batch_size=settings.batch_size,
+        generator=generator,
+        engine=engine,
+    )
+    bounds = [epoch.elbo for epoch in epochs]
+    mean, variance = engine.moments(x, observed, torch.arange(len(x)), states)
+    left = (variance + (x - mean).square())[observed].double().mean()
+    return Run(model, states, bounds, left.sqrt().item())

@@ -1,0 +1,26 @@
+"""Files in and out: the only place that touches a file format.
+
+Pictures (PNG, JPEG, GIF), stacks (TIFF with ImageJ's and OME's axes, npy, Zarr) and sounds (WAV) are read into one
+`Content` and written from it.  What a file cannot hold is refused before any work, never converted silently; what it
+says beside its values (axes, sizes of pixels, compression, EXIF, sampling rate) is written again where it fits.
+"""
+
+from evovae.files import write_atomically
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.formats import FORMATS, check_writable, read, write
+from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
+from evovae.io.places import check_place
+
+__all__ = [
+    "FORMATS",
+    "FREE_BYTES",
+    "MAX_EXPANSION",
+    "Content",
+    "CorruptFileError",
+    "UnsupportedFormatError",
+    "check_place",
+    "check_writable",
+    "read",
+    "write",
+    "write_atomically",
+]

@@ -1,0 +1,73 @@
+"""EXIF blocks in TIFF files, where they are no block but directories of their own.
+
+Everywhere else a block travels as bytes.  A TIFF takes the tags of its main directory among its own, and the
+directories of the camera and of the place go to the end of the file.
+"""
+
+import io
+import struct
+from typing import Any, BinaryIO
+
+import tifffile
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+EXIF_DIRECTORY, GPS_DIRECTORY = 34665, 34853
+# tifffile writes no tags of these numbers; the ones before stand for them until the directories are there.
+STAND_INS = {EXIF_DIRECTORY - 1: EXIF_DIRECTORY, GPS_DIRECTORY - 1: GPS_DIRECTORY}
+ORIENTATION = 274
+TEXTS = (271, 272, 315, 33432)  # make, model, artist, copyright
+ASCII, SHORT, LONG = 2, 3, 4
+
+
+def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes | None:
+    """The EXIF block that a page of a TIFF file amounts to, or None."""
+    if page.parent.is_bigtiff or not {ORIENTATION, EXIF_DIRECTORY, GPS_DIRECTORY} & {tag.code for tag in page.tags}:
+        return None
+    source, block = Image.Exif(), Image.Exif()
+    source.endian = page.parent.byteorder
+    source.load_from_fp(file, page.offset)
+    for tag in (ORIENTATION, *TEXTS):
+        if tag in source:
+            block[tag] = source[tag]
+    for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
+        if tag in source:
+            block[tag] = dict(source.get_ifd(tag))
+    return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+def _loaded(block: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + block)
+    return exif
+
+
+def main_tags(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
+    """Tags of the main directory, as tifffile takes them."""
+    exif = _loaded(block)
+    texts = [(tag, ASCII, 0, str(exif[tag]), True) for tag in TEXTS if tag in exif]
+    return texts + [(ORIENTATION, SHORT, 1, int(exif[tag]), True) for tag in (ORIENTATION,) if tag in exif]
+
+
+def stand_ins(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
+    """Tags to be replaced by `append`."""
+    exif = _loaded(block)
+    return [(number, LONG, 1, 0, True) for number, tag in STAND_INS.items() if tag in exif]
+
+
+def append(file: BinaryIO, block: bytes) -> None:
+    """Put the directories of a block at the end of a TIFF file that has stand-ins for them."""
+    exif = _loaded(block)
+    file.seek(0)
+    with tifffile.TiffFile(file) as written:
+        tags = [tag for tag in written.pages.first.tags if tag.code in STAND_INS]
+        order = written.byteorder
+    for tag in tags:
+        directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0" if order == "<" else b"MM\0*\0\0\0\0")
+        for name, value in exif.get_ifd(STAND_INS[tag.code]).items():
+            directory[name] = value
+        end = file.seek(0, io.SEEK_END)
+        offset = end + end % 2
+        file.write(b"\0" * (end % 2) + directory.tobytes(offset))
+        file.seek(tag.offset)
+        file.write(struct.pack(f"{order}HHII", STAND_INS[tag.code], LONG, 1, offset))

@@ -1,0 +1,147 @@
+"""Which format a file has, and the two verbs: `read`, and `write` with its check before any work."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evovae.files import write_atomically
+from evovae.io import gif, jpeg, npy, png, store, tiff, tiff_write, wav
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.places import check_place, shown, write_store_atomically
+
+
+def _anything(content: Content) -> None:
+    """Every array fits."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: its endings, its first bytes (none for a directory), and what reads, checks and writes it."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    openings: tuple[bytes, ...]
+    read: Callable[[Path], Content]
+    read_frames: Callable[[Path], Content]
+    check: Callable[[Content], None] = _anything
+    write: Callable[[Any, Content], None] | None = None
+
+
+TIFF_OPENINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FORMATS = (
+    Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.read_frames, png.check, png.write),
+    Format("TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.read, tiff_write.check, tiff_write.write),
+    Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.read, jpeg.check, jpeg.write),
+    Format("GIF", (".gif",), (b"GIF8",), gif.read, gif.read_frames),
+    Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
+    Format("WAV", (".wav",), (b"RIFF", b"RF64"), wav.read, wav.read, wav.check, wav.write),
+    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write),
+)
+
+
+def _format(path: Path, *, written: bool = False) -> Format:
+    known = [form for form in FORMATS if form.write or not written]
+    for form in known:
+        if path.suffix.lower() in form.suffixes:
+            return form
+        if not written and not form.openings and {part.suffix.lower() for part in path.parents} & {*form.suffixes}:
+            return form  # an array inside of a store
+    suffixes = ", ".join(suffix for form in known for suffix in form.suffixes)
+    raise UnsupportedFormatError(f"{shown(path)} is not one of {suffixes}")
+
+
+def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Content:
+    """What is in a file, dtype as stored.
+
+    Parameters
+    ----------
+    path
+        A file whose ending and first bytes say what it is, or a directory ending in .zarr.
+    axes
+        Letters for the axes, one for each, in place of what the file says.  Makes a stack of an animation.
+    page
+        Take this page alone, counted from 0 through all batch axes or, without any, along the first axis of a stack.
+
+    Raises
+    ------
+    FileNotFoundError, UnsupportedFormatError, CorruptFileError, ValueError
+        Each with the path and the reason in one sentence.
+    """
+    form = _format(path)
+    _check_opening(path, form)
+    try:
+        content = (form.read if axes is None and page is None else form.read_frames)(path)
+    except UnsupportedFormatError as error:
+        raise UnsupportedFormatError(f"{shown(path)} {error}") from error
+    except MemoryError as error:
+        hint = "save it as .npy, of which only what is used is read"
+        raise UnsupportedFormatError(f"{shown(path)} does not fit into memory; {hint}") from error
+    except Warning:
+        raise
+    except Exception as error:  # a broken file can make its library stumble over anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptFileError(f"{shown(path)} cannot be read: {reason}") from error
+    if content.values.ndim == 0 or content.values.size == 0:
+        raise CorruptFileError(f"{shown(path)} holds no values")
+    try:
+        content = content if axes is None else content.with_axes(axes)
+        return content if page is None else content.page(page)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)}: {error}") from error
+
+
+def _check_opening(path: Path, form: Format) -> None:
+    """Fail if there is no such file, or one of another kind."""
+    try:
+        if not form.openings:
+            os.listdir(path)
+            return
+        with path.open("rb") as file:
+            start = file.read(8)
+    except (OSError, ValueError) as error:
+        kind = "file" if form.openings else "directory"
+        reason = getattr(error, "strerror", None) or error
+        raise FileNotFoundError(f"{shown(path)} is not a {kind} that can be read: {reason}") from error
+    if start.startswith(form.openings):
+        return
+    if not start:
+        raise UnsupportedFormatError(f"{shown(path)} is empty")
+    others = [other.name for other in FORMATS if other.openings and start.startswith(other.openings)]
+    hint = f"it begins as {others[0]} does; rename it" if others else "save it in that format, or name it as what it is"
+    raise UnsupportedFormatError(f"{shown(path)} is not {form.name}, whatever its name says; {hint}")
+
+
+def check_writable(path: Path, content: Content | np.dtype, *, overwrite: bool) -> None:
+    """Fail before any work is done if the content, or a picture of that dtype, cannot be written to path.
+
+    Raises
+    ------
+    OSError, UnsupportedFormatError, ValueError
+        Each with the path and the reason in one sentence.
+    """
+    form = _format(path, written=True)
+    _check(path, form, content if isinstance(content, Content) else Content(np.zeros((1, 1), content), "YX"))
+    check_place(path, overwrite=overwrite)
+
+
+def _check(path: Path, form: Format, content: Content) -> None:
+    try:
+        form.check(content)
+    except UnsupportedFormatError as error:
+        raise UnsupportedFormatError(f"{shown(path)}: {error}") from error
+
+
+def write(path: Path, content: Content) -> None:
+    """Write the content whole or not at all: beside path, from where it is renamed."""
+    form = _format(path, written=True)
+    _check(path, form, content)
+    save = form.write
+    assert save is not None
+    if form.openings:
+        write_atomically(path, lambda file: save(file, content))
+    else:
+        write_store_atomically(path, lambda folder: save(folder, content))

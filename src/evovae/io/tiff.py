@@ -1,0 +1,184 @@
+"""TIFF, read: pictures and stacks with any axes, and what ImageJ, OME or others have noted about them."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
+
+from evovae.io import exif
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_size
+
+MAX_PAGES = 100_000
+COLOURS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
+ALPHAS = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+# Anything else loses more with each writing, or is no longer written by anyone.
+COMPRESSIONS = (
+    COMPRESSION.NONE,
+    COMPRESSION.LZW,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.LZMA,
+    COMPRESSION.ZSTD,
+)
+# Titles, cameras, orientation, date, authors, XMP, coordinates on earth: said of the picture as a whole.
+KEPT_TAGS = (269, 271, 272, 274, 285, 306, 315, 316, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112)
+COUNTS = {"images", "channels", "slices", "frames", "hyperstack", "axes", "shape"}
+STORAGE = {"ID", "Pixels", "TiffData", "BinData", "BigEndian", "Interleaved", "Type", "DimensionOrder"}
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a TIFF says beside its values and EXIF: whose it is, its metadata, and options for `tifffile.imwrite`."""
+
+    kind: str
+    axes: str
+    full_axes: str
+    photometric: int
+    alpha: int
+    metadata: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep tifffile's log lines back: what they tell is told here in one sentence."""
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def read(path: Path) -> Content:
+    """The first series of pages, with its axes."""
+    with quiet(), path.open("rb") as source, tifffile.TiffFile(source) as file:
+        _check_pages(file)
+        series = file.series[0]
+        page = series.keyframe
+        _check_series(series, file.filehandle.size)
+        if len(file.series) > 1:
+            warnings.warn(f"{path.name} holds {len(file.series)} series; only the first is read", stacklevel=2)
+        content = _without_palette(Content(series.asarray(), series.axes), series, path)
+        metadata: dict[str, Any] = {"tiff": _notes(file, series)}
+        block = _exif(page, source, path)
+        if block:
+            metadata["exif"] = block
+        if page.iccprofile:
+            metadata["icc"] = page.iccprofile
+        if _has_alpha(page) and "S" in series.axes:
+            axis = series.axes.index("S")
+            colours, alpha = np.split(content.values, [-1], axis)
+            return Content(colours, content.axes, alpha.squeeze(axis), metadata)
+        return Content(content.values, content.axes, None, metadata)
+
+
+def _check_pages(file: tifffile.TiffFile) -> None:
+    """Fail if the chain of pages has a loop, breaks off, or is too long to be walked."""
+    pages = file.pages
+    try:
+        pages.get(MAX_PAGES)  # asked first, as counting them all might never end
+    except IndexError:
+        pass
+    else:
+        raise CorruptFileError(f"it has over {MAX_PAGES:,} pages, or a loop of them")
+    if not len(pages):
+        raise CorruptFileError("it has no pages")
+    if not (file.is_scanimage or file.is_lsm or file.is_ndpi):  # of these, not all of the chain is followed
+        handle = file.filehandle
+        handle.seek(pages.next_page_offset or 0)
+        if handle.read(file.tiff.offsetsize) != bytes(file.tiff.offsetsize):
+            raise CorruptFileError(f"the chain of its pages is broken after {len(pages)}")
+
+
+def _check_series(series: tifffile.TiffPageSeries, stored: int) -> None:
+    page = series.keyframe
+    unconverted = page.photometric == PHOTOMETRIC.YCBCR and page.compression in (*COMPRESSIONS, COMPRESSION.DEFLATE)
+    if page.photometric not in COLOURS or unconverted:
+        name = getattr(page.photometric, "name", page.photometric)
+        name = "CMYK" if name == "SEPARATED" else name
+        raise UnsupportedFormatError(f"holds {name} colours; convert it to grey or RGB")
+    if series.dtype is None or not series.size:
+        raise CorruptFileError("it holds no pixels")
+    check_size(series.shape, series.dtype, stored)
+    check_size(page.chunks, series.dtype, stored)
+    parts = math.prod(page.chunked)
+    if any(frame is None or len(frame.dataoffsets) < parts for frame in series.pages):
+        raise CorruptFileError("some of its pages, or parts of them, are missing")  # which are zeros to tifffile
+
+
+def _without_palette(content: Content, series: tifffile.TiffPageSeries, path: Path) -> Content:
+    """Colours in place of numbers of colours; ImageJ's palettes only show measured values, which stay."""
+    palette = series.keyframe.colormap
+    if series.keyframe.photometric != PHOTOMETRIC.PALETTE or palette is None or series.kind == "imagej":
+        return content
+    warnings.warn(f"{path.name} has a palette; its colours are read as RGB", stacklevel=3)
+    high = palette >> 8
+    if ((palette == high * 257) | (palette == high * 256)).all():
+        palette = high.astype(np.uint8)
+    return Content(np.moveaxis(palette, 0, -1)[content.values], series.axes + "S")
+
+
+def _exif(page: tifffile.TiffPage, source: BinaryIO, path: Path) -> bytes | None:
+    try:
+        return exif.from_tiff(page, source)
+    except Warning:
+        raise
+    except Exception:  # whatever is wrong with a note on the picture, the picture can be read
+        warnings.warn(f"{path.name} has EXIF tags that cannot be read; they are left out", stacklevel=3)
+        return None
+
+
+def _has_alpha(page: tifffile.TiffPage) -> bool:
+    colours = 3 if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) else 1
+    unnamed = colours == 3 and page.samplesperpixel == 4 and not page.extrasamples
+    return unnamed or (page.samplesperpixel == colours + 1 and bool({*ALPHAS} & {*page.extrasamples}))
+
+
+def _notes(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Notes:
+    page = series.keyframe
+    compression = page.compression
+    if compression == COMPRESSION.DEFLATE or compression not in COMPRESSIONS:
+        compression = COMPRESSION.ADOBE_DEFLATE
+    options: dict[str, Any] = {
+        "byteorder": file.byteorder,
+        "bigtiff": file.is_bigtiff,
+        "compression": compression,
+        "predictor": page.predictor if page.compression == compression else None,
+        "tile": (page.tilelength, page.tilewidth) if page.is_tiled else None,
+        "software": page.software or False,
+        "extratags": [(t.code, t.dtype, t.count, t.value, True) for t in page.tags if t.code in KEPT_TAGS],
+    }
+    resolution = page.tags.valueof(282), page.tags.valueof(283)
+    if all(isinstance(value, tuple) and value[1] for value in resolution):
+        options |= {"resolution": resolution, "resolutionunit": page.tags.valueof(296)}
+    if series.kind == "imagej" and page.colormap is not None:
+        options["colormap"] = page.colormap
+    if not (file.is_imagej or file.is_ome or page.description.startswith('{"shape')):
+        options["description"] = page.description or None
+    alpha = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA
+    full = series.get_axes(squeeze=False)
+    return Notes(series.kind, series.axes, full, page.photometric, alpha, _metadata(file, series.kind), options)
+
+
+def _metadata(file: tifffile.TiffFile, kind: str) -> dict[str, Any]:
+    """What ImageJ, OME or tifffile have noted, without what only says how the values are stored."""
+    if kind == "imagej":
+        return {name: value for name, value in (file.imagej_metadata or {}).items() if name not in COUNTS}
+    if kind == "ome":
+        ome = tifffile.xml2dict(file.ome_metadata or "")["OME"]
+        image = ome["Image"][0] if isinstance(ome["Image"], list) else ome["Image"]
+        said = {"StructuredAnnotations": ome.get("StructuredAnnotations"), **image, **image["Pixels"]}
+        return {n: v for n, v in said.items() if v is not None and n not in STORAGE and not n.startswith("Size")}
+    if kind == "shaped" and file.shaped_metadata:
+        return {name: value for name, value in file.shaped_metadata[0].items() if name not in COUNTS}
+    return {}

@@ -1,0 +1,128 @@
+"""WAV: sounds of one axis W, or of two, W and C.
+
+Samples come in the type that holds them: those of 8 and 16 bits as int16, of 24 and 32 bits as int32, floats as
+float32 and float64.  Integers fill their type from the top, so that full scale is always the type's: one step of an
+8-bit file is 256, and so is one of a 24-bit file.  A noise level is in these units.  On writing, values are rounded to
+the nearest step.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_dtype
+from evovae.io.limits import check_size
+
+DTYPES = {
+    "PCM_U8": np.int16,
+    "PCM_16": np.int16,
+    "PCM_24": np.int32,
+    "PCM_32": np.int32,
+    "FLOAT": np.float32,
+    "DOUBLE": np.float64,
+}
+SUBTYPES: dict[type[np.generic], str] = {
+    np.int16: "PCM_16",
+    np.int32: "PCM_32",
+    np.float32: "FLOAT",
+    np.float64: "DOUBLE",
+}
+STEPS = {"PCM_U8": 256, "PCM_24": 256}
+BLOCK = 2**20
+# A recorder that did not know the length in advance has written about the largest there is.
+UNKNOWN_LENGTH = 2**31 - 2**12
+MAX_BYTES = 2**32 - 2**16
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a sound is besides its samples."""
+
+    rate: int
+    container: str
+    subtype: str
+    texts: MappingProxyType[str, str]
+
+
+def read(path: Path) -> Content:
+    """A sound, block by block."""
+    with path.open("rb") as file:
+        _check_length(file, path.stat().st_size)
+        try:
+            sound = soundfile.SoundFile(file)
+        except soundfile.LibsndfileError as error:
+            raise CorruptFileError(error.error_string) from error
+        with sound:
+            if sound.subtype not in DTYPES:
+                raise UnsupportedFormatError(f"holds {sound.subtype} samples; convert it to one of {', '.join(DTYPES)}")
+            dtype = np.dtype(DTYPES[sound.subtype])
+            check_size((sound.frames, sound.channels), dtype, path.stat().st_size)
+            values = np.empty((sound.frames, sound.channels), dtype)
+            filled = 0
+            for block in sound.blocks(BLOCK, dtype=dtype.name, always_2d=True):
+                values[filled : filled + len(block)] = block
+                filled += len(block)
+            texts = MappingProxyType(sound.copy_metadata())
+            recording = Recording(sound.samplerate, sound.format, sound.subtype, texts)
+    if filled < len(values):
+        raise CorruptFileError(f"it ends after {filled} of {len(values)} samples")
+    if values.shape[1] == 1:
+        return Content(values[:, 0], "W", None, {"wav": recording})
+    return Content(values, "WC", None, {"wav": recording})
+
+
+def _check_length(file: BinaryIO, size: int) -> None:
+    """Fail if the file is shorter than its header says, which libsndfile takes for its end."""
+    at = 12
+    while at + 8 <= size:
+        file.seek(at)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if kind == b"data":
+            if at + 8 + length > size and length < UNKNOWN_LENGTH:
+                raise CorruptFileError(f"it ends after {size - at - 8} of {length} bytes of sound")
+            break
+        at += 8 + length + length % 2
+    file.seek(0)
+
+
+def check(content: Content) -> None:
+    """Fail if the content is no sound, or of unknown sampling rate."""
+    check_dtype(content, "WAV", tuple(SUBTYPES), ".npy")
+    if "wav" not in content.metadata:
+        raise UnsupportedFormatError("WAV needs a sampling rate, which is known only for what was a WAV; write .npy")
+    if content.axes not in ("W", "WC"):
+        raise UnsupportedFormatError(f"WAV holds sounds with axes W or WC, not {content.axes}; write .npy")
+
+
+def _subtype(content: Content, recording: Recording) -> str:
+    dtype = content.values.dtype.newbyteorder("=")
+    return recording.subtype if DTYPES[recording.subtype] == dtype else SUBTYPES[dtype.type]
+
+
+def write(file: BinaryIO, content: Content) -> None:
+    """Write a sound with the rate, the bits and the texts that it came with."""
+    recording: Recording = content.metadata["wav"]
+    subtype = _subtype(content, recording)
+    values = content.values.reshape(len(content.values), -1)
+    options: dict[str, Any] = {"format": recording.container, "subtype": subtype}
+    if values.nbytes > MAX_BYTES:
+        options["format"] = "RF64"
+    with soundfile.SoundFile(file, "w", recording.rate, values.shape[1], **options) as sound:
+        for name, text in recording.texts.items():
+            setattr(sound, name, text)
+        for start in range(0, len(values), BLOCK):
+            block = values[start : start + BLOCK]
+            sound.write(_rounded(block.astype(block.dtype.newbyteorder("="), copy=False), STEPS.get(subtype, 1)))
+
+
+def _rounded(values: np.ndarray, step: int) -> np.ndarray:
+    """Integers at the nearest multiple of step; libsndfile cuts lower bits off, which would shift all of them."""
+    if step == 1:
+        return values
+    top = np.iinfo(values.dtype).max - step // 2
+    return (np.minimum(values, top) + values.dtype.type(step // 2)) // step * step
