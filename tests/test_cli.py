@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 from evovae import cli, io
 from evovae.evolve import Search
 from evovae.restore import Network, presets
+from evovae.restore.experts import described
 
 runner = CliRunner()
+PRESETS = dict(presets.PRESETS)  # as they are, before tests put a quick one in
 
 
 @pytest.fixture
@@ -49,8 +52,9 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     assert 0 < after.std() < before.std()
     assert io.read(noisy / "std.tif").values.shape == before.shape
     report = json.loads((noisy / "r.json").read_text())
-    assert len(report["elbo"]) == 3 and report["sigma"] > 0 and report["seed"] == 0 and not report["interrupted"]
-    assert report["experts"][0]["latents"] == 10 and report["experts"][0]["search"]["mutate"] == "informed_flip"
+    (page,) = report["pages"]
+    assert len(page["elbo"]) == 3 and page["sigma"] > 0 and report["seed"] == 0 and not page["interrupted"]
+    assert page["experts"][0]["latents"] == 10 and page["experts"][0]["search"]["mutate"] == "informed_flip"
 
 
 def test_png_in_png_out(noisy):
@@ -98,7 +102,7 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
     before, after = io.read(noisy / "rgba.png"), io.read(noisy / "out.png")
     np.testing.assert_array_equal(after.alpha, before.alpha)
     assert after.values.shape == before.values.shape and (after.values != before.values).any()
-    assert "gain" in json.loads(report.read_text())
+    assert "gain" in json.loads(report.read_text())["pages"][0]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,11 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
         (["in.tif", "out.tif", "--report", "in.png"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "no/r.json"], 2, "not a directory"),
         (["in.tif", "out.tif", "--std", "./out.tif"], 2, "different files"),
+        (["in.tif", "out.tif", "--max-memory", "1k"], 2, "may be used; restore parts of it, or allow more"),
+        (["in.tif", "out.tif", "--tile", "7"], 2, "tile is 7, but patches of 4"),
+        (["in.tif", "out.tif", "--axes", "TZYX"], 2, "axes 'TZYX' have 4 letters"),
+        (["in.tif", "out.tif", "--page", "5"], 2, "page 5 is not there"),
+        (["in.tif", "out.tif", "--resume", "in.png"], 2, "in.png"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(noisy, monkeypatch, words, code, message):
@@ -140,7 +149,69 @@ def test_a_full_disk_is_exit_4(noisy, monkeypatch):
     assert done.exit_code == 4 and "could not write" in done.output and not (noisy / "out.tif").exists()
 
 
-def test_ctrl_c_writes_the_best_so_far_and_exits_130(noisy):
+def test_a_result_that_cannot_be_written_is_put_elsewhere(noisy, monkeypatch):
+    write = io.write
+
+    def full(path, content):
+        if path.parent == noisy:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(io, "write", full)
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
+    assert done.exit_code == 4
+    place = Path(done.output.split("the restored picture is in")[1].strip())
+    assert io.read(place).values.shape == (24, 24)
+    place.unlink()
+    place.parent.rmdir()
+
+
+def test_pages_are_restored_one_by_one(noisy):
+    """A film of two frames, its axes in the file; what one frame holds has no influence on another."""
+    frame = io.read(noisy / "in.tif").values
+    io.write(noisy / "film.tif", io.Content(np.stack([frame, 300 - frame]), "TYX"))
+    words = ("--preset", "fast", "--std", noisy / "std.tif", "--report", noisy / "r.json", "--resume", noisy / "run")
+    done = run("denoise", noisy / "film.tif", noisy / "out.tif", *words)
+    assert done.exit_code == 0, done.output
+    out = io.read(noisy / "out.tif")
+    assert out.axes == "TYX" and io.read(noisy / "std.tif").values.shape == (2, 24, 24)
+    assert run("denoise", noisy / "in.tif", noisy / "one.tif", "--preset", "fast").exit_code == 0
+    np.testing.assert_array_equal(out.values[0], io.read(noisy / "one.tif").values)
+    assert len(json.loads((noisy / "r.json").read_text())["pages"]) == len(os.listdir(noisy / "run")) == 2
+    assert run("denoise", noisy / "film.tif", noisy / "b.tif", "--preset", "fast", "--page", "1").exit_code == 0
+    np.testing.assert_array_equal(io.read(noisy / "b.tif").values, out.values[1])
+
+
+def test_progress_is_kept_and_gone_on_from(noisy):
+    """A run that is cut short and gone on with writes the very file of one that is not."""
+    words = ("--preset", "fast", "--resume", noisy / "run")
+    assert run("denoise", noisy / "in.tif", noisy / "cut.tif", *words, "--max-seconds", "0").exit_code == 0
+    assert run("denoise", noisy / "in.tif", noisy / "a.tif", *words).exit_code == 0
+    assert run("denoise", noisy / "in.tif", noisy / "b.tif", "--preset", "fast").exit_code == 0
+    cut, a, b = ((noisy / name).read_bytes() for name in ("cut.tif", "a.tif", "b.tif"))
+    assert a == b != cut
+    other = run("denoise", noisy / "in.png", noisy / "c.png", *words)
+    assert other.exit_code == 2 and "other picture" in other.output
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best", "paper"])
+def test_every_preset_can_be_reported(preset):
+    for expert in PRESETS[preset](0.9, (256, 256)):
+        assert json.loads(json.dumps(described(expert)))["search"]["mutate"].endswith("flip")
+
+
+def test_doctor_says_what_is_wrong(monkeypatch):
+    done = run("doctor")
+    assert done.exit_code == 0, done.output
+    assert "torch" in done.output and "bad" not in done.output
+    monkeypatch.setattr("evovae.doctor.elbo", lambda lpj: lpj.sum(1))
+    monkeypatch.setattr("evovae.doctor.denoise", lambda *_, **__: 1 / 0)
+    done = run("doctor")
+    assert done.exit_code == 1 and done.output.count("bad ") == 2 and "ZeroDivisionError" in done.output
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_the_best_so_far(noisy, number, code):
     """A real process and a real signal, in the middle of a run that would take minutes."""
     image = np.random.default_rng(0).normal(100, 20, (30, 30)).astype(np.float32)
     io.write(noisy / "in.npy", io.Content(image))
@@ -159,13 +230,13 @@ def test_ctrl_c_writes_the_best_so_far_and_exits_130(noisy):
     for seconds in (10, 60):  # a busy machine may need long to get to its first epoch, before which nothing is written
         process = subprocess.Popen(command, cwd=noisy, stderr=subprocess.PIPE, text=True)
         time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=120)
         if (noisy / "out.npy").exists():
             break
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert io.read(noisy / "out.npy").values.shape == image.shape
-    assert json.loads((noisy / "r.json").read_text())["interrupted"]
+    assert json.loads((noisy / "r.json").read_text())["pages"][0]["interrupted"]
 
 
 def test_demo_writes_its_pictures(tmp_path):

@@ -1,5 +1,6 @@
 """`evovae.denoise`: what goes in comes out cleaner, of the same kind, or is refused in a sentence."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 import evovae
 from evovae import Network, Restoration, Search, Subspaces
+from evovae.checkpoint import load_model
 from evovae.operators import exactly_informed_flip
 from evovae.restore.border import Scale, as_dtype
 from evovae.restore.noise_level import estimate
@@ -194,9 +196,16 @@ def test_holes_in_a_constant_image_are_filled_with_it():
 def test_an_image_smaller_than_a_patch_gets_a_smaller_patch():
     with pytest.warns(UserWarning, match=r"of shape \(3, 40\) is narrower than a patch of 4"):
         assert quick(noisy()[:3, :]).shape == (3, 40)
-    line = np.repeat([50.0, 150.0], 60)[:, None]
-    with pytest.warns(UserWarning, match="narrower"):
-        assert rms(quick(line + 10 * np.random.default_rng(0).standard_normal(line.shape)) - line) < 8
+
+
+def test_axes_of_length_one_change_nothing():
+    line = np.repeat([50.0, 150.0], 60) + 10 * np.random.default_rng(0).standard_normal(120)
+    assert_array_equal(quick(line[:, None])[:, 0], quick(line))
+    assert_array_equal(quick(noisy()[None, :, None])[0, :, 0], quick(noisy()))
+    widths = replace(QUICK, patch=(1, 4, 5))
+    assert evovae.denoise(noisy()[None], preset=widths, rng=0).shape == (1, 40, 40)
+    one = evovae.denoise(noisy()[None, ..., None], preset=QUICK, rng=0, channel_axis=-1)
+    assert_array_equal(one[0, ..., 0], quick(noisy()))
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -384,3 +393,39 @@ def test_real_picture_fast(pictures):
     result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
     assert 20 * np.log10(255 / rms(result.image - clean)) > 31.5
     assert result.sigma == pytest.approx(25, rel=0.03)
+
+
+@pytest.mark.parametrize("sigma", [15, 25])
+def test_uncertainty_is_calibrated(sigma):
+    """As many pixels as a normal has are off by less than 1 and 1.96 standard deviations (blocks and soft texture)."""
+    rng = np.random.default_rng(0)
+    clean = np.kron(rng.uniform(40, 200, (6, 6)), np.ones((16, 16)))
+    clean = clean + 120 * gaussian_filter(rng.standard_normal(clean.shape), 2)
+    noisy = clean + sigma * np.random.default_rng(1).standard_normal(clean.shape)
+    result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+    off = np.abs(result.image - clean) / result.std
+    assert np.mean(off < 1) == pytest.approx(0.68, abs=0.06)
+    assert np.mean(off < 1.96) == pytest.approx(0.95, abs=0.04)
+    assert result.sigma == pytest.approx(sigma, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [24, 48])
+def test_small_pictures_are_not_learnt_by_heart(n):
+    clean = blocks(n)
+    noisy = clean + 25 * np.random.default_rng(0).standard_normal(clean.shape)
+    result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+    assert rms(result.image - clean) < 0.65 * 25
+    assert result.sigma == pytest.approx(25, rel=0.15)
+
+
+def test_a_restoration_is_saved_whole(tmp_path):
+    result = quick(noisy(), full_output=True)
+    result.save(tmp_path / "a")
+    assert_array_equal(np.load(tmp_path / "a" / "image.npy"), result.image)
+    assert_array_equal(np.load(tmp_path / "a" / "std.npy"), result.std)
+    model, _ = load_model(tmp_path / "a" / "model-0.safetensors")
+    assert_array_equal(model.prior.pi, result.models[0].prior.pi)
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["sigma"] == result.sigma and report["held_out"] is None
+    with pytest.raises(FileExistsError):
+        result.save(tmp_path / "a")

@@ -1,10 +1,14 @@
 """The command line: the only place (with the presets) where words become objects."""
 
 import json
+import re
 import signal
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +16,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 import evovae
 from evovae import io
-from evovae.restore import Restoration
-from evovae.restore.experts import described
+from evovae.pages import Pages
+from evovae.pages import restore as restore_pages
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress as Report
 
@@ -35,26 +41,33 @@ app = typer.Typer(
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn the errors of our borders into one line and an exit code."""
+    """Turn the errors of our borders into one line and an exit code, and warnings into one line each."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _say(str(message), "yellow")
+            yield
     except FileExistsError as error:
         code, message = EXISTS, str(error)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
         code, message = BAD_INPUT, str(error)
     else:
         return
-    console.print(f"evovae: {message}", style="red", highlight=False, soft_wrap=True, markup=False)
+    _say(message, "red")
     raise typer.Exit(code)
 
 
+def _say(message: str, style: str) -> None:
+    console.print(f"evovae: {message}", style=style, highlight=False, soft_wrap=True, markup=False)
+
+
 class _Bar:
-    """A progress bar as the callback of a restoration; remembers whether Ctrl-C was pressed."""
+    """A progress bar as the callback of a restoration; remembers which signal asked to stop, if any did."""
 
     def __init__(self) -> None:
-        self.interrupted = False
+        self.signal = 0
+        self.page, self.pages = 0, 1
         self.bar = Progress(
-            TextColumn("epoch {task.completed:.0f}/{task.fields[epochs]}"),
+            TextColumn("{task.fields[what]}"),
             BarColumn(),
             TextColumn("elbo {task.fields[elbo]:.2f}  sigma {task.fields[sigma]:.4g}  new {task.fields[new]:.1f}"),
             TimeElapsedColumn(),
@@ -62,29 +75,33 @@ class _Bar:
             TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.bar.add_task(
-            "denoise", total=None, epochs="?", elbo=float("nan"), sigma=float("nan"), new=float("nan")
-        )
+        nothing = float("nan")
+        self.task = self.bar.add_task("", total=None, what="epoch 0/?", elbo=nothing, sigma=nothing, new=nothing)
+
+    def begin(self, page: int, pages: int) -> None:
+        """The next page."""
+        self.page, self.pages = page, pages
 
     def __call__(self, report: Report) -> None:
+        page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""
         self.bar.update(
             self.task,
-            completed=report.epoch,
-            total=report.epochs,
-            epochs=report.epochs,
+            completed=self.page + report.share,
+            total=self.pages,
+            what=f"{page}epoch {report.epoch}/{report.epochs}",
             elbo=report.elbo,
             sigma=report.sigma,
             new=report.substitutions,
         )
 
-    def _interrupt(self, *_: object) -> None:
-        self.interrupted = True
+    def _stop(self, number: int, _: object) -> None:
+        self.signal = number
         raise KeyboardInterrupt  # the restoration catches the first one and returns its best so far
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Show the bar, and notice Ctrl-C."""
-        before = signal.signal(signal.SIGINT, self._interrupt)
+        """Show the bar, and notice Ctrl-C and requests to end."""
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with self.bar:
                 try:
@@ -92,34 +109,45 @@ class _Bar:
                 except BaseException:
                     self.bar.live.transient = True  # leave the line to the error
                     raise
+        except KeyboardInterrupt as error:
+            raise typer.Exit(128 + self.signal) from error
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-def _report(result: Restoration, source: Path, seed: int) -> dict[str, object]:
-    return {
-        "input": str(source),
-        "seed": seed,
-        "sigma": result.sigma,
-        "gain": result.gain,
-        "seconds": result.seconds,
-        "interrupted": result.interrupted,
-        "elbo": result.elbo,
-        "experts": [described(expert) for expert in result.experts],
-        "evovae": evovae.__version__,
-    }
+def _report(done: Pages, source: Path, options: dict[str, Any]) -> dict[str, object]:
+    pages = [result.report() for result in done.results]
+    return {"input": str(source), "evovae": evovae.__version__, "seed": options["rng"], "pages": pages}
 
 
-Source = Annotated[Path, typer.Argument(metavar="IN", help="The picture: .png, .tif, .tiff or .npy.")]
+def _bytes(text: str) -> float:
+    """A size such as 500M or 4G, in bytes."""
+    found = re.fullmatch(r"([0-9.]+)\s*([kMGT]?)i?B?", text.strip())
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no size; write 500M or 4G")
+    return float(found[1]) * 1024 ** " kMGT".index(found[2] or " ")
+
+
+Source = Annotated[
+    Path, typer.Argument(metavar="IN", help="The picture, stack or sound: PNG, JPEG, GIF, TIFF, npy, Zarr or WAV.")
+]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored picture goes.")]
 Sigma = Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")]
 Poisson = Annotated[bool, typer.Option("--poisson", help="Noise grows with the signal, as counts of photons do.")]
-Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours; of .png and .tif known.")]
+Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
+Axes = Annotated[
+    str | None, typer.Option(help="What the axes of IN are, such as TZYX: Z, Y, X belong together, T not.")
+]
+Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only.  Default: each on its own.")]
 Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
 Std = Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON report goes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
+Tile = Annotated[int | None, typer.Option(min=1, help="Work on large pictures in tiles of this width.")]
+MaxMemory = Annotated[float | None, typer.Option(parser=_bytes, metavar="SIZE", help="Memory to use, such as 4G.")]
+Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep progress in DIR, and go on from what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 MASK = "A picture that is 1 where a pixel is to be filled."
 
@@ -131,17 +159,30 @@ def denoise(
     sigma: Sigma = None,
     poisson: Poisson = False,
     channel_axis: Channels = None,
+    axes: Axes = None,
+    page: Page = None,
     preset: Time = BALANCED,
     mask: Annotated[Path | None, typer.Option(help=MASK)] = None,
     std: Std = None,
     report: ReportFile = None,
     seed: Seed = 0,
     max_seconds: MaxSeconds = None,
+    tile: Tile = None,
+    max_memory: MaxMemory = None,
+    resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Denoise IN and write OUT, of the same size, type and range.  The noise level is found, not asked for."""
-    options = {"sigma": sigma, "poisson": poisson, "preset": preset.value, "rng": seed, "max_seconds": max_seconds}
-    _restore(evovae.denoise, source, target, mask, channel_axis, std, report, overwrite, options)
+    options: dict[str, Any] = {
+        "sigma": sigma,
+        "poisson": poisson,
+        "preset": preset.value,
+        "rng": seed,
+        "max_seconds": max_seconds,
+    }
+    options |= {"tile": tile, "max_memory": max_memory, "resume": resume, "channel_axis": channel_axis}
+    files = _Files(source, axes, page, mask, target, std, report, overwrite)
+    _restore(evovae.denoise, files, options)
 
 
 @app.command()
@@ -152,59 +193,122 @@ def inpaint(
     sigma: Sigma = None,
     poisson: Poisson = False,
     channel_axis: Channels = None,
+    axes: Axes = None,
+    page: Page = None,
     preset: Time = BALANCED,
     std: Std = None,
     report: ReportFile = None,
     seed: Seed = 0,
     max_seconds: MaxSeconds = None,
+    tile: Tile = None,
+    max_memory: MaxMemory = None,
+    resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fill the missing pixels of IN and write OUT; the others are denoised as far as they are noisy."""
-    options = {"sigma": sigma, "poisson": poisson, "preset": preset.value, "rng": seed, "max_seconds": max_seconds}
-    _restore(evovae.inpaint, source, target, mask, channel_axis, std, report, overwrite, options)
+    options: dict[str, Any] = {
+        "sigma": sigma,
+        "poisson": poisson,
+        "preset": preset.value,
+        "rng": seed,
+        "max_seconds": max_seconds,
+    }
+    options |= {"tile": tile, "max_memory": max_memory, "resume": resume, "channel_axis": channel_axis}
+    files = _Files(source, axes, page, mask, target, std, report, overwrite)
+    _restore(evovae.inpaint, files, options)
 
 
-def _restore(
-    function: Callable[..., object],
-    source: Path,
-    target: Path,
-    mask: Path | None,
-    channel_axis: int | None,
-    std: Path | None,
-    report: Path | None,
-    overwrite: bool,
-    options: dict[str, Any],
-) -> None:
-    """Check all files, restore, and write; function is `evovae.denoise` or `evovae.inpaint`."""
-    with _one_line_errors():
-        content = io.read(source)
-        holes = None if mask is None else io.read(mask).values
-        io.check_writable(target, content.values.dtype, overwrite=overwrite)
-        if std is not None:
-            io.check_writable(std, np.dtype(np.float32), overwrite=overwrite)
-        if report is not None:
-            io.check_place(report, overwrite=overwrite)
-        outputs = [path.resolve() for path in (target, std, report) if path is not None]
+@dataclass(frozen=True)
+class _Files:
+    """What a restoration reads and writes."""
+
+    source: Path
+    axes: str | None
+    page: int | None
+    mask: Path | None
+    target: Path
+    std: Path | None
+    report: Path | None
+    overwrite: bool
+
+    def read(self) -> tuple[io.Content, np.ndarray | None]:
+        """The picture and its mask, once it is sure that everything can be written."""
+        content = io.read(self.source, axes=self.axes, page=self.page)
+        holes = None if self.mask is None else io.read(self.mask).values
+        io.check_writable(self.target, content, overwrite=self.overwrite)
+        if self.std is not None:
+            values = np.broadcast_to(np.float32(0), content.values.shape)
+            io.check_writable(self.std, self._uncertainty(content, values), overwrite=self.overwrite)
+        if self.report is not None:
+            io.check_place(self.report, overwrite=self.overwrite)
+        outputs = [path.resolve() for path in (self.target, self.std, self.report) if path is not None]
         if len({*outputs}) < len(outputs):
             raise ValueError("OUT, --std and --report must be different files")
-        axis = content.channel_axis if channel_axis is None else channel_axis
+        return content, holes
+
+    def write(self, content: io.Content, done: Pages, options: dict[str, Any]) -> None:
+        """All results."""
+        io.write(self.target, content.replaced(done.values))
+        if self.std is not None:
+            io.write(self.std, self._uncertainty(content, done.std.astype(np.float32)))
+        if self.report is not None:
+            text = json.dumps(_report(done, self.source, options), indent=1)
+            io.write_atomically(self.report, lambda file: file.write(text.encode()))
+
+    @staticmethod
+    def _uncertainty(content: io.Content, values: np.ndarray) -> io.Content:
+        return replace(content, values=values, alpha=None)
+
+
+def _restore(function: Callable[..., object], files: _Files, options: dict[str, Any]) -> None:
+    """Check all files, restore, and write; function is `evovae.denoise` or `evovae.inpaint`."""
+    with _one_line_errors():
+        content, holes = files.read()
+        options["channel_axis"] = _channel_axis(content, options["channel_axis"])
         bar = _Bar()
         with bar.running():
-            result = function(content.values, mask=holes, channel_axis=axis, callback=bar, full_output=True, **options)
-            assert isinstance(result, Restoration)
+            done = restore_pages(function, content, holes, bar.begin, callback=bar, **options)
     try:
-        io.write(target, content.replaced(result.image))
-        if std is not None:
-            io.write(std, io.Content(result.std.astype(np.float32), content.axes))
-        if report is not None:
-            text = json.dumps(_report(result, source, options["rng"]), indent=1)
-            io.write_atomically(report, lambda file: file.write(text.encode()))
+        files.write(content, done, options)
     except OSError as error:
-        console.print(f"evovae: could not write: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        _say(f"could not write: {error}{_saved_elsewhere(files.target, content.replaced(done.values))}", "red")
         raise typer.Exit(NOT_WRITTEN) from error
-    console.print(f"noise level found: {result.sigma:.4g}   seconds: {result.seconds:.1f}   written: {target}")
-    if bar.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    seconds = sum(result.seconds for result in done.results)
+    found = ", ".join(f"{result.sigma:.4g}" for result in done.results)
+    console.print(f"noise level found: {found}   seconds: {seconds:.1f}   written: {files.target}")
+    if bar.signal:
+        raise typer.Exit(128 + bar.signal)
+
+
+def _channel_axis(content: io.Content, asked: int | None) -> int | None:
+    """The axis of channels in a page: as asked, or as the file says."""
+    if asked is not None or content.channel_axis is None:
+        return asked
+    return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
+
+
+def _saved_elsewhere(target: Path, content: io.Content) -> str:
+    """Try a folder for temporary files, so that nothing is lost; what to say about it."""
+    try:
+        place = Path(tempfile.mkdtemp(prefix="evovae-")) / target.name
+        io.write(place, content)
+    except (OSError, ValueError):
+        return ""
+    return f"; the restored picture is in {place}"
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, and test whether this machine computes what it should."""
+    from evovae.doctor import findings
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    found = findings()
+    for finding in found:
+        table.add_row("[green]ok[/]" if finding.good else "[red]bad[/]", escape(finding.what), escape(finding.found))
+    Console().print(table)
+    if not all(finding.good for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -223,8 +327,8 @@ def demo(
         with bar.running():
             summary = run(folder, sigma, preset.value, seed, bar)
     typer.echo(summary)
-    if bar.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    if bar.signal:
+        raise typer.Exit(128 + bar.signal)
 
 
 def main() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
 from evovae.estimators.checks import seed
 from evovae.restore import Expert, Restoration, denoise
@@ -90,6 +92,11 @@ class Denoiser(TransformerMixin, BaseEstimator):
     def fit_transform(self, image: ArrayLike, y: object = None) -> np.ndarray:
         """`fit`, and the restored image: one training for both."""
         return self.fit(image).restoration_.image
+
+    def save(self, folder: str | Path) -> None:
+        """Write what `fit` has learnt to a new folder, without pickle; see `Restoration.save`."""
+        check_is_fitted(self)
+        self.restoration_.save(folder)
 
     def __call__(self, image: ArrayLike, **parameters: object) -> np.ndarray:
         """`predict` with some parameters replaced: what functions that compare denoisers call."""

@@ -17,13 +17,14 @@ from evovae.restore.memory import check_room
 class Picture:
     """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
 
-    observed is True where a value is neither missing (NaN, masked in any way) nor to be ignored; axis is
-    where the channels were.
+    observed is True where a value is neither missing (NaN, masked in any way) nor to be ignored.  Spatial axes
+    of length 1 are left out; whole is the shape with them, axis where the channels were.
     """
 
     values: np.ndarray
     observed: np.ndarray
     axis: int | None
+    whole: tuple[int, ...]
 
     @classmethod
     def of(cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, memory: float) -> "Picture":
@@ -38,13 +39,18 @@ class Picture:
             raise ValueError("no observed pixels: every pixel is NaN or masked")
         infinite = np.argwhere(np.isinf(image) & observed)
         if len(infinite):
-            raise ValueError(f"image has {len(infinite)} infinite pixels, the first at {tuple(map(int, infinite[0]))}")
+            first = tuple(map(int, infinite[0]))
+            raise ValueError(
+                f"image has {len(infinite)} infinite pixels, the first at {first}; mask=~np.isfinite(image) fills them"
+            )
         missing = int(np.isnan(image).sum())
         if missing:
             _warn(f"{missing} pixels are NaN; they are taken for missing and filled")
-        if channel_axis is None:
-            return cls(image, observed, None)
-        return cls(np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1), channel_axis)
+        if channel_axis is not None:
+            image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
+        spatial = image.shape if channel_axis is None else image.shape[:-1]
+        shape = (*_long(spatial), *image.shape[len(spatial) :])
+        return cls(image.reshape(shape), observed.reshape(shape), channel_axis, image.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +64,7 @@ class Picture:
 
     def digest(self) -> str:
         """A hash of values, dtype and what is observed, to tell pictures apart."""
-        about = f"{self.values.dtype.str} {self.values.shape} {self.axis}"
+        about = f"{self.values.dtype.str} {self.whole} {self.axis}"
         digest = hashlib.sha256(about.encode())
         for array in (self.values, self.observed):
             digest.update(np.ascontiguousarray(array).data)
@@ -72,7 +78,10 @@ class Picture:
 
     def patch(self, width: int | tuple[int, ...]) -> tuple[int, ...]:
         """The size of patches of this width: cut to the picture, and through all channels."""
+        spatial = self.whole[: len(self.whole) - (self.axis is not None)]
         widths = (width,) * len(self.shape) if isinstance(width, int) else width
+        if len(widths) == len(spatial) > len(self.shape):
+            widths = tuple(width for width, n in zip(widths, spatial, strict=True) if n > 1)
         if len(widths) != len(self.shape):
             raise ValueError(f"patches of {len(widths)} axes do not fit an image with {len(self.shape)} spatial axes")
         if any(width > n for width, n in zip(widths, self.shape, strict=True)):
@@ -100,7 +109,13 @@ class Picture:
 
     def outside(self, values: np.ndarray) -> np.ndarray:
         """values with their axes as the user has them."""
+        values = values.reshape(self.whole)
         return values if self.axis is None else np.moveaxis(values, -1, self.axis)
+
+
+def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes along which there are neighbours; one at least."""
+    return tuple(n for n in spatial if n > 1) or (1,)
 
 
 def _warn(message: str) -> None:

@@ -227,7 +227,7 @@ def _attempt(picture: Picture, options: _Options, seed: int, memory: float, watc
         work = train(jobs, shown, watch, keep, kept)
 
     restored, std = mix(work.views)
-    error = picture.values - restored
+    error = np.where(picture.observed, picture.values, restored) - restored
     found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
     structure = options.missed(noise, found)
     share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:

@@ -1,11 +1,17 @@
 """What a restoration returns."""
 
+import json
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from evovae.checkpoint import save_model
+from evovae.files import write_atomically
 from evovae.model import TVAE
-from evovae.restore.experts import Expert
+from evovae.restore.experts import Expert, described
 
 
 @dataclass(frozen=True)
@@ -65,3 +71,34 @@ class Restoration:
     experts: tuple[Expert, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
+
+    def save(self, folder: str | Path) -> None:
+        """Write all of it to a new folder: image.npy, std.npy, model-0.safetensors, ..., and then report.json.
+
+        Models are read again by `evovae.checkpoint.load_model`.
+
+        Raises
+        ------
+        FileExistsError
+            If there is such a folder (or file) already.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True)
+        for name, array in (("image", self.image), ("std", self.std)):
+            write_atomically(folder / f"{name}.npy", partial(np.save, arr=array))
+        for number, model in enumerate(self.models):
+            save_model(folder / f"model-{number}.safetensors", model)
+        text = json.dumps(self.report(), indent=1)
+        write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
+
+    def report(self) -> dict[str, Any]:
+        """What was found and done, without the arrays, in what JSON can hold."""
+        return {
+            "sigma": self.sigma,
+            "gain": self.gain,
+            "held_out": self.held_out if np.isfinite(self.held_out) else None,
+            "seconds": self.seconds,
+            "interrupted": self.interrupted,
+            "elbo": self.elbo,
+            "experts": [described(expert) for expert in self.experts],
+        }
