@@ -1,6 +1,7 @@
 """One expert at work on one picture."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -192,6 +193,8 @@ class Job:
             return image, spread
         share = _share(known, size)
         reached = sure = _covered(share >= REACH, image.shape, size)
+        if not reached.all():
+            warnings.warn("a hole is wider than patches; it is filled from its rim inwards, and unsure", stacklevel=2)
         while not reached.all():
             rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
             filled, known = torch.where(rim, image, filled), known | rim
