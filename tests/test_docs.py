@@ -27,3 +27,10 @@ def test_docstring_examples():
 def test_every_file_that_the_readme_links_exists():
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_every_test_that_is_promised_exists():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "robustness.md").read_text()))
+    there = {name for path in (ROOT / "tests").glob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
+    assert len(named) > 50
+    assert named <= there, named - there

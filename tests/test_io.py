@@ -1,6 +1,6 @@
 """Files: what is written is read again, and what cannot be is refused before any work.
 
-"Row" is a row of the table of bad inputs that the program makes promises about.
+"Row" is one of the table in docs/robustness.md.
 """
 
 import json
