@@ -123,7 +123,7 @@ def solve(s, gram, room):
         for t in range(i):
             pivot -= mine[t] * mine[t]
             v -= mine[t] * y[t]
-        pivot = max(pivot, f4(1e-6))
+        pivot = max(pivot, f4(1))  # it is, but for rounding: the matrix is the identity plus squares
         mine[i] = f4(1) / math.sqrt(pivot)
         log_det += math.log(pivot)
         y[i] = v * mine[i]
@@ -208,7 +208,7 @@ def flip_gains(s, free, gram, blocks, model, room):
                     ca[h] -= mine[h] * cb[h]
             else:
                 for h in range(H):
-                    pivot = max(f4(1) + mine[h], f4(1e-6))
+                    pivot = max(f4(1) + mine[h], f4(1))
                     det[h] *= pivot
                     mine[h] = f4(1) / math.sqrt(pivot)
                     ca[h] *= mine[h]

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
 
+DITHER = 0.02  # least noise to work with, over the picture's own deviation
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -106,6 +108,14 @@ class Picture:
             return self, np.zeros(self.values.shape, bool)
         hidden = self.observed & (torch.rand(self.values.shape, generator=generator) < share).numpy()
         return replace(self, observed=self.observed & ~hidden), hidden
+
+    def dithered(self, noise: float, generator: Generator) -> "Picture":
+        """With a little noise, where there is next to none: pictures without any teach directions that coincide."""
+        least = DITHER * float(self.values[self.observed].std(dtype=float))
+        if noise >= least:
+            return self
+        grain = torch.randn(self.values.shape, generator=generator, dtype=torch.float64).numpy()
+        return replace(self, values=self.values + (least**2 - noise**2) ** 0.5 * grain)
 
     def outside(self, values: np.ndarray) -> np.ndarray:
         """values with their axes as the user has them."""

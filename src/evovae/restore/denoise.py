@@ -219,12 +219,13 @@ def _attempt(picture: Picture, options: _Options, seed: int, memory: float, watc
         kept = keep.load()
         generator = Generator().manual_seed(int(kept.get("seed", seed)))
         shown, hidden = picture.hiding(options.held_out, generator)
+        grainy = shown.dithered(noise, generator)
         watch.begin(epochs, epochs + sum(layout.passes for layout in layouts), kept)
         jobs = (
-            (layout, Job.prepare(*layout.sample(shown, generator), scale, noise, known or 0.0, expert, generator))
+            (layout, Job.prepare(*layout.sample(grainy, generator), scale, noise, known or 0.0, expert, generator))
             for layout, expert in zip(layouts, experts, strict=True)
         )
-        work = train(jobs, shown, watch, keep, kept)
+        work = train(jobs, grainy, watch, keep, kept)
 
     restored, std = mix(work.views)
     error = np.where(picture.observed, picture.values, restored) - restored

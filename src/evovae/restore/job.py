@@ -15,7 +15,7 @@ from evovae.engines import Engine, choose
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.restore.border import Picture, Scale
-from evovae.restore.experts import Expert
+from evovae.restore.experts import FLOOR, Expert
 from evovae.restore.mixing import View
 from evovae.restore.patches import extract, merge
 from evovae.states import States
@@ -85,7 +85,7 @@ class Job:
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
         model = expert.model(
-            patches.x, max((noise / scale.unit) ** 2, 1e-6), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
+            patches.x, max((noise / scale.unit) ** 2, FLOOR), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
         )
         return cls(
             patches=patches,
@@ -129,7 +129,11 @@ class Job:
         if resume:
             self.model.load_state_dict({name: resume[f"main.{name}"] for name in self.model.state_dict()})
             self.states.words.copy_(resume["main.words"])
-        pupil, noise = copy.deepcopy(self.model), cast(Tensor, self.model.likelihood.sigma2).clone()
+        noise = cast(Tensor, self.model.likelihood.sigma2).clone()
+        if REMNANT * noise < FLOOR:  # no noise is left in it to speak of
+            yield from self._fit(epochs, resume)
+            return
+        pupil = copy.deepcopy(self.model)
         likelihood = cast(LowRankGaussian, pupil.likelihood)
         likelihood.floor = REMNANT * noise.item()
         likelihood.sigma2.mul_(0.1)
