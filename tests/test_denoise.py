@@ -430,3 +430,24 @@ def test_a_restoration_is_saved_whole(tmp_path):
     assert report["sigma"] == result.sigma and report["held_out"] is None
     with pytest.raises(FileExistsError):
         result.save(tmp_path / "a")
+
+
+PERFECT = {
+    "ramp": np.add.outer(np.arange(40.0), np.arange(40.0)),
+    "halves": np.where(np.arange(80) < 40, 0.0, 1.0)[None].repeat(80, 0),
+    "dot": np.pad([[9.0]], 20),
+    "stripes": np.tile([0.0, 1.0], (40, 20)),
+    "wave": np.sin(np.arange(900) / 20),
+}
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced"])
+@pytest.mark.parametrize("image", PERFECT.values(), ids=PERFECT)
+@pytest.mark.filterwarnings("ignore:epoch|training ended:UserWarning")
+def test_pictures_without_noise_do_no_harm(image, preset):
+    """Patches that lie in a plane give directions that coincide; known pixels come back, what is missing nearly."""
+    mask = np.random.default_rng(0).random(image.shape) < 0.2
+    out = evovae.inpaint(image, mask, preset=preset, rng=0)
+    assert np.isfinite(out).all()
+    assert_allclose(out[~mask], image[~mask], atol=0.02 * np.ptp(image))
+    assert rms(out[mask] - image[mask]) < 0.1 * image.std() + 0.01 * np.ptp(image)

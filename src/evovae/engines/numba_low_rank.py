@@ -87,14 +87,17 @@ class FusedSubspaces:
 
         for block in rows.split(BLOCK):
             self.workers.run(work, *_shares(block), [_onto(x, observed, block, model)] * PARTS, sums)
-        total = _Sums(*(np.sum(parts, axis=0) for parts in zip(*sums, strict=True)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = _Sums(*(np.sum(parts, axis=0) for parts in zip(*sums, strict=True)))
         elbo, substitutions, square = total.scalars
-        half = total.inner
+        half = total.inner  # may overflow: whoever asked looks whether parameters stay finite
+        with np.errstate(invalid="ignore", over="ignore"):
+            inner = half + half.T - np.diag(half.diagonal())
         statistics = [
             [len(rows) * x.shape[1], float(model.noise) * square],
             total.usage,
             total.cross.ravel(),
-            (half + half.T - np.diag(half.diagonal())).ravel(),
+            inner.ravel(),
         ]
         return Totals(
             count=len(rows),

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
 
-DITHER = 0.02  # least noise to work with, over the picture's own deviation
+DITHER = 0.05  # least noise to work with, over the picture's own deviation
 
 
 @dataclass(frozen=True)

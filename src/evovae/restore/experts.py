@@ -21,7 +21,7 @@ from evovae.priors import Bernoulli
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
-FLOOR = 1e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
+FLOOR = 2e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
 
 
 @dataclass(frozen=True)

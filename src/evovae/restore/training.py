@@ -1,6 +1,7 @@
 """The experts' work on a picture, one after the other: watched, kept, and stopped with the best so far."""
 
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evovae.checkpoint import Folder
-from evovae.em import Epoch, Snapshot
+from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.model import TVAE
 from evovae.restore.border import Picture
 from evovae.restore.job import Job
@@ -54,6 +55,11 @@ class Watch:
         self.latest = Progress(len(self.elbo), self.epochs, epoch.elbo, sigma, epoch.substitutions, 0.0, 0.0)
         asked = self.work(1)
         return asked or (self.max_seconds is not None and self.seconds > self.max_seconds)
+
+    def skip(self, epochs: int) -> None:
+        """Count epochs that are not to be as if they had changed nothing."""
+        self.elbo += self.elbo[-1:] * epochs
+        self.work(epochs)
 
     def work(self, passes: float) -> bool:
         """Note work of so many passes; whether the callback asks to stop."""
@@ -166,7 +172,7 @@ def _train(
         if f"view.{number}.image" in kept:
             work.load(number, job.model, kept)
         else:
-            stop = _learn(job, number, work, watch, keep, _under(f"training.{number}.", kept))
+            stop = _learn(job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
             if share:
                 work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
@@ -176,8 +182,8 @@ def _train(
         before += job.expert.length
 
 
-def _learn(job: Job, number: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot) -> bool:
-    """Train one job; whether it was stopped or interrupted before its end."""
+def _learn(job: Job, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot) -> bool:
+    """Train one job, after so many epochs of others; whether it was stopped or interrupted before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
@@ -193,6 +199,11 @@ def _learn(job: Job, number: int, work: Work, watch: Watch, keep: Keep, resume: 
         if not watch.elbo:
             raise
         return True
+    except DivergenceError as error:
+        if len(watch.elbo) == before:
+            raise
+        warnings.warn(f"{error}; it is taken like that", stacklevel=2)
+        watch.skip(job.expert.length - len(watch.elbo) + before)
     return False
 
 
