@@ -74,12 +74,13 @@ class Tiled(Layout):
         axes = len(picture.shape)
         width = round(min(CROP, self.most) ** (1 / axes))
         edges = [min(width + w - 1, n) for w, n in zip(self.size, picture.shape, strict=False)]
-        corners = list(product(*(range(0, n - e + 1, e) for n, e in zip(picture.shape, edges, strict=True))))
-        each = prod(e - w + 1 for e, w in zip(edges, self.size, strict=False))
+        steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]  # crops share pixels, but no patches
+        along = zip(picture.shape, edges, steps, strict=True)
+        corners = list(product(*(range(0, n - e + 1, step) for n, e, step in along)))
         order = torch.randperm(len(corners), generator=generator).tolist()
         windows = [tuple(slice(c, c + e) for c, e in zip(corners[i], edges, strict=True)) for i in order]
         seen = [window for window in windows if picture.observed[window].any()]
-        return picture.crops(seen[: max(self.most // each, 1)]), (1, *self.size)
+        return picture.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
 
     def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
         image, std = np.empty(picture.values.shape), np.empty(picture.values.shape)
@@ -125,5 +126,5 @@ def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> L
     if positions <= most and (tile is None or tile >= max(picture.shape)):
         return Whole(size)
     fitting = int(most ** (1 / len(picture.shape)))
-    edge = max(fitting if tile is None else tile, 2 * widest)
+    edge = max(fitting if tile is None else min(tile, fitting), 2 * widest)
     return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1))
