@@ -163,9 +163,11 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
         return prepare(*arguments)
 
     monkeypatch.setattr(Job, "prepare", fail)
+    failures[:] = [None, error]  # in the second of two models
+    experts = [replace(SUBSPACES, epochs=1), replace(SUBSPACES, epochs=2)]
     with pytest.warns(UserWarning, match="memory ran out .*; trying again with half of it"):
-        image = evovae.denoise(NOISY, preset=replace(SUBSPACES, epochs=1), rng=0)
-    assert np.isfinite(image).all()
+        result = evovae.denoise(NOISY, preset=experts, rng=0, full_output=True)
+    assert np.isfinite(result.image).all() and len(result.elbo) == 3
     failures[:] = [error, error]
     with pytest.warns(UserWarning), pytest.raises(MemoryBudgetError):
         evovae.denoise(NOISY, preset=replace(SUBSPACES, epochs=1), rng=0)

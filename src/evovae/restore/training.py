@@ -38,7 +38,7 @@ class Watch:
 
     def begin(self, epochs: int, passes: float, kept: Mapping[str, Tensor]) -> None:
         """Expect so many epochs, and work of so many passes over training data; some of it may be done already."""
-        self.epochs, self.passes = epochs, passes
+        self.epochs, self.passes, self.elbo, self.done = epochs, passes, [], 0.0
         if kept:
             self.elbo = kept["elbo"].tolist()
             self.done, seconds = kept["watch"].tolist()
