@@ -173,16 +173,7 @@ def denoise(
     overwrite: Overwrite = False,
 ) -> None:
     """Denoise IN and write OUT, of the same size, type and range.  The noise level is found, not asked for."""
-    options: dict[str, Any] = {
-        "sigma": sigma,
-        "poisson": poisson,
-        "preset": preset.value,
-        "rng": seed,
-        "max_seconds": max_seconds,
-    }
-    options |= {"tile": tile, "max_memory": max_memory, "resume": resume, "channel_axis": channel_axis}
-    files = _Files(source, axes, page, mask, target, std, report, overwrite)
-    _restore(evovae.denoise, files, options)
+    _restore(evovae.denoise, **locals())
 
 
 @app.command()
@@ -206,16 +197,7 @@ def inpaint(
     overwrite: Overwrite = False,
 ) -> None:
     """Fill the missing pixels of IN and write OUT; the others are denoised as far as they are noisy."""
-    options: dict[str, Any] = {
-        "sigma": sigma,
-        "poisson": poisson,
-        "preset": preset.value,
-        "rng": seed,
-        "max_seconds": max_seconds,
-    }
-    options |= {"tile": tile, "max_memory": max_memory, "resume": resume, "channel_axis": channel_axis}
-    files = _Files(source, axes, page, mask, target, std, report, overwrite)
-    _restore(evovae.inpaint, files, options)
+    _restore(evovae.inpaint, **locals())
 
 
 @dataclass(frozen=True)
@@ -260,8 +242,27 @@ class _Files:
         return replace(content, values=values, alpha=None)
 
 
-def _restore(function: Callable[..., object], files: _Files, options: dict[str, Any]) -> None:
-    """Check all files, restore, and write; function is `evovae.denoise` or `evovae.inpaint`."""
+def _restore(
+    function: Callable[..., object],
+    *,
+    source: Path,
+    target: Path,
+    axes: str | None,
+    page: int | None,
+    mask: Path | None,
+    std: Path | None,
+    report: Path | None,
+    overwrite: bool,
+    preset: Preset,
+    seed: int,
+    **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
+) -> None:
+    """Check all files, restore, and write: what both commands do with their arguments.
+
+    function is `evovae.denoise` or `evovae.inpaint`.
+    """
+    files = _Files(source, axes, page, mask, target, std, report, overwrite)
+    options |= {"preset": preset.value, "rng": seed}
     with _one_line_errors():
         content, holes = files.read()
         options["channel_axis"] = _channel_axis(content, options["channel_axis"])

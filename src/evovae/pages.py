@@ -19,11 +19,6 @@ class Pages:
     std: np.ndarray
     results: list[Restoration]
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether any was stopped before its end, or never begun."""
-        return any(result.interrupted for result in self.results)
-
 
 def restore(
     function: Callable[..., object],
