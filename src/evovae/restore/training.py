@@ -171,6 +171,7 @@ def _train(
     for number, (layout, job) in enumerate(jobs):
         if f"view.{number}.image" in kept:
             work.load(number, job.model, kept)
+            job.generator.set_state(kept.get("generator", job.generator.get_state()))
         else:
             stop = _learn(job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
@@ -178,7 +179,8 @@ def _train(
                 work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
             if stop:
                 return
-            keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
+            chance = job.generator.get_state()  # the next job draws from here
+            keep.take(lambda chance=chance: {**work.snapshot(), **watch.snapshot(), "generator": chance})
         before += job.expert.length
 
 
