@@ -102,6 +102,28 @@ def test_damage_costs_no_more_than_the_last_epochs(tmp_path, undisturbed):
         assert_same(undisturbed, run(tmp_path))
 
 
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypatch, undisturbed, number):
+    """After each epoch, and between and after the models."""
+    take, taken = training.InFolder.take, []
+
+    def take_and_die(keep, snapshot):
+        take(keep, snapshot)
+        taken.append(snapshot)
+        if len(taken) == number:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.InFolder, "take", take_and_die)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    assert_same(undisturbed, run(tmp_path))
+
+
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbed):
     """kill -9, again and again, until one attempt gets to the end."""
     script = (

@@ -6,7 +6,7 @@ from evovae import datasets, decoders, exact, likelihoods, operators, posterior,
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
-from evovae.restore import Expert, Network, Progress, Restoration, Subspaces, denoise, inpaint
+from evovae.restore import Expert, Insight, Network, Progress, Restoration, Subspaces, denoise, inpaint
 from evovae.states import States
 
 __version__ = version("evovae")
@@ -14,6 +14,7 @@ __all__ = [
     "TVAE",
     "Epoch",
     "Expert",
+    "Insight",
     "Network",
     "Progress",
     "Restoration",

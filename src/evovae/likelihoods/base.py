@@ -25,6 +25,10 @@ class Likelihood(nn.Module, ABC):
         """Mean and variance of the data without its noise, given x and z: two of (N, S, D)."""
         return self.expectation(mean, z), torch.zeros_like(mean)
 
+    def responses(self, means: Tensor) -> Tensor:
+        """Along what each latent moves the data, (H, R, D): by how the decoder's mean moves with it, means (H, D)."""
+        return means[:, None]
+
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
         """Sums over the data points that `update` needs."""
         return x.new_zeros(0, dtype=torch.float64)

@@ -96,6 +96,11 @@ class LowRankGaussian(Likelihood):
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
         return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
 
+    def responses(self, means: Tensor) -> Tensor:
+        """The mean's own, and then the principal axes of each subspace, one standard deviation long."""
+        _, lengths, axes = torch.linalg.svd(self.subspaces, full_matrices=False)
+        return torch.cat([means[:, None], lengths[..., None] * axes], 1)
+
     def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         p = self._posterior(x, mean, observed, z)
         variance = (p.covariance @ p.rows * p.rows).sum(2)

@@ -1,27 +1,17 @@
 """Denoise or fill a single image by training on the image itself: no clean data, no known noise level."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from torch import Generator
 
-from evovae.checkpoint import Folder
-from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of
-from evovae.restore.experts import Expert, described
-from evovae.restore.job import Job
-from evovae.restore.layout import Layout, plan
-from evovae.restore.memory import MemoryBudgetError, free_memory, memory_errors
-from evovae.restore.mixing import mix
-from evovae.restore.noise_level import estimate
-from evovae.restore.presets import PRESETS
+from evovae.restore.attempt import Options, keep_nothing, keep_structure, restore
+from evovae.restore.border import Picture
+from evovae.restore.experts import Expert
+from evovae.restore.memory import free_memory
 from evovae.restore.result import Progress, Restoration
-from evovae.restore.training import InFolder, Keep, Nowhere, Watch, train
-from evovae.restore.variance import Even, find
+from evovae.restore.training import Watch
 
 
 def denoise(
@@ -111,8 +101,8 @@ def denoise(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Picture.of(image, mask, channel_axis, memory)
-    options = _Options(sigma, poisson, preset, rng, held_out, tile, resume, _keep_nothing)
-    result = _restore(picture, options, memory, Watch(max_seconds, callback))
+    options = Options(sigma, poisson, preset, rng, held_out, tile, resume, keep_nothing)
+    result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
 
@@ -154,138 +144,6 @@ def inpaint(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Picture.of(image, mask, channel_axis, memory)
-    options = _Options(sigma, poisson, preset, rng, held_out, tile, resume, _keep_structure)
-    result = _restore(picture, options, memory, Watch(max_seconds, callback))
+    options = Options(sigma, poisson, preset, rng, held_out, tile, resume, keep_structure)
+    result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
-
-
-def _keep_nothing(noise: float, found: float) -> float:
-    """No variance of structure is taken for noise."""
-    return 0.0
-
-
-def _keep_structure(noise: float, found: float) -> float:
-    """All variance beyond that of the noise is structure that the models miss."""
-    return max(found**2 - noise**2, 0.0)
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What `denoise` and `inpaint` were asked for.
-
-    missed says what variance of structure is left over, from that of the noise and what was found.
-    """
-
-    sigma: float | None
-    poisson: bool
-    preset: str | Expert | Sequence[Expert]
-    rng: int | np.random.Generator | None
-    held_out: float
-    tile: int | None
-    resume: str | Path | None
-    missed: Callable[[float, float], float]
-
-
-def _restore(picture: Picture, options: _Options, memory: float, watch: Watch) -> Restoration:
-    """The whole way; with half the memory, if the first try met with less than there seemed to be."""
-    if picture.span < np.finfo(np.float32).tiny:
-        return _unchanged(picture)
-    check_sigma(options.sigma, picture.span)
-    seed = seed_of(options.rng)
-    try:
-        with memory_errors():
-            return _attempt(picture, options, seed, memory, watch)
-    except MemoryError as error:
-        if isinstance(error, MemoryBudgetError):
-            raise
-        warnings.warn(f"memory ran out ({error}); trying again with half of it", stacklevel=3)
-    with memory_errors(MemoryBudgetError):
-        return _attempt(picture, options, seed, memory / 2, watch)
-
-
-def _attempt(picture: Picture, options: _Options, seed: int, memory: float, watch: Watch) -> Restoration:
-    given = picture
-    axes = len(picture.shape)
-    stabiliser = find(*picture.tensors, axes) if options.poisson else Even()
-    picture = replace(picture, values=stabiliser.forward(picture.values))
-    pixels = picture.values[picture.observed]
-    known = 1.0 if stabiliser.gain else options.sigma
-    noise = estimate(*picture.tensors, axes) if known is None else known
-    scale = Scale.of(pixels, noise)
-    experts = _experts(options.preset, noise / float(pixels.std(dtype=float)), picture.shape)
-    layouts = [plan(picture, expert, options.tile, memory) for expert in experts]
-    epochs = sum(expert.length for expert in experts)
-    with _keep(given, options, experts, layouts, seed) as keep:
-        kept = keep.load()
-        generator = Generator().manual_seed(int(kept.get("seed", seed)))
-        shown, hidden = picture.hiding(options.held_out, generator)
-        grainy = shown.dithered(noise, generator)
-        watch.begin(epochs, epochs + sum(layout.passes for layout in layouts), kept)
-        jobs = (
-            (layout, Job.prepare(*layout.sample(grainy, generator), scale, noise, known or 0.0, expert, generator))
-            for layout, expert in zip(layouts, experts, strict=True)
-        )
-        work = train(jobs, grainy, watch, keep, kept)
-
-    restored, std = mix(work.views)
-    error = np.where(picture.observed, picture.values, restored) - restored
-    found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
-    structure = options.missed(noise, found)
-    share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:
-    variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share * noise**2, std**2 + structure)
-    signal = stabiliser.inverse(restored + np.where(shown.observed, share * error, 0))
-    slope = stabiliser.slope(signal)
-    off = (given.values - signal)[hidden]
-    return Restoration(
-        image=picture.outside(as_dtype(signal, given.values.dtype)),
-        std=picture.outside(np.sqrt(variance) * slope),
-        sigma=float(np.sqrt((found**2 - structure) * np.mean(slope[shown.observed] ** 2))),
-        gain=stabiliser.gain,
-        held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
-        elbo=watch.elbo,
-        models=tuple(work.models),
-        experts=experts,
-        seconds=watch.seconds,
-        interrupted=len(watch.elbo) < epochs,
-    )
-
-
-@contextmanager
-def _keep(
-    picture: Picture, options: _Options, experts: Sequence[Expert], layouts: Sequence[Layout], seed: int
-) -> Iterator[Keep]:
-    """Where progress goes, and whose it is."""
-    if options.resume is None:
-        yield Nowhere()
-        return
-    run = {
-        "picture": picture.digest(),
-        "options": repr((options.sigma, options.poisson, options.held_out, options.missed.__name__)),
-        "experts": [described(expert) for expert in experts],
-        "memory or tiles": repr(layouts),
-        "seed": None if options.rng is None else seed,
-    }
-    folder = Folder(Path(options.resume), run)
-    with folder.locked():
-        yield InFolder(folder, seed)
-
-
-def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
-        return PRESETS[preset](noise, shape)
-    experts = (preset,) if isinstance(preset, Expert) else tuple(preset)
-    if not experts or not all(isinstance(expert, Expert) for expert in experts):
-        raise TypeError(f"preset is {preset!r}, but a name, an Expert or several of them are needed")
-    return experts
-
-
-def _unchanged(picture: Picture) -> Restoration:
-    """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
-    if picture.values.size == 1:
-        warnings.warn("an image of a single pixel comes back unchanged", stacklevel=4)
-    mean = picture.values[picture.observed].mean(dtype=float)
-    filled = as_dtype(np.where(picture.observed, picture.values, mean), picture.values.dtype)
-    filled = picture.outside(filled)
-    return Restoration(filled, np.zeros(filled.shape), sigma=0.0)

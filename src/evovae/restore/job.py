@@ -171,7 +171,14 @@ class Job:
 
     def view(self, patches: Patches, states: States) -> View:
         """What the model says that a picture is, in image units."""
-        image, spread = self._filled(patches, states, *self._merged(patches, states))
+        return self._outside(*self._filled(patches, states, *self._merged(patches, states)))
+
+    def glimpse(self) -> View:
+        """What the model says of its training picture so far; draws nothing, so that training does not notice."""
+        return self._outside(*self._merged(self.patches, self.states))
+
+    def _outside(self, image: Tensor, spread: Tensor) -> View:
+        """From training units to those of the image."""
         return View(self.scale.to_image(image), spread.double().numpy() * self.scale.unit, self.sigma)
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:

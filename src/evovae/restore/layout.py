@@ -35,12 +35,18 @@ PER_VALUE = 40  # bytes for each value of a patch: itself, whether it is seen, m
 class Layout(ABC):
     """Which patches to train on, and how to go through all of them."""
 
+    size: tuple[int, ...]
+    """The size of patches in the picture."""
     passes: float
     """What a view costs, in passes over the training data."""
 
     @abstractmethod
     def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
         """What to train on, and the size of patches in it."""
+
+    @abstractmethod
+    def glimpse(self, job: Job) -> list[View]:
+        """What a job in training says about the picture: one view, or none where that would take long."""
 
     @abstractmethod
     def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
@@ -56,6 +62,9 @@ class Whole(Layout):
 
     def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
         return picture, self.size
+
+    def glimpse(self, job: Job) -> list[View]:
+        return [job.glimpse()]
 
     def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
         return job.view(job.patches, job.states)
@@ -81,6 +90,9 @@ class Tiled(Layout):
         windows = [tuple(slice(c, c + e) for c, e in zip(corners[i], edges, strict=True)) for i in order]
         seen = [window for window in windows if picture.observed[window].any()]
         return picture.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
+
+    def glimpse(self, job: Job) -> list[View]:
+        return []
 
     def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
         image, std = np.empty(picture.values.shape), np.empty(picture.values.shape)

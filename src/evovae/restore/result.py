@@ -1,6 +1,7 @@
 """What a restoration returns."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from evovae.checkpoint import save_model
 from evovae.files import write_atomically
 from evovae.model import TVAE
 from evovae.restore.experts import Expert, described
+from evovae.restore.insight import Insight
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Progress:
     epoch and epochs count over all models; sigma is the noise level found so far, in image units;
     elbo the mean bound of a patch in nats; substitutions the new states per patch; share how much of the
     work is done, from 0 to 1; seconds since the start.  Large pictures report after each tile, too.
+    `preview()` is the picture as restored so far, which takes about a pass over the patches; while the
+    callback runs, not later.  Large pictures show what is finished.
     """
 
     epoch: int
@@ -30,6 +33,7 @@ class Progress:
     substitutions: float
     share: float
     seconds: float
+    preview: Callable[[], np.ndarray] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class Restoration:
         included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
     elbo
         The bound in each epoch, mean of a patch, in nats; one model after another.
-    models, experts
-        The trained models (none where the image is constant) and what they were trained with.
+    insights, models, experts
+        What the trained models have learnt (none where the image is constant), the models themselves, and what they
+        were trained with.
     seconds
         How long it took.
     interrupted
@@ -67,15 +72,19 @@ class Restoration:
     gain: float = 0.0
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
-    models: tuple[TVAE, ...] = ()
+    insights: tuple[Insight, ...] = ()
     experts: tuple[Expert, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
 
+    @property
+    def models(self) -> tuple[TVAE, ...]:
+        return tuple(insight.model for insight in self.insights)
+
     def save(self, folder: str | Path) -> None:
         """Write all of it to a new folder: image.npy, std.npy, model-0.safetensors, ..., and then report.json.
 
-        Models are read again by `evovae.checkpoint.load_model`.
+        Models are read again by `Insight.load`, or by `evovae.checkpoint.load_model`.
 
         Raises
         ------
@@ -86,8 +95,8 @@ class Restoration:
         folder.mkdir(parents=True)
         for name, array in (("image", self.image), ("std", self.std)):
             write_atomically(folder / f"{name}.npy", partial(np.save, arr=array))
-        for number, model in enumerate(self.models):
-            save_model(folder / f"model-{number}.safetensors", model)
+        for number, insight in enumerate(self.insights):
+            insight.save(folder / f"model-{number}.safetensors")
         text = json.dumps(self.report(), indent=1)
         write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
 

@@ -3,12 +3,13 @@
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from evovae.checkpoint import Folder
 from evovae.em import DivergenceError, Epoch, Snapshot
@@ -29,16 +30,26 @@ class Watch:
         self.max_seconds, self.callback = max_seconds, callback
         self.elbo: list[float] = []
         self.started, self.epochs, self.passes, self.done = time.monotonic(), 0, 0.0, 0.0
-        self.latest = Progress(0, 0, float("nan"), float("nan"), float("nan"), 0.0, 0.0)
 
     @property
     def seconds(self) -> float:
         """Since the start, those before a break included."""
         return time.monotonic() - self.started
 
-    def begin(self, epochs: int, passes: float, kept: Mapping[str, Tensor]) -> None:
-        """Expect so many epochs, and work of so many passes over training data; some of it may be done already."""
-        self.epochs, self.passes, self.elbo, self.done = epochs, passes, [], 0.0
+    def begin(
+        self,
+        epochs: int,
+        passes: float,
+        preview: Callable[[Sequence[View]], np.ndarray],
+        kept: Mapping[str, Tensor],
+    ) -> None:
+        """Expect so many epochs, and then work of so many passes over training data; some of it may be done already.
+
+        preview makes the user's picture of what models say.
+        """
+        self.epochs, self.passes, self.preview, self.elbo, self.done = epochs, epochs + passes, preview, [], 0.0
+        nothing = float("nan")
+        self.latest = Progress(0, epochs, nothing, nothing, nothing, 0.0, 0.0, partial(preview, []))
         if kept:
             self.elbo = kept["elbo"].tolist()
             self.done, seconds = kept["watch"].tolist()
@@ -49,10 +60,17 @@ class Watch:
         watch = torch.tensor([self.done, self.seconds], dtype=torch.float64)
         return {"elbo": torch.tensor(self.elbo, dtype=torch.float64), "watch": watch}
 
-    def enough(self, epoch: Epoch, sigma: float) -> bool:
-        """Note an epoch; whether to stop after it."""
+    def enough(self, epoch: Epoch, sigma: float, views: Callable[[], list[View]]) -> bool:
+        """Note an epoch, and how to get what models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
-        self.latest = Progress(len(self.elbo), self.epochs, epoch.elbo, sigma, epoch.substitutions, 0.0, 0.0)
+        self.latest = replace(
+            self.latest,
+            epoch=len(self.elbo),
+            elbo=epoch.elbo,
+            sigma=sigma,
+            substitutions=epoch.substitutions,
+            preview=lambda: self.preview(views()),
+        )
         asked = self.work(1)
         return asked or (self.max_seconds is not None and self.seconds > self.max_seconds)
 
@@ -173,27 +191,36 @@ def _train(
             work.load(number, job.model, kept)
             job.generator.set_state(kept.get("generator", job.generator.get_state()))
         else:
-            stop = _learn(job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
+            stop = _learn(layout, job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
             if share:
                 work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
             if stop:
                 return
-            chance = job.generator.get_state()  # the next job draws from here
-            keep.take(lambda chance=chance: {**work.snapshot(), **watch.snapshot(), "generator": chance})
+            keep.take(partial(_between_jobs, work, watch, job.generator))
         before += job.expert.length
 
 
-def _learn(job: Job, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot) -> bool:
+def _between_jobs(work: Work, watch: Watch, generator: Generator) -> Snapshot:
+    """What has been done, and where the next job draws from."""
+    return {**work.snapshot(), **watch.snapshot(), "generator": generator.get_state()}
+
+
+def _learn(
+    layout: Layout, job: Job, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
+) -> bool:
     """Train one job, after so many epochs of others; whether it was stopped or interrupted before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
         return {**work.snapshot(), **watch.snapshot(), **training}
 
+    def views() -> list[View]:
+        return [*work.views, *layout.glimpse(job)]
+
     try:
         for epoch in job.epochs(resume):
-            stop = watch.enough(epoch, job.sigma)
+            stop = watch.enough(epoch, job.sigma, views)
             (keep.take if stop else keep.offer)(partial(snapshot, epoch))
             if stop:
                 return True

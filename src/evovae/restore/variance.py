@@ -1,7 +1,7 @@
 """Noise that grows with the signal, as counts of photons do: found in the image, made even, and undone."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
 
@@ -30,6 +30,10 @@ class Stabiliser(ABC):
     def slope(self, signal: np.ndarray) -> np.ndarray:
         """By how many image units the signal changes per unit of `forward`."""
 
+    @abstractmethod
+    def settings(self) -> dict[str, float]:
+        """What makes another one like it; empty for `Even`."""
+
 
 @dataclass(frozen=True)
 class Even(Stabiliser):
@@ -45,6 +49,9 @@ class Even(Stabiliser):
 
     def slope(self, signal: np.ndarray) -> np.ndarray:
         return np.ones_like(signal)
+
+    def settings(self) -> dict[str, float]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class Anscombe(Stabiliser):
     def slope(self, signal: np.ndarray) -> np.ndarray:
         expected, known = self._table
         return np.interp(signal, known, np.gradient(known, expected))
+
+    def settings(self) -> dict[str, float]:
+        return asdict(self)
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:

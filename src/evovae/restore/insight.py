@@ -1,0 +1,158 @@
+"""What a model has learnt from a picture, to be looked at: its latents, and the populations of patches."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from evovae.checkpoint import CheckpointError, load_model, save_model
+from evovae.evolve import Search, evolve
+from evovae.model import TVAE
+from evovae.operators import exactly_informed_flip
+from evovae.posterior import weights
+from evovae.restore.border import Scale
+from evovae.restore.variance import Anscombe, Even, Stabiliser
+from evovae.states import States
+
+STEPS = 12  # E-steps for the population of one patch
+
+
+@dataclass(frozen=True)
+class Population:
+    """The states of one patch, the likeliest first.
+
+    Attributes
+    ----------
+    states
+        (S, H) bool.
+    q
+        (S,): their weights in the truncated posterior, which sum to one (Eq. 3).
+    images
+        (S, *size), in image units: what each state says that the clean patch is.
+    restored
+        (*size), in image units: the posterior mean, sum_s q_s images_s (Eq. 15).
+    """
+
+    states: np.ndarray
+    q: np.ndarray
+    images: np.ndarray
+    restored: np.ndarray
+
+
+@dataclass(frozen=True)
+class Insight:
+    """One trained model, and what it takes to use it on patches in the units of the picture.
+
+    Attributes
+    ----------
+    model
+        The model, in training units.
+    size
+        Of its patches; channels are the last axis.
+    scale, stabiliser
+        How values become those of training: ``scale.to_model(stabiliser.forward(patch), observed)``.
+    centred
+        Whether each patch is taken less its mean.
+    states
+        S, the size of populations.
+    """
+
+    model: TVAE
+    size: tuple[int, ...]
+    scale: Scale
+    stabiliser: Stabiliser
+    centred: bool
+    states: int
+
+    @property
+    def use(self) -> np.ndarray:
+        """How often each latent is on: the prior's pi, (H,)."""
+        return cast(Tensor, self.model.prior.pi).double().numpy()
+
+    @torch.no_grad()
+    def responses(self) -> np.ndarray:
+        """What each latent adds to a patch, in image units (of even noise): (H, R, *size).
+
+        First what it does to the decoder's mean; for latents that own subspaces, then their principal axes, each as
+        long as its standard deviation.  What is zero for all latents is left out.
+        """
+        H = len(self.use)
+        on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
+        decoded = [self.model.likelihood.expectation(self.model.decode(z), z) for z in (on, off)]
+        along = self.model.likelihood.responses(decoded[0] - decoded[1])
+        along = along[:, along.abs().amax((0, 2)) > 0]
+        return (along.double().numpy() * self.scale.unit).reshape(*along.shape[:2], *self.size)
+
+    @torch.no_grad()
+    def population(self, patch: np.ndarray, observed: np.ndarray | None = None, seed: int = 0) -> Population:
+        """The population of a patch (*size) of the picture; values that are NaN or not observed are missing.
+
+        Raises
+        ------
+        ValueError
+            If the patch has another shape.
+        """
+        if patch.shape != self.size:
+            raise ValueError(f"the patch has shape {patch.shape}, but the model's have {self.size}")
+        seen = ~np.isnan(patch) if observed is None else observed & ~np.isnan(patch)
+        known = torch.from_numpy(seen.reshape(1, -1))
+        x = self.scale.to_model(self.stabiliser.forward(patch.astype(float)), seen).view(1, -1)
+        level = self.centred * x.sum() / known.sum().clamp(min=1)
+        x = torch.where(known, x - level, 0)
+        found = self._searched(x, known, Generator().manual_seed(seed))
+        values = self.model.likelihood.restore(x, self.model.decode(found.z), known, found.z)[0][0] + level
+        order = found.lpj[0].argsort(descending=True)
+        q = weights(found.lpj)[0, order].double().numpy()
+        signals = self.scale.to_image(values[order])
+        restored = self.stabiliser.inverse(q @ signals)
+        images = self.stabiliser.inverse(signals)
+        return Population(found.z[0, order].numpy(), q, images.reshape(-1, *self.size), restored.reshape(self.size))
+
+    def _searched(self, x: Tensor, observed: Tensor, generator: Generator) -> States:
+        H = len(self.use)
+        search = Search(min(4, self.states), min(8, H), mutate=exactly_informed_flip)
+        states = States.random(1, self.states, H, generator)
+        for _ in range(STEPS):
+            states, _ = evolve(states, partial(self._lpj, x, observed), search, generator)
+        return states
+
+    def _lpj(self, x: Tensor, observed: Tensor, z: Tensor) -> Tensor:
+        return self.model.lpj(x, z, observed)
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a file, which `Insight.load` and `evovae.checkpoint.load_model` read."""
+        about = {
+            "size": self.size,
+            "scale": asdict(self.scale),
+            "stabiliser": self.stabiliser.settings(),
+            "centred": self.centred,
+            "states": self.states,
+        }
+        save_model(Path(path), self.model, about)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Insight":
+        """What `save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            For a file that is damaged or something else.
+        """
+        model, about = load_model(Path(path))
+        try:
+            grows = about["stabiliser"]
+            return cls(
+                model,
+                tuple(about["size"]),
+                Scale(**about["scale"]),
+                Anscombe(**grows) if grows else Even(),
+                about["centred"],
+                about["states"],
+            )
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} holds a model, but not of a picture: {error}") from error
