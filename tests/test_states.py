@@ -78,3 +78,16 @@ def test_rows_can_be_taken_and_put_back():
     states[rows] = part
     assert (states.lpj[rows] == 0).all() and torch.isinf(states.lpj[[0, 2, 3, 5]]).all()
     assert len(states) == 6 and len(part) == 2
+
+
+@pytest.mark.parametrize("H", [4, 70])
+def test_the_commonest_states_have_most_of_the_mass(H):
+    states = States.random(200, 6, H, seeded(), p=0.05)
+    states.lpj.copy_(torch.randn(200, 6, generator=seeded(1)))
+    mass = {}
+    for row, q in zip(states.words.tolist(), states.lpj.double().softmax(1).tolist(), strict=True):
+        for word, share in zip(map(tuple, row), q, strict=True):
+            mass[word] = mass.get(word, 0) + share
+    best = sorted(mass, key=mass.get, reverse=True)
+    assert list(map(tuple, states.commonest(5).tolist())) == best[:5]
+    assert len(states.commonest(10_000)) == len(mass)

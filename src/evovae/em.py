@@ -15,8 +15,10 @@ from evovae.engines import Engine, Totals, choose
 from evovae.evolve import Search
 from evovae.model import TVAE
 from evovae.schedules import Schedule, warm_up_decay
+from evovae.sharding import Alone, Shard
 from evovae.states import States
 
+BLOCK = 2**16  # data points that are looked at together before training
 SETBACKS = 3  # how often training goes back to its last good epoch before it gives up
 
 Snapshot = dict[str, Tensor]
@@ -34,7 +36,8 @@ class Epoch:
     number counts from 1; elbo is the mean bound of a data point in nats, as met during the epoch
     (parameters change between batches); substitutions are the new states per data point; seconds
     are since the start of `fit`.  `snapshot()` copies what is needed to go on from here, until the next
-    epoch is asked for.
+    epoch is asked for; `parameters()` all of it but the populations and the generator's state, which whoever called
+    `fit` holds and may keep, and bring back, as they are.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Epoch:
     substitutions: float
     seconds: float
     snapshot: Callable[[], Snapshot] = field(repr=False, compare=False)
+    parameters: Callable[[], Snapshot] = field(repr=False, compare=False)
 
 
 def fit(
@@ -59,6 +63,7 @@ def fit(
     memory: float | None = None,
     engine: Engine | None = None,
     resume: Mapping[str, Tensor] | None = None,
+    shard: Shard | None = None,
 ) -> Iterator[Epoch]:
     """Train `model` on x (N, D), improving `states` in place; yields an `Epoch` after each pass.
 
@@ -82,6 +87,9 @@ def fit(
     resume
         `Epoch.snapshot()` of a run with the same arguments, which goes on after that epoch: to the bit as
         if it had never stopped.
+    shard
+        Of which all data x, observed, states and generator are this process's part; each has the same model and
+        optimiser, and batch_size data points in a step.  Default: there is no other process.
 
     Raises
     ------
@@ -94,30 +102,35 @@ def fit(
     _check(model, x, observed, states, search, epochs, batch_size)
     if memory is not None and not 0 <= memory < 1:
         raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
-    x, observed = torch.where(observed, x, 0).contiguous(), observed.contiguous()
+    x, observed = _without_unseen(x, observed), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
-    batches = -(-len(x) // batch_size)
+    shard = Alone() if shard is None else shard
+    N, batches = int(shard.add(torch.tensor(len(x)))), shard.most(-(-len(x) // batch_size))
     course = _Course(model, optimizer, states, generator)
     course.load(resume or {})
 
     def step(rows: Tensor, done: float) -> Totals:
         optimizer.zero_grad()
         totals = engine.step(x, observed, rows, states, search, generator)
+        shard.average(course.adjusted, totals.count)
         course.set_rates(schedule(done, epochs))
         optimizer.step()
         return totals
 
     def pass_over_data() -> Totals:
         order = torch.randperm(len(x), generator=generator, device=generator.device)
+        parts = order.split(batch_size)
+        parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
         done = None
         with engine.running():
-            for i, rows in enumerate(order.split(batch_size)):
+            for i, rows in enumerate(parts):
                 batch = step(rows, (course.number * batches + i) / batches)
                 done = batch if done is None else done + batch
                 if memory is not None:  # these sums stand for all data, whatever part they have seen
-                    course.remember(batch, memory)
-                    course.update(course.recent.scaled(len(x) / course.weight))
+                    course.remember(shard.total(batch), memory)
+                    course.update(course.recent.scaled(N / course.weight))
         assert done is not None
+        done = shard.total(done)
         if memory is None:
             course.update(done)
         return done
@@ -132,9 +145,8 @@ def fit(
                 continue
             course.number += 1
             seconds = time.monotonic() - started
-            yield Epoch(
-                course.number, done.elbo / done.count, done.substitutions / done.count, seconds, course.snapshot
-            )
+            elbo, substitutions = done.elbo / done.count, done.substitutions / done.count
+            yield Epoch(course.number, elbo, substitutions, seconds, course.snapshot, course.parameters)
 
     return run()
 
@@ -145,6 +157,7 @@ class _Course:
     def __init__(self, model: TVAE, optimizer: Optimizer, states: States, generator: Generator) -> None:
         self.model, self.optimizer, self.states, self.generator = model, optimizer, states, generator
         self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.adjusted = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nothing = torch.zeros(0, dtype=torch.float64)
         self.recent, self.weight = Totals(0, 0.0, 0, nothing, nothing), 0.0
         self.number, self.setbacks = 0, 0
@@ -220,6 +233,11 @@ class _Course:
         )
 
 
+def _without_unseen(x: Tensor, observed: Tensor) -> Tensor:
+    """x with zeros where it is not seen; itself where all of it is, as it may be large."""
+    return (x if observed.all() else torch.where(observed, x, 0)).contiguous()
+
+
 def _check(
     model: TVAE, x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int
 ) -> None:
@@ -233,7 +251,9 @@ def _check(
         raise ValueError(f"the populations have {states.n_latents} latents, the prior {model.prior.n_latents}")
     if x.dtype != states.lpj.dtype:
         raise TypeError(f"x is {x.dtype} but the populations are {states.lpj.dtype}; convert one of them")
-    if not torch.isfinite(x[observed]).all():
+    if not all(
+        (torch.isfinite(part) | ~seen).all() for part, seen in zip(x.split(BLOCK), observed.split(BLOCK), strict=True)
+    ):
         raise ValueError("x holds values that are not finite; mark them as missing with observed=torch.isfinite(x)")
     if search.parents > S:
         raise ValueError(f"cannot select {search.parents} distinct parents from {S} states")

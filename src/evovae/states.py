@@ -77,6 +77,13 @@ class States:
     def __setitem__(self, rows: Tensor, new: States) -> None:
         self.words[rows], self.lpj[rows] = new.words, new.lpj
 
+    def commonest(self, n: int) -> Tensor:
+        """The n states with most of the posterior's mass in all populations together, most first: (n or fewer, W)."""
+        words, which = self.words.flatten(0, 1).unique(dim=0, return_inverse=True)
+        mass = torch.zeros(len(words), dtype=torch.float64, device=words.device)
+        mass.index_add_(0, which, self.lpj.softmax(1).flatten().double())
+        return words[mass.topk(min(n, len(words))).indices]
+
     def merge(self, z: Tensor, lpj: Tensor) -> tuple[States, int]:
         """Keep the S best distinct states of these and z (N, C, H) with log joints lpj (N, C).
 

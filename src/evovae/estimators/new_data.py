@@ -13,7 +13,6 @@ from evovae import exact
 from evovae.evolve import Search, evolve
 from evovae.model import TVAE
 from evovae.operators import gumbel_top, informed_flip
-from evovae.posterior import weights
 from evovae.states import States, pack, unpack
 
 EXACT = 10
@@ -28,10 +27,7 @@ def codebook(states: States) -> Tensor:
     S, H = states.lpj.shape[1], states.n_latents
     if H <= EXACT:
         return exact.all_states(H)
-    words, which = torch.unique(states.words.flatten(0, 1), dim=0, return_inverse=True)
-    mass = torch.zeros(len(words), dtype=torch.float64)
-    mass.index_add_(0, which, weights(states.lpj).double().flatten())
-    return unpack(words[mass.topk(min(max(CODEBOOK, S), len(words))).indices], H)
+    return unpack(states.commonest(max(CODEBOOK, S)), H)
 
 
 @torch.no_grad()

@@ -131,7 +131,7 @@ class Subspaces(Expert):
 
     @property
     def settling(self) -> int:
-        return 3
+        return 4
 
     @property
     def second_look(self) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import torch
@@ -32,7 +32,8 @@ AT_ONCE = 8192  # patches in one E-step, which bounds the memory of engines that
 class Patches:
     """An image in training units, zero where it is not known, and all its patches of a size.
 
-    x (N, D) are the patches less their levels (N, 1), observed (N, D) says which of their values are known.
+    x (N, D) are the patches less their levels (N, 1), observed (N, D) says which of their values are known, and
+    used (N,) which patches the picture is made of.
     """
 
     image: Tensor
@@ -41,19 +42,33 @@ class Patches:
     x: Tensor
     level: Tensor
     observed: Tensor
+    used: Tensor
 
     @classmethod
     def of(cls, image: Tensor, known: Tensor, size: tuple[int, ...], centred: bool) -> "Patches":
-        """Levels are the means of what is known, or zero."""
+        """All are used; levels are the means of what is known, or zero."""
         x, seen = extract(image, size), extract(known, size)
         level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
-        return cls(image, known, size, (x - level).contiguous(), level, seen.contiguous())
+        used = torch.ones(len(x), dtype=torch.bool)
+        return cls(image, known, size, (x - level).contiguous(), level, seen.contiguous(), used)
 
     @classmethod
     def of_picture(cls, picture: Picture, size: tuple[int, ...], scale: Scale, centred: bool) -> "Patches":
         """From a picture in its own units."""
         known = torch.from_numpy(picture.observed)
         return cls.of(scale.to_model(picture.values, picture.observed), known, size, centred)
+
+    def every_other(self) -> "Patches":
+        """With half of them used, like the squares of one colour on a chessboard, and those at the rim."""
+        positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
+        places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
+        rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
+        used = torch.stack([torch.stack(places).sum(0) % 2 == 0, *rim]).any(0)
+        return replace(self, used=used.flatten())
+
+    def among_all(self, values: Tensor) -> Tensor:
+        """values of the used patches, and zeros for the others: (N, D)."""
+        return values.new_zeros(self.x.shape).masked_scatter_(self.used[:, None], values)
 
 
 @dataclass(frozen=True)
@@ -158,10 +173,17 @@ class Job:
 
     def searched(self, picture: Picture, size: tuple[int, ...]) -> tuple[Patches, States]:
         """A picture that took no part in training, with populations that fit the model."""
-        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred)
-        states = States.random(len(patches.x), self.expert.states, self.expert.latents, self.generator)
-        self._search(patches, states, torch.arange(len(patches.x)), self.expert.settling)
+        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred).every_other()
+        N, H = len(patches.x), self.expert.latents
+        words = self._commonest.expand(N, -1, -1).clone()
+        states = States(words, torch.full(words.shape[:2], -torch.inf), H)
+        self._search(patches, states, patches.used.nonzero()[:, 0], self.expert.settling)
         return patches, states
+
+    @cached_property
+    def _commonest(self) -> Tensor:
+        """What new populations start from, once training has ended."""
+        return self.states.commonest(self.expert.states)
 
     def _search(self, patches: Patches, states: States, rows: Tensor, steps: int) -> None:
         """E-steps on some of the populations."""
@@ -183,16 +205,16 @@ class Job:
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clean picture, in training units."""
-        rows = torch.arange(len(patches.x))
+        rows = patches.used.nonzero()[:, 0]
         mean, variance = self.engine.moments(patches.x, patches.observed, rows, states)
-        seen = patches.observed.sum(1, keepdim=True).clamp(min=1)
+        seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
         variance = variance + self.expert.centred * self.noise_variance / seen
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
         # unsure by.  Patches err together, so that the square root does better than the inverse variance.
         weights = (variance + self.noise_variance / patches.x.shape[1]).rsqrt()
         shape, size = patches.image.shape, patches.size
-        image = merge(mean + patches.level, weights, shape, size)
-        return image, merge(variance, weights, shape, size).sqrt()
+        mean, variance, weights = (patches.among_all(v) for v in (mean + patches.level[rows], variance, weights))
+        return merge(mean, weights, shape, size), merge(variance, weights, shape, size).sqrt()
 
     def _filled(self, patches: Patches, states: States, image: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """The same with holes that no patch reaches across filled from their rims inwards.
@@ -209,8 +231,8 @@ class Job:
         while not reached.all():
             rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
             filled, known = torch.where(rim, image, filled), known | rim
-            patches = Patches.of(filled, known, size, self.expert.centred)
-            self._search(patches, states, extract(rim, size).any(1).nonzero()[:, 0], STEPS)
+            patches = replace(Patches.of(filled, known, size, self.expert.centred), used=patches.used)
+            self._search(patches, states, (extract(rim, size).any(1) & patches.used).nonzero()[:, 0], STEPS)
             image = torch.where(known, image, self._merged(patches, states)[0])
             share = _share(known, size)
             reached = _covered(share >= REACH, image.shape, size)

@@ -139,4 +139,4 @@ def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> L
         return Whole(size)
     fitting = int(most ** (1 / len(picture.shape)))
     edge = max(fitting if tile is None else min(tile, fitting), 2 * widest)
-    return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1))
+    return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1) / 2)

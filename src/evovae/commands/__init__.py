@@ -1,0 +1,1 @@
+"""The commands of ``evovae``, by what they are about."""

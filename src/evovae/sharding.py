@@ -1,0 +1,138 @@
+"""Data shared out over processes: each has its own rows and populations, and only sums over data travel.
+
+One process is the identity.  Several are started by ``torchrun``, and talk through `torch.distributed`: gradients and
+`Totals` add over processes as they add over batches (paper, Sec. 3).
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from evovae.engines import Totals
+
+PATIENCE = 120.0  # seconds to wait for another process before it is taken for lost
+
+
+class Shard(ABC):
+    """This process's share of the data, and the sums over all shares."""
+
+    rank: int
+    world: int
+
+    def rows(self, N: int) -> slice:
+        """Which of N data points are this process's: shares differ by one at most."""
+        return slice(N * self.rank // self.world, N * (self.rank + 1) // self.world)
+
+    @abstractmethod
+    def add(self, values: Tensor) -> Tensor:
+        """The sum over all processes of tensors of one shape."""
+
+    @abstractmethod
+    def total(self, totals: Totals) -> Totals:
+        """The sums over the data of all processes."""
+
+    @abstractmethod
+    def average(self, parameters: Iterable[Tensor], count: int) -> None:
+        """Make .grad the mean over the data of all processes, from that over `count` data points of this one."""
+
+    @abstractmethod
+    def most(self, n: int) -> int:
+        """The largest of all processes' n."""
+
+
+class Alone(Shard):
+    """One process has all data."""
+
+    rank, world = 0, 1
+
+    def add(self, values: Tensor) -> Tensor:
+        return values
+
+    def total(self, totals: Totals) -> Totals:
+        return totals
+
+    def average(self, parameters: Iterable[Tensor], count: int) -> None:
+        pass
+
+    def most(self, n: int) -> int:
+        return n
+
+
+class Group(Shard):
+    """One of the processes of the default group of `torch.distributed`; `sent` counts the bytes given to it."""
+
+    def __init__(self) -> None:
+        self.rank, self.world, self.sent = dist.get_rank(), dist.get_world_size(), 0
+
+    def add(self, values: Tensor) -> Tensor:
+        values = values.clone()
+        self.sent += values.numel() * values.element_size()
+        try:
+            dist.all_reduce(values)
+        except RuntimeError as error:
+            raise ConnectionError(f"process {self.rank} lost another one: {error}") from error
+        return values
+
+    def total(self, totals: Totals) -> Totals:
+        scalars = torch.tensor([totals.count, totals.elbo, totals.substitutions], dtype=torch.float64)
+        parts = (scalars, totals.likelihood.double(), totals.prior.double())
+        (count, elbo, substitutions), likelihood, prior = self.add(torch.cat(parts)).split([len(p) for p in parts])
+        return replace(
+            totals,
+            count=int(count),
+            elbo=elbo.item(),
+            substitutions=int(substitutions),
+            likelihood=likelihood.to(totals.likelihood.dtype),
+            prior=prior.to(totals.prior.dtype),
+        )
+
+    def average(self, parameters: Iterable[Tensor], count: int) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            return
+        own = torch.cat([gradient.flatten() for gradient in gradients])
+        weight = own.new_tensor([count])
+        summed = self.add(torch.cat([own * weight if count else torch.zeros_like(own), weight]))
+        means = (summed[:-1] / summed[-1]).split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def most(self, n: int) -> int:
+        counts = torch.zeros(self.world, dtype=torch.int64)
+        counts[self.rank] = n
+        return int(self.add(counts).max())
+
+
+@contextmanager
+def joined(patience: float = PATIENCE) -> Iterator[Shard]:
+    """The shard of this process among those that ``torchrun`` started; alone where it did not.
+
+    A process that waits for another one for longer than `patience` seconds gives up with an error, upon which
+    ``torchrun --max-restarts`` starts all of them again.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Alone()
+        return
+    limit = timedelta(seconds=patience)
+    store = dist.TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and os.environ["RANK"] == "0",
+        timeout=limit,
+    )
+    # Names of an attempt that failed must not be met again by the next one.
+    attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group("gloo", store=attempt, rank=int(os.environ["RANK"]), world_size=world, timeout=limit)
+    try:
+        yield Group()
+        dist.barrier()  # none leaves while others still talk
+    finally:
+        dist.destroy_process_group()

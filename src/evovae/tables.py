@@ -1,0 +1,176 @@
+"""Tables of data on disk, one data point a row, larger than memory if need be: npy, Zarr and HDF5, read by part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
+from evovae.sharding import Shard
+
+BLOCK = 2**16  # rows that are read at once
+SAMPLED = 2**12  # rows that tell one table from another
+
+
+@contextmanager
+def opened(source: str | Path) -> Iterator[Any]:
+    """The array of numbers in an .npy file, a .zarr folder, or an HDF5 file (``data.h5``, ``data.h5:name``).
+
+    It has a shape (N, ...), N at least 1, and is read where it is sliced.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        For what is no table of numbers.
+    """
+    path, _, name = str(source).partition(":")
+    suffix = Path(path).suffix.lower()
+    if suffix == ".npy":
+        yield _checked(source, np.load(path, mmap_mode="r", allow_pickle=False))
+    elif suffix == ".zarr":
+        import zarr
+
+        yield _checked(source, zarr.open_array(path, mode="r"))
+    elif suffix in (".h5", ".hdf5"):
+        import h5py
+
+        with h5py.File(path) as file:
+            yield _checked(source, _dataset(file, name, source))
+    else:
+        raise ValueError(f"{source} is no table that can be read by part; write it as .npy, .zarr or .h5")
+
+
+def _dataset(file: Any, name: str, source: object) -> Any:  # noqa: ANN401 - h5py has no types
+    names: list[str] = []
+    file.visititems(lambda path, item: names.append(path) if hasattr(item, "shape") else None)
+    wanted = [name] if name else names
+    if len(wanted) != 1 or wanted[0].strip("/") not in names:
+        raise ValueError(f"{source} holds {', '.join(names) or 'no datasets'}; name one, as in data.h5:{names[:1]}")
+    return file[wanted[0]]
+
+
+def _checked(source: object, array: Any) -> Any:  # noqa: ANN401 - anything that can be sliced
+    if np.dtype(array.dtype).kind not in "biuf":
+        raise TypeError(f"{source} holds {array.dtype} values, but numbers are needed")
+    if len(array.shape) < 2 or 0 in array.shape:
+        raise ValueError(f"{source} has shape {tuple(array.shape)}, but rows of values are needed: (N, D)")
+    return array
+
+
+def digest(array: Any) -> str:  # noqa: ANN401 - anything that can be sliced
+    """A hash of the shape, the type, and rows from all over the table, to tell tables apart."""
+    hashed = hashlib.sha256(f"{tuple(array.shape)} {np.dtype(array.dtype).str}".encode())
+    for start in np.unique(np.linspace(0, array.shape[0] - 1, SAMPLED).astype(int)).tolist():
+        hashed.update(np.ascontiguousarray(array[start]).data)
+    return hashed.hexdigest()
+
+
+class Room:
+    """Memory while it lasts, and then files in a folder, which vanish with the process.
+
+    Parameters
+    ----------
+    folder
+        For what does not fit.
+    budget
+        Bytes that may be in memory.
+    """
+
+    def __init__(self, folder: Path, budget: float) -> None:
+        self.folder, self.left = folder, budget
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor of any content."""
+        size = prod(shape) * dtype.itemsize
+        if size <= self.left:
+            self.left -= size
+            return torch.empty(shape, dtype=dtype)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk is an error here, not a crash later
+            mapped = np.memmap(file, np.uint8, "r+", shape=(size,))
+        return torch.from_numpy(mapped).view(dtype).view(shape)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """This process's rows in the units of a model: x (n, D) = (data - offset) / unit, zero where not observed (n, D).
+
+    N counts the rows of all processes.
+    """
+
+    N: int
+    x: Tensor
+    observed: Tensor
+    offset: np.ndarray
+    unit: float
+
+    @classmethod
+    def read(cls, array: Any, likelihood: Likelihood, shard: Shard, room: Room) -> Rows:  # noqa: ANN401
+        """The rows of a shard; NaN is missing.  Offsets and unit are those of all shards.
+
+        Raises
+        ------
+        ValueError
+            Where values are infinite, or cannot come from the likelihood.
+        """
+        own = shard.rows(array.shape[0])
+        n, D = own.stop - own.start, prod(array.shape[1:])
+        x, observed = room.empty((n, D), torch.float32), room.empty((n, D), torch.bool)
+        sums = torch.zeros(2, D, dtype=torch.float64)
+        for part, values in _blocks(array, own):
+            seen = ~np.isnan(values)
+            check_support(likelihood, values[seen])
+            observed[part] = torch.from_numpy(seen)
+            x[part] = torch.from_numpy(np.where(seen, values, 0).astype(np.float32))
+            sums += torch.stack([x[part].double().sum(0), observed[part].double().sum(0)])
+        total, count = shard.add(sums)
+        if not count.any():
+            raise ValueError("the data have no observed values: all are NaN")
+        on_a_scale = isinstance(likelihood, Gaussian | Laplace)
+        offset = on_a_scale * total / count.clamp(min=1)
+        unit = _spread(x, observed, offset, shard) if on_a_scale else 1.0
+        for part_of_x, seen_part in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
+            part_of_x.copy_(torch.where(seen_part, (part_of_x - offset) / unit, 0))
+        return cls(array.shape[0], x, observed, offset.numpy(), unit)
+
+
+def _blocks(array: Any, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:  # noqa: ANN401
+    """Places in the shard, and the values there, flattened to (block, D)."""
+    for start in range(rows.start, rows.stop, BLOCK):
+        stop = min(start + BLOCK, rows.stop)
+        values = np.asarray(array[start:stop]).reshape(stop - start, -1)
+        if np.isinf(values).any():
+            raise ValueError(
+                f"rows {start} to {stop - 1} of the data hold infinite values; NaN says that one is missing"
+            )
+        yield slice(start - rows.start, stop - rows.start), values
+
+
+def _spread(x: Tensor, observed: Tensor, offset: Tensor, shard: Shard) -> float:
+    """The standard deviation of what is observed, about the offsets; 1 where nothing varies."""
+    sums = torch.zeros(2, dtype=torch.float64)
+    for part, seen in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
+        squares = torch.where(seen, (part - offset).square(), 0).sum()
+        sums += torch.stack([squares, seen.sum().double()])
+    square, count = shard.add(sums)
+    spread = float((square / count).sqrt())
+    return spread if spread > 1e-12 * float(offset.abs().max()) else 1.0
+
+
+def check_support(likelihood: Likelihood, values: np.ndarray) -> None:
+    """Raise a ValueError where observed values cannot come from the likelihood."""
+    if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
+        raise ValueError("a Bernoulli likelihood is for zeros and ones, but the data have other values")
+    if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():
+        raise ValueError("a Poisson likelihood is for counts 0, 1, 2, ..., but the data have other values")

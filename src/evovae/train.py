@@ -1,0 +1,227 @@
+"""Training on a table of data, by one process or by all that ``torchrun`` started: what `evovae train` does."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Generator
+
+from evovae.checkpoint import BusyError, save_model
+from evovae.decoders import MLP
+from evovae.em import Epoch, fit
+from evovae.evolve import Search
+from evovae.files import write_atomically
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
+from evovae.model import TVAE
+from evovae.priors import Bernoulli as Bits
+from evovae.progress import Progress, seed_of
+from evovae.sharding import Shard
+from evovae.states import States
+from evovae.tables import Room, Rows, digest, opened
+
+INTERVAL = 60.0  # seconds between steps that are kept
+DRAWN = 2**18  # populations that are drawn at once, which bounds the memory that this takes
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "gaussian": lambda: Gaussian(0.25),
+    "laplace": lambda: Laplace(0.5),
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A model and how it is trained.
+
+    latents is H, hidden the decoder's layer sizes, likelihood one of `LIKELIHOODS`, states S; parents, children and
+    generations are those of `Search`; batch_size data points of each process make a step of Adam at learning_rate.
+    """
+
+    latents: int = 64
+    hidden: tuple[int, ...] = (128,)
+    likelihood: str = "gaussian"
+    states: int = 32
+    parents: int = 8
+    children: int = 8
+    generations: int = 1
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 0.005
+    seed: int = 0
+
+    def search(self) -> Search:
+        """The search of the E-step."""
+        return Search(self.parents, self.children, self.generations)
+
+    def model(self, D: int) -> TVAE:
+        """The model that every process starts from."""
+        decoder = MLP(self.latents, *self.hidden, D, generator=Generator().manual_seed(self.seed))
+        return TVAE(decoder, LIKELIHOODS[self.likelihood](), Bits(self.latents, p=min(1 / self.latents, 0.5)))
+
+
+class Stop:
+    """Notices requests to end: the first one lets the epoch end, the second one ends at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def _notice(self, number: int, _: object) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Listen to Ctrl-C and SIGTERM."""
+        before = {number: signal.signal(number, self._notice) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def train(
+    source: str | Path,
+    folder: Path,
+    settings: Settings,
+    shard: Shard,
+    *,
+    memory: float,
+    report: Callable[[Epoch, TVAE], object],
+    stop: Stop,
+) -> TVAE:
+    """Train on the table `source`, keep progress, log and model in `folder`, and go on from what is there.
+
+    memory says how many bytes data and populations may take in this process; what goes beyond lies in files.  All
+    processes see the same folder.  report is called after each epoch, in the first process alone.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        For tables and settings that make no sense, before any work is done.
+    CheckpointError, BusyError
+        If the folder holds another run, or is in use.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, shard), opened(source) as array:
+        run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
+        room = Room(folder, memory)
+        model = settings.model(int(torch.Size(array.shape[1:]).numel()))
+        rows = Rows.read(array, model.likelihood, shard, room)
+        generator = Generator().manual_seed(seed_of(settings.seed, shard.rank))
+        states = _populations(len(rows.x), settings, generator, room)
+        progress = Progress(folder / "progress", run, rows.N, shard)
+        kept = progress.load(states, generator)
+        log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
+        for epoch in _epochs(model, rows, states, settings, generator, shard, kept):
+            ended = _agreed(stop.signal > 0, shard) or epoch.number == settings.epochs
+            if ended or _agreed(epoch.seconds > log.seconds_kept + INTERVAL, shard):
+                progress.save(epoch.number, epoch.parameters(), states, generator)
+                log.seconds_kept = epoch.seconds
+            if shard.rank == 0:
+                log.write(epoch, model)
+                report(epoch, model)
+            if ended:
+                break
+        if shard.rank == 0:
+            about = {"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": list(array.shape[1:])}
+            save_model(folder / "model.safetensors", model, about)
+    return model
+
+
+def _epochs(
+    model: TVAE,
+    rows: Rows,
+    states: States,
+    settings: Settings,
+    generator: Generator,
+    shard: Shard,
+    kept: Mapping[str, torch.Tensor],
+) -> Iterator[Epoch]:
+    return fit(
+        model,
+        rows.x,
+        observed=rows.observed,
+        states=states,
+        search=settings.search(),
+        optimizer=torch.optim.Adam(model.decoder.parameters(), lr=settings.learning_rate, fused=True),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        generator=generator,
+        resume=kept,
+        shard=shard,
+    )
+
+
+def _populations(n: int, settings: Settings, generator: Generator, room: Room) -> States:
+    """Random ones, drawn some at a time."""
+    S, H = settings.states, settings.latents
+    first = States.random(1, S, H, generator)
+    words = room.empty((n, *first.words.shape[1:]), torch.int64)
+    states = States(words, room.empty((n, S), torch.float32), H)
+    for start in range(0, n, DRAWN):
+        stop = min(start + DRAWN, n)
+        drawn = States.random(stop - start, S, H, generator)
+        states.words[start:stop], states.lpj[start:stop] = drawn.words, drawn.lpj
+    return states
+
+
+def _agreed(wish: bool, shard: Shard) -> bool:
+    """Whether any process wishes it: all get the same answer."""
+    return bool(shard.add(torch.tensor(wish, dtype=torch.int64)))
+
+
+@contextmanager
+def _locked(folder: Path, shard: Shard) -> Iterator[None]:
+    """Keep other runs out of the folder; the first process holds the lock for all."""
+    lock = FileLock(folder / "lock")
+    try:
+        if shard.rank == 0:
+            lock.acquire(timeout=0)
+        yield
+    except Timeout as error:
+        raise BusyError(f"another process works in {folder}; wait for it, or name another folder") from error
+    finally:
+        lock.release()
+
+
+class _Log:
+    """One line of JSON for each epoch; those of epochs that are to be done again are dropped."""
+
+    def __init__(self, path: Path, number: int, shard: Shard) -> None:
+        self.path, self.seconds_kept = path, 0.0
+        if shard.rank == 0:
+            lines = path.read_text().splitlines() if path.exists() else []
+            good = [line for line in lines if _number(line) <= number]
+            text = "".join(line + "\n" for line in good)
+            write_atomically(path, lambda file: file.write(text.encode()))
+
+    def write(self, epoch: Epoch, model: TVAE) -> None:
+        """Add an epoch, with the likelihood's own parameters."""
+        own = {name: value.item() for name, value in model.likelihood.state_dict().items() if value.numel() == 1}
+        line: dict[str, Any] = {
+            "epoch": epoch.number,
+            "elbo": epoch.elbo,
+            "substitutions": epoch.substitutions,
+            "seconds": epoch.seconds,
+            **own,
+        }
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _number(line: str) -> float:
+    """The epoch of a line of the log; infinite where a crash left half of one."""
+    try:
+        return json.loads(line)["epoch"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

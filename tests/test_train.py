@@ -1,0 +1,357 @@
+"""`evovae train`: tables larger than memory, runs that are stopped, killed, or go on with other processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import zarr
+from conftest import seeded
+from numpy.testing import assert_allclose, assert_array_equal
+from typer.testing import CliRunner
+
+from evovae import States, datasets, likelihoods
+from evovae import train as module
+from evovae.checkpoint import BusyError, CheckpointError, load_model
+from evovae.cli import app
+from evovae.progress import Progress
+from evovae.sharding import Alone
+from evovae.tables import Room, Rows, opened
+from evovae.train import Settings, Stop, train
+
+SETTINGS = Settings(6, (12,), "gaussian", 10, 4, 3, epochs=6, batch_size=50, learning_rate=0.02)
+PLENTY = 1e9
+
+
+def table(N: int = 300) -> np.ndarray:
+    """Bars, not around zero and not of unit size, some of it missing."""
+    values = 40 + 7 * datasets.bars_images(N, seeded(3)).double().numpy()
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    return values
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    np.save(tmp_path / "data.npy", table())
+    return tmp_path / "data.npy"
+
+
+def run(data, folder, settings=SETTINGS, *, stop_after=None, memory=PLENTY):
+    stop, seen = Stop(), []
+
+    def report(epoch, model):
+        seen.append(epoch.elbo)
+        if epoch.number == stop_after:
+            stop.signal = signal.SIGTERM
+
+    model = train(data, folder, settings, Alone(), memory=memory, report=report, stop=stop)
+    return model, seen
+
+
+def parameters(model) -> np.ndarray:
+    return np.concatenate([value.numpy().ravel() for value in model.state_dict().values()])
+
+
+def logged(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_model_is_trained_logged_and_kept_with_its_units(data, tmp_path):
+    model, bounds = run(data, tmp_path / "out")
+    assert len(bounds) == SETTINGS.epochs and bounds[-1] > bounds[0] + 1
+    assert [line["elbo"] for line in logged(tmp_path / "out")] == bounds
+    again, about = load_model(tmp_path / "out" / "model.safetensors")
+    assert_array_equal(parameters(model), parameters(again))
+    mean = np.nanmean(table(), axis=0)
+    assert_allclose(about["offset"], mean, rtol=1e-6)
+    assert_allclose(about["unit"], np.nanstd(table() - mean), rtol=1e-5)
+    assert about["shape"] == [16] and about["run"]["latents"] == 6
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_a_run_stopped_after_any_epoch_goes_on_to_the_bit(data, tmp_path, epoch):
+    whole, bounds = run(data, tmp_path / "whole")
+    _, first = run(data, tmp_path / "parts", stop_after=epoch)
+    model, second = run(data, tmp_path / "parts")
+    assert first + second == bounds
+    assert_array_equal(parameters(model), parameters(whole))
+    assert [line["epoch"] for line in logged(tmp_path / "parts")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_finished_run_has_nothing_left_to_do(data, tmp_path):
+    model, _ = run(data, tmp_path / "out")
+    again, bounds = run(data, tmp_path / "out")
+    assert bounds == [] and len(logged(tmp_path / "out")) == 6
+    assert_array_equal(parameters(model), parameters(again))
+
+
+def test_what_does_not_fit_in_memory_lies_in_files_that_vanish(data, tmp_path):
+    model, bounds = run(data, tmp_path / "memory")
+    other, same = run(data, tmp_path / "files", memory=0)
+    assert bounds == same
+    assert_array_equal(parameters(model), parameters(other))
+    names = {path.name for path in (tmp_path / "files").iterdir()}
+    assert names <= {"lock", "log.jsonl", "model.safetensors", "progress"}
+
+
+def test_all_formats_say_the_same(tmp_path):
+    values = table(90).reshape(90, 4, 4)
+    np.save(tmp_path / "a.npy", values)
+    zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(20, 4, 4))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("group/images", data=values, chunks=(20, 4, 4))
+        file["labels"] = np.arange(90)
+    found = []
+    for source in ("a.npy", "a.zarr", "a.h5:group/images"):
+        with opened(tmp_path / source) as array:
+            rows = Rows.read(array, likelihoods.Gaussian(), Alone(), Room(tmp_path, PLENTY))
+        found.append(rows)
+        assert rows.N == 90 and rows.x.shape == rows.observed.shape == (90, 16)
+        assert_allclose(
+            rows.x * rows.unit + torch.from_numpy(rows.offset),
+            np.nan_to_num(values.reshape(90, 16)) * rows.observed.numpy() + ~rows.observed.numpy() * rows.offset,
+            rtol=1e-5,
+        )
+    assert all(torch.equal(found[0].x, rows.x) for rows in found)
+
+
+def test_tables_are_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("evovae.tables.BLOCK", 32)
+    np.save(tmp_path / "a.npy", table(100))
+
+    class Second(Alone):
+        rank, world = 1, 2
+
+    with opened(tmp_path / "a.npy") as array:
+        whole = Rows.read(array, likelihoods.Bernoulli() and likelihoods.Laplace(), Alone(), Room(tmp_path, PLENTY))
+        part = Rows.read(array, likelihoods.Laplace(), Second(), Room(tmp_path, 0))
+    assert part.N == whole.N == 100 and len(part.x) == 50
+    assert_array_equal(part.observed, whole.observed[50:])
+    assert_allclose(
+        part.x * part.unit + torch.from_numpy(part.offset) * part.observed,
+        whole.x[50:] * whole.unit + torch.from_numpy(whole.offset) * part.observed,
+        rtol=1e-4,
+        atol=1e-3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "change", "error", "message"),
+    [
+        (np.zeros(5), {}, ValueError, "rows of values are needed"),
+        (np.zeros((0, 5)), {}, ValueError, "rows of values are needed"),
+        (np.full((5, 4), np.nan), {}, ValueError, "no observed values"),
+        (np.array([["a"]]), {}, TypeError, "numbers are needed"),
+        (np.full((70, 4), np.inf), {}, ValueError, "rows 0 to 69 of the data hold infinite values"),
+        (np.full((70, 4), 0.5), {"likelihood": "bernoulli"}, ValueError, "zeros and ones"),
+        (np.full((70, 4), -1), {"likelihood": "poisson"}, ValueError, "counts 0, 1, 2"),
+        (np.zeros((70, 4)), {"states": 65}, ValueError, "there are 2\\^6 = 64 distinct states"),
+        (np.zeros((70, 4)), {"parents": 11}, ValueError, "cannot select 11 distinct parents"),
+        (np.zeros((70, 4)), {"children": 7}, ValueError, "7 children cannot differ"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path, values, change, error, message):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(error, match=message):
+        run(tmp_path / "a.npy", tmp_path / "out", replace(SETTINGS, **change))
+
+
+def test_tables_that_are_none_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"], file["y"] = np.zeros((3, 2)), np.zeros((3, 2))
+    for source, message in (
+        ("a.h5", "holds x, y; name one"),
+        ("a.h5:z", "holds x, y; name one"),
+        ("a.csv", "write it as"),
+    ):
+        with pytest.raises(ValueError, match=message), opened(f"{tmp_path}/{source}"):
+            pass
+
+
+def test_another_run_is_refused_and_damage_costs_one_step(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
+    whole, _ = run(data, tmp_path / "whole")
+    out = tmp_path / "out"
+    run(data, out, stop_after=4)  # and the epoch that was under way
+    with pytest.raises(CheckpointError, match="a run with other latents, seed; name another folder"):
+        run(data, out, replace(SETTINGS, latents=7, seed=1))
+    np.save(data.with_name("other.npy"), table() + 1)
+    with pytest.raises(CheckpointError, match="other data"):
+        run(data.with_name("other.npy"), out)
+    steps = sorted((out / "progress").iterdir())
+    assert [step.name for step in steps] == ["00000004", "00000005"]
+    piece = next(steps[1].glob("states-*"))
+    content = bytearray(piece.read_bytes())
+    content[-3] ^= 1
+    piece.write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged: its checksum does not fit; the step before it is taken"):
+        model, bounds = run(data, out)
+    assert len(bounds) == 2
+    assert_array_equal(parameters(model), parameters(whole))
+
+
+def test_a_folder_in_use_is_refused(data, tmp_path):
+    with module._locked(tmp_path, Alone()), pytest.raises(BusyError, match="another process works in"):
+        run(data, tmp_path)
+
+
+def test_a_full_disk_is_a_warning(data, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("evovae.progress.save_tensors", fail)
+    with pytest.warns(UserWarning, match="progress could not be kept: No space left"):
+        _, bounds = run(data, tmp_path / "out")
+    assert len(bounds) == 6
+
+
+@pytest.mark.parametrize("pieces", [(1, 3), (3, 2), (2, 1)])
+def test_populations_move_to_other_shares(tmp_path, monkeypatch, pieces):
+    """What several processes kept is brought back by another number of them, each a part."""
+    monkeypatch.setattr("evovae.progress.PIECE", 40)
+
+    class Nth(Alone):
+        def __init__(self, rank, world):
+            self.rank, self.world = rank, world
+
+    N, (before, after) = 101, pieces
+    all_states = States.random(N, 5, 70, seeded())
+    for rank in reversed(range(before)):
+        shard = Nth(rank, before)
+        Progress(tmp_path, {}, N, shard).save(
+            7, {"counts": torch.ones(1)}, all_states[torch.arange(N)[shard.rows(N)]], seeded(rank)
+        )
+    for rank in range(after):
+        shard, generator = Nth(rank, after), seeded(99)
+        own = torch.arange(N)[shard.rows(N)]
+        states = States.random(len(own), 5, 70, seeded(1))
+        assert Progress(tmp_path, {}, N, shard).load(states, generator)["counts"] == 1
+        assert torch.equal(states.words, all_states.words[own])
+        assert not torch.equal(generator.get_state(), seeded(99).get_state())
+
+
+def test_samples_have_the_units_and_shape_of_the_data(tmp_path):
+    values = table(400).reshape(400, 4, 4)
+    np.save(tmp_path / "a.npy", values)
+    arguments = ["--latents", "8", "--hidden", "12", "--states", "16", "--epochs", "40", "--learning-rate", "0.02"]
+    runner = CliRunner()
+    done = runner.invoke(app, ["train", f"{tmp_path}/a.npy", f"{tmp_path}/run", *arguments])
+    assert done.exit_code == 0, done.output
+    assert "epoch 40/40" in done.output and "the model is in" in done.output
+    done = runner.invoke(app, ["sample", f"{tmp_path}/run/model.safetensors", "3000", f"{tmp_path}/new.npy"])
+    assert done.exit_code == 0, done.output
+    new = np.load(tmp_path / "new.npy")
+    assert new.shape == (3000, 4, 4)
+    assert_allclose(new.mean(0), np.nanmean(values, 0), atol=0.6)
+    assert_allclose(new.std(), np.nanstd(values), rtol=0.1)
+    assert (
+        runner.invoke(app, ["sample", f"{tmp_path}/run/model.safetensors", "3", f"{tmp_path}/new.npy"]).exit_code == 3
+    )
+    done = runner.invoke(app, ["train", f"{tmp_path}/a.npy", f"{tmp_path}/run", "--latents", "9"])
+    assert done.exit_code == 2 and "other" in done.output and "Traceback" not in done.output
+
+
+# --- several processes -----------------------------------------------------------------------
+
+COMMAND = [
+    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "3", "--nproc-per-node", "2"),
+    *("-m", "evovae", "train"),
+]
+LONG = [
+    "--latents",
+    "6",
+    "--hidden",
+    "12",
+    "--states",
+    "10",
+    "--parents",
+    "4",
+    "--children",
+    "3",
+    "--learning-rate",
+    "0.02",
+]
+
+
+def workers(parent: int) -> list[int]:
+    """Processes that a process started."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def wait_for(condition, seconds: float = 90.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+@pytest.fixture
+def keeping_each_epoch(tmp_path) -> dict[str, str]:
+    """An environment in which each epoch is kept, and takes a while."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'LOCAL_RANK' in os.environ:\n"
+        "    import time, evovae.train as t\n"
+        "    t.INTERVAL = 0.0\n"
+        "    write = t._Log.write\n"
+        "    t._Log.write = lambda self, *a: (write(self, *a), time.sleep(0.1))\n"
+    )
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONWARNINGS": "default"}
+
+
+def undisturbed(data, folder, environment):
+    done = subprocess.run(
+        [*COMMAND, str(data), str(folder), *LONG, "--epochs", "40"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return logged(folder)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+def test_a_run_that_loses_a_process_ends_like_an_undisturbed_one(data, tmp_path, keeping_each_epoch, fault):
+    """One worker is killed, or hangs: torchrun starts all again, and they go on from the last step that all kept."""
+    out = tmp_path / "out"
+    command = [*COMMAND, str(data), str(out), *LONG, "--epochs", "40", "--patience", "10"]
+    with subprocess.Popen(command, env=keeping_each_epoch, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (out / "log.jsonl").exists() and len(logged(out)) > 8)
+        victim = workers(process.pid)[-1]
+        started = time.monotonic()
+        os.kill(victim, fault)
+        _, errors = process.communicate(timeout=150)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - started < 150
+    ours, theirs = logged(out), undisturbed(data, tmp_path / "other", keeping_each_epoch)
+    assert [line["epoch"] for line in ours] == list(range(1, 41))
+    assert [line["elbo"] for line in ours] == [line["elbo"] for line in theirs]
+
+
+def test_a_request_to_end_keeps_the_step_and_other_processes_go_on(data, tmp_path, keeping_each_epoch):
+    """Two processes are asked to end; one goes on, from the same parameters and populations."""
+    out = tmp_path / "out"
+    command = [*COMMAND, str(data), str(out), *LONG, "--epochs", "40"]
+    with subprocess.Popen(command, env=keeping_each_epoch, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (out / "log.jsonl").exists() and len(logged(out)) > 8)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    done = len(logged(out))
+    assert 8 < done < 40
+    settings = Settings(6, (12,), "gaussian", 10, 4, 3, epochs=40, learning_rate=0.02)
+    _, bounds = run(data, out, settings)
+    assert len(bounds) == 40 - done and [line["epoch"] for line in logged(out)] == list(range(1, 41))
+    assert abs(bounds[0] - logged(out)[done - 1]["elbo"]) < 1
