@@ -16,6 +16,7 @@ from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.restore.border import Picture, Scale
 from evovae.restore.experts import FLOOR, Expert
+from evovae.restore.interpolate import smooth
 from evovae.restore.mixing import View
 from evovae.restore.patches import extract, merge
 from evovae.states import States
@@ -58,6 +59,14 @@ class Patches:
         known = torch.from_numpy(picture.observed)
         return cls.of(scale.to_model(picture.values, picture.observed), known, size, centred)
 
+    def filled(self, spatial: int, centred: bool) -> Tensor:
+        """All patches (N, D) with a smooth guess at what is not known; `spatial` axes come before those of channels."""
+        if self.known.all():
+            return self.x
+        axes = tuple(axis for axis in range(spatial) if self.size[axis] > 1)
+        image = smooth(self.image, self.known, axes)
+        return Patches.of(image, torch.ones_like(self.known), self.size, centred).x
+
     def every_other(self) -> "Patches":
         """With half of them used, like the squares of one colour on a chessboard, and those at the rim."""
         positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
@@ -99,8 +108,10 @@ class Job:
         patches = Patches.of_picture(picture, size, scale, expert.centred)
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
+        spatial = patches.image.ndim - (picture.axis is not None)
+        start = patches.filled(spatial, expert.centred)
         model = expert.model(
-            patches.x, max((noise / scale.unit) ** 2, FLOOR), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
+            start, max((noise / scale.unit) ** 2, FLOOR), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
         )
         return cls(
             patches=patches,
