@@ -1,11 +1,9 @@
 """The command line: the only place (with the presets) where words become objects."""
 
 import json
-import re
 import signal
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,42 +20,23 @@ from rich.table import Table
 
 import evovae
 from evovae import io
-from evovae.pages import Pages
+from evovae.commands import models, web
+from evovae.commands.shared import INTERRUPTED, NOT_WRITTEN, console, one_line_errors, say, size
+from evovae.pages import Pages, channel_axis
 from evovae.pages import restore as restore_pages
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Progress as Report
 
-BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
 Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]
 BALANCED = Preset("balanced")
-console = Console(stderr=True)
 app = typer.Typer(
-    help="Clean or fill a single picture, with nothing but the picture.",
+    help="Clean or fill a single picture, with nothing but the picture; binary latents for any data.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn the errors of our borders into one line and an exit code, and warnings into one line each."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _say(str(message), "yellow")
-            yield
-    except FileExistsError as error:
-        code, message = EXISTS, str(error)
-    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
-        code, message = BAD_INPUT, str(error)
-    else:
-        return
-    _say(message, "red")
-    raise typer.Exit(code)
-
-
-def _say(message: str, style: str) -> None:
-    console.print(f"evovae: {message}", style=style, highlight=False, soft_wrap=True, markup=False)
+app.add_typer(models.app)
+app.add_typer(web.app)
 
 
 class _Bar:
@@ -121,19 +100,14 @@ def _report(done: Pages, source: Path, options: dict[str, Any]) -> dict[str, obj
     return {"input": str(source), "evovae": evovae.__version__, "seed": options["rng"], "pages": pages}
 
 
-def _bytes(text: str) -> float:
-    """A size such as 500M or 4G, in bytes."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kMGT]?)i?B?", text.strip())
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no size; write 500M or 4G")
-    return float(found[1]) * 1024 ** " kMGT".index(found[2] or " ")
-
-
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="The picture, stack or sound: PNG, JPEG, GIF, TIFF, npy, Zarr or WAV.")
 ]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored picture goes.")]
 Sigma = Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")]
+HeldOut = Annotated[
+    float, typer.Option("--held-out", min=0, help="Hide this share of the pixels, for a score: 0.02 is enough.")
+]
 Poisson = Annotated[bool, typer.Option("--poisson", help="Noise grows with the signal, as counts of photons do.")]
 Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
 Axes = Annotated[
@@ -146,7 +120,7 @@ ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON 
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Work on large pictures in tiles of this width.")]
-MaxMemory = Annotated[float | None, typer.Option(parser=_bytes, metavar="SIZE", help="Memory to use, such as 4G.")]
+MaxMemory = Annotated[float | None, typer.Option(parser=size, metavar="SIZE", help="Memory to use, such as 4G.")]
 Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep progress in DIR, and go on from what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 MASK = "A picture that is 1 where a pixel is to be filled."
@@ -158,6 +132,7 @@ def denoise(
     target: Target,
     sigma: Sigma = None,
     poisson: Poisson = False,
+    held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
     page: Page = None,
@@ -183,6 +158,7 @@ def inpaint(
     mask: Annotated[Path | None, typer.Option(help=MASK + "  NaN is filled too.")] = None,
     sigma: Sigma = None,
     poisson: Poisson = False,
+    held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
     page: Page = None,
@@ -263,29 +239,23 @@ def _restore(
     """
     files = _Files(source, axes, page, mask, target, std, report, overwrite)
     options |= {"preset": preset.value, "rng": seed}
-    with _one_line_errors():
+    with one_line_errors():
         content, holes = files.read()
-        options["channel_axis"] = _channel_axis(content, options["channel_axis"])
+        if options["channel_axis"] is None:
+            options["channel_axis"] = channel_axis(content)
         bar = _Bar()
         with bar.running():
             done = restore_pages(function, content, holes, bar.begin, callback=bar, **options)
     try:
         files.write(content, done, options)
     except OSError as error:
-        _say(f"could not write: {error}{_saved_elsewhere(files.target, content.replaced(done.values))}", "red")
+        say(f"could not write: {error}{_saved_elsewhere(files.target, content.replaced(done.values))}", "red")
         raise typer.Exit(NOT_WRITTEN) from error
     seconds = sum(result.seconds for result in done.results)
     found = ", ".join(f"{result.sigma:.4g}" for result in done.results)
     console.print(f"noise level found: {found}   seconds: {seconds:.1f}   written: {files.target}")
     if bar.signal:
         raise typer.Exit(128 + bar.signal)
-
-
-def _channel_axis(content: io.Content, asked: int | None) -> int | None:
-    """The axis of channels in a page: as asked, or as the file says."""
-    if asked is not None or content.channel_axis is None:
-        return asked
-    return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
 
 
 def _saved_elsewhere(target: Path, content: io.Content) -> str:
@@ -322,7 +292,7 @@ def demo(
     """Add noise to a real picture, denoise it, and write and print before and after."""
     from evovae.demo import run
 
-    with _one_line_errors():
+    with one_line_errors():
         folder.mkdir(parents=True, exist_ok=True)
         bar = _Bar()
         with bar.running():

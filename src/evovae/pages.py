@@ -57,6 +57,13 @@ def restore(
     return Pages(values, std, results)
 
 
+def channel_axis(content: Content) -> int | None:
+    """Which axis of a page holds its channels, as the file says; None where it says of none."""
+    if content.channel_axis is None:
+        return None
+    return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
+
+
 def _indices(content: Content) -> Iterator[tuple[int | slice, ...]]:
     """Where each page is in the values."""
     axes = content.batch_axes

@@ -1,0 +1,157 @@
+"""Uploads and jobs over HTTP: what the page uses, and anyone else may."""
+
+import shutil
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+import evovae
+from evovae.restore.border import check_sigma
+from evovae.web.holes import painted
+from evovae.web.jobs import new_name
+from evovae.web.layout import plane
+from evovae.web.names import CLEAN, HOLES, PICTURE, PREVIEW, VALUES, WISH
+from evovae.web.paint import grey, png
+from evovae.web.runner import QueueFullError
+from evovae.web.sample import sample
+from evovae.web.schemas import Job, Picture, Problem, Terms, Wish
+from evovae.web.site import Id, TheJob, TheSite
+from evovae.web.stream import follow
+
+Responses = dict[int | str, dict[str, Any]]
+NOT_THERE: Responses = {404: {"model": Problem}}
+NO_PICTURE: Responses = {code: {"model": Problem} for code in (413, 415, 422, 507)}
+NO_JOB: Responses = {code: {"model": Problem} for code in (404, 422, 429, 507)}
+BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+PNG: Responses = {200: {"content": {"image/png": {}}}}
+EVENTS: Responses = {200: {"content": {"text/event-stream": {}}}}
+Frame = Annotated[int, Query(ge=0, description="Which frame: the planes of the first page, then those of the next.")]
+router = APIRouter(prefix="/api")
+
+
+@router.get("/terms")
+def terms(site: TheSite) -> Terms:
+    """What this server takes on."""
+    limits = site.limits
+    return Terms(version=evovae.__version__, upload_bytes=limits.upload_bytes, values=limits.values)
+
+
+@router.post("/uploads", status_code=201, responses=NO_PICTURE, openapi_extra=BODY)
+async def upload(request: Request, site: TheSite) -> Picture:
+    """Send a PNG, JPEG or TIFF file as the body itself, in any number of pieces, and learn what it holds.
+
+    No name is asked for, and none is kept; what the file is, its first bytes say.
+    """
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise HTTPException(415, "the body is a form; send the file as the body itself, as curl --data-binary does")
+    site.uploads.purge()
+    return await site.uploads.receive(request.stream(), request.headers.get("content-length"))
+
+
+@router.post("/sample", status_code=201)
+def make_sample(site: TheSite) -> Picture:
+    """Take the bundled sample with noise added to it, as if it had been uploaded."""
+    return site.uploads.add(*sample())
+
+
+@router.get("/uploads/{upload}", responses=NOT_THERE)
+def get_upload(upload: Id, site: TheSite) -> Picture:
+    """What an upload holds, and how long presets will take."""
+    picture = site.uploads.get(upload)
+    return picture.model_copy(update={"seconds": site.clock.seconds(picture)})
+
+
+@router.get("/uploads/{upload}/preview.png", responses=NOT_THERE | PNG, response_class=Response)
+def preview_upload(upload: Id, site: TheSite, frame: Frame = 0) -> Response:
+    """One frame of an upload, in 8 bits."""
+    place, picture = site.uploads.place(upload), site.uploads.get(upload)
+    check_frame(frame, picture)
+    values = plane(np.load(place / VALUES, mmap_mode="r"), frame)
+    return Response(png(grey(values, picture.low, picture.high)), media_type="image/png")
+
+
+@router.post("/jobs", status_code=202, responses=NO_JOB)
+def submit(wish: Wish, site: TheSite) -> Job:
+    """Queue a job."""
+    source, picture = site.uploads.place(wish.upload), site.uploads.get(wish.upload)
+    _check_sigma(wish, picture)
+    mask = None if wish.mask is None else np.load(site.uploads.place(wish.mask) / VALUES, mmap_mode="r")
+    name = new_name()
+    place = site.place(name)
+    try:
+        place.mkdir()
+        if mask is not None:
+            np.save(place / HOLES, painted(mask, picture))
+        for file in (*source.glob("input.*"), source / VALUES, source / PICTURE, *source.glob(CLEAN)):
+            shutil.copyfile(file, place / file.name)
+        (place / WISH).write_text(wish.model_dump_json())
+        return site.complete(site.runner.submit(name, wish, picture))
+    except BaseException as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if isinstance(error, QueueFullError):
+            waiting = f"{site.limits.queue} jobs are waiting, as many as may be; try again when one is done"
+            raise HTTPException(429, waiting, {"Retry-After": "10"}) from error
+        if isinstance(error, OSError):
+            raise HTTPException(507, f"the job cannot be kept: {error.strerror}; free some space") from error
+        raise
+
+
+def _check_sigma(wish: Wish, picture: Picture) -> None:
+    """Refuse with 422 a noise level beyond the picture's range, unless there is nothing to restore."""
+    if picture.span > 0:
+        try:
+            check_sigma(wish.sigma, picture.span)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+
+
+@router.get("/jobs")
+def list_jobs(site: TheSite) -> list[Job]:
+    """All jobs, the newest first."""
+    return [site.complete(job) for job in site.jobs.all()]
+
+
+@router.get("/jobs/{job}", responses=NOT_THERE)
+def status(job: TheJob) -> Job:
+    """How a job stands, and what it found."""
+    return job
+
+
+@router.delete("/jobs/{job}", status_code=204, responses=NOT_THERE | {409: {"model": Problem}})
+def remove(job: TheJob, site: TheSite) -> None:
+    """Forget a finished job and all that came of it."""
+    if not job.state.final:
+        raise HTTPException(409, f"the job is {job.state}; cancel it first")
+    site.remove(job.id)
+
+
+@router.post("/jobs/{job}/cancel", status_code=202, responses=NOT_THERE)
+def cancel(job: TheJob, site: TheSite) -> Job:
+    """Ask a job to stop with the best so far, after the epoch that it is in; no matter if it has ended."""
+    site.runner.cancel(job.id)
+    return site.job(job.id)
+
+
+@router.get("/jobs/{job}/events", responses=NOT_THERE | EVENTS, response_class=StreamingResponse)
+async def events(
+    job: TheJob, site: TheSite, last_event_id: Annotated[int, Header(ge=0, description="Tell only later ones.")] = 0
+) -> StreamingResponse:
+    """Follow a job: `epoch`, `preview` and `warning` events are numbered; `state` when that changes, `end` last."""
+    return StreamingResponse(follow(site, job.id, last_event_id), media_type="text/event-stream")
+
+
+@router.get("/jobs/{job}/preview.png", responses=NOT_THERE | PNG, response_class=FileResponse)
+def preview(job: TheJob, site: TheSite) -> FileResponse:
+    """The picture as it was at the last preview event."""
+    path = site.place(job.id) / PREVIEW
+    if not path.exists():
+        raise HTTPException(404, "the job has no preview yet")
+    return FileResponse(path, media_type="image/png")
+
+
+def check_frame(frame: int, picture: Picture) -> None:
+    """Refuse with 404 a frame that is not there."""
+    if frame >= picture.frames:
+        raise HTTPException(404, f"frame {frame} is not there; there are {picture.frames} frames, counted from 0")

@@ -1,0 +1,119 @@
+"""The application: routes, the static page, and who may talk to it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import evovae
+from evovae.web import api, results
+from evovae.web.limits import Limits
+from evovae.web.site import Site
+
+STATIC = Path(__file__).parent / "static"
+# Nothing comes from elsewhere, nothing goes elsewhere, and no other page frames this one.
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+UPLOADS, MOST = "/api/uploads", 65536  # bytes of a request of any other kind
+HERE = ("127.0.0.1", "localhost")
+
+
+def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE) -> FastAPI:
+    """The server of one folder, which keeps uploads, jobs and results in it.
+
+    Parameters
+    ----------
+    folder
+        Where everything is kept; made if it is not there.  Only one server may work in it.
+    limits
+        What is taken on.
+    hosts
+        Names under which the server may be addressed, "*" for all: that of a page elsewhere that is made to point here
+        is none of them.
+    """
+    app = FastAPI(
+        title="evovae",
+        version=evovae.__version__,
+        description="Restore single pictures, with nothing but the picture.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # these pages load from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_working,
+    )
+    app.state.site = Site.of(folder, limits)
+    app.include_router(api.router)
+    app.include_router(results.router)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    app.add_middleware(Guard)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
+    app.exception_handler(RequestValidationError)(_in_a_sentence)
+    return app
+
+
+@asynccontextmanager
+async def _working(app: FastAPI) -> AsyncIterator[None]:
+    site: Site = app.state.site
+    await run_in_threadpool(site.open)
+    try:
+        yield
+    finally:
+        await run_in_threadpool(site.close)
+
+
+class Guard:
+    """Refuses what a page from elsewhere sends and what is too much, and says what pages of ours may do."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        count = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal count
+            message = await receive()
+            count += len(message.get("body", b""))
+            if count > MOST and scope["path"] != UPLOADS:  # which are counted while they are stored
+                raise HTTPException(413, f"the request has more than {MOST:,} bytes, and needs far less")
+            return message
+
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        answer: ASGIApp = self.app
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            answer = JSONResponse({"detail": f"a page from {origin} may not use this server"}, 403)
+        await answer(scope, receive_bounded, send_with_headers)
+
+
+async def _in_a_sentence(_: Request, error: Exception) -> JSONResponse:
+    """What is wrong with a request, as one sentence like all others."""
+    assert isinstance(error, RequestValidationError)
+    said = (f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
+    return JSONResponse({"detail": "; ".join(said)}, 422)

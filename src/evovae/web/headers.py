@@ -1,0 +1,71 @@
+"""How much a file claims to hold, from its header: asked before anything is decoded."""
+
+import struct
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+
+from fastapi import HTTPException
+from PIL.JpegImagePlugin import JpegImageFile
+from tifffile import TiffFile
+
+from evovae.io import FORMATS
+from evovae.io.tiff import MAX_PAGES, quiet
+
+SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg"}
+
+
+def kind(path: Path) -> str:
+    """PNG, TIFF or JPEG, as the first bytes say.
+
+    Raises
+    ------
+    HTTPException
+        415 for anything else.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    for form in FORMATS:
+        if start and form.name in SUFFIXES and start.startswith(form.openings):
+            return form.name
+    what = "is no PNG, JPEG or TIFF, whatever its name says" if start else "is empty"
+    raise HTTPException(415, f"the file {what}; choose a picture of one of these kinds")
+
+
+def check_claim(path: Path, form: str, most: int) -> None:
+    """Refuse with 413 a file that claims to hold more values than so many."""
+    claimed = 0
+    with suppress(Exception):  # whatever is wrong with a header, reading the file will say it in a sentence
+        claimed = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff}[form](path, most)
+    check_values(claimed, most)
+
+
+def check_values(count: int, most: int) -> None:
+    """Refuse with 413 more values than so many."""
+    if count > most:
+        sizes = f"at least {count:,} values, but at most {most:,} are taken on here"
+        raise HTTPException(413, f"the picture holds {sizes}; cut it, or use the command line")
+
+
+def _png(path: Path, most: int) -> int:
+    with path.open("rb") as file:
+        width, height, _, colour = struct.unpack_from(">IIBB", file.read(26), 16)
+    return width * height * {2: 3, 6: 4, 4: 2}.get(colour, 1)
+
+
+def _jpeg(path: Path, most: int) -> int:
+    with path.open("rb") as file:
+        picture = JpegImageFile(file)
+        return prod((*picture.size, len(picture.mode)))
+
+
+def _tiff(path: Path, most: int) -> int:
+    """As the first page says, and then all, if there are not too many of them to be counted."""
+    with quiet(), TiffFile(path) as file:
+        first = prod(file.pages.first.shape)
+        pages = min(most // first + 1, MAX_PAGES)
+        try:
+            file.pages.get(pages)
+        except IndexError:
+            return max(first, file.series[0].size)
+        return first * (pages + 1)

@@ -1,0 +1,62 @@
+"""What a model has learnt, as pictures: its latents, and the population of one patch."""
+
+import numpy as np
+
+from evovae.restore.insight import Insight
+from evovae.web.layout import corner, shown
+from evovae.web.paint import data_url, grey, png, sheet
+from evovae.web.schemas import Choice, Latents, Picture, Population
+
+
+def _order(insight: Insight) -> np.ndarray:
+    """Latents, the most used first."""
+    return np.argsort(-insight.use, kind="stable")
+
+
+def _is_colour(picture: Picture) -> bool:
+    return any(letter in picture.axes for letter in "SC")
+
+
+def _responses(insight: Insight, picture: Picture) -> np.ndarray:
+    """(H, R, Y, X, channels), the most used latent first."""
+    return shown(insight.responses()[_order(insight)], insight.size, _is_colour(picture))
+
+
+def latents(insight: Insight, picture: Picture) -> Latents:
+    """A model's latents in numbers."""
+    _, directions, height, width, _ = _responses(insight, picture).shape
+    order = _order(insight)
+    return Latents(
+        height=height, width=width, directions=directions, numbers=order.tolist(), use=insight.use[order].tolist()
+    )
+
+
+def sprite(insight: Insight, picture: Picture) -> np.ndarray:
+    """All latents in one picture, each scaled by its strongest value, so that rare ones are seen too."""
+    responses = _responses(insight, picture)
+    reach = np.abs(responses).max((1, 2, 3, 4), keepdims=True)
+    return sheet(grey(responses / np.maximum(reach, 1e-30), -1, 1))
+
+
+def population(
+    insight: Insight, page: np.ndarray, holes: np.ndarray, at: tuple[int, int, int], picture: Picture
+) -> Population:
+    """The states of the patch of a page (Z, Y, X, channels) whose middle is next to `at`; (Y, X) holes are unknown."""
+    window = corner(page.shape[:3], insight.size, at)
+    patch = page[window].reshape(insight.size)
+    known = np.broadcast_to(~holes[None, ..., None], page.shape)[window].reshape(insight.size)
+    found = insight.population(patch, known)
+    order = np.argsort(_order(insight))  # where each latent is in the list of them
+    images = np.stack([patch, found.restored, *found.images])
+    pictures = grey(shown(images, insight.size, _is_colour(picture)), picture.low, picture.high)
+    height, width = pictures.shape[1:3]
+    return Population(
+        height=height,
+        width=width,
+        top=window[1].start,
+        left=window[2].start,
+        sprite=data_url(png(sheet(pictures[None]))),
+        states=[
+            Choice(q=float(q), on=sorted(order[state].tolist())) for q, state in zip(found.q, found.states, strict=True)
+        ],
+    )

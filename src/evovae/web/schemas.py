@@ -1,0 +1,155 @@
+"""What goes over the wire, as OpenAPI describes it."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ID = r"^[0-9a-f]{32}$"
+Preset = Literal["fast", "balanced", "best"]
+
+
+class Problem(BaseModel):
+    """Why a request was refused, in one sentence."""
+
+    detail: str
+
+
+class Duration(BaseModel):
+    """Seconds that a preset will take: of a whole picture, and where pixels are missing or hidden."""
+
+    whole: float
+    holes: float
+
+
+class Picture(BaseModel):
+    """An uploaded picture.
+
+    `frames` counts the pictures that can be looked at, one by one: pages times planes.  `sigma` is the noise level as
+    its finest details suggest it, in the picture's units; `low` and `high` are shown black and white, and
+    `span` and `deviation` are the range and standard deviation of its first page.
+    """
+
+    id: str
+    format: str
+    dtype: str
+    shape: list[int]
+    axes: str
+    width: int
+    height: int
+    channels: int
+    pages: int
+    frames: int
+    low: float
+    high: float
+    span: float
+    deviation: float
+    sigma: float
+    notes: list[str]
+    seconds: dict[str, Duration] | None = Field(
+        default=None, description="By preset; none until this machine is measured."
+    )
+
+
+class Wish(BaseModel):
+    """What is to be done with an uploaded picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    upload: Annotated[str, Field(pattern=ID)]
+    mask: Annotated[str | None, Field(pattern=ID, description="An upload that is white where pixels are missing.")] = (
+        None
+    )
+    preset: Preset = "balanced"
+    sigma: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="A known noise level.")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    poisson: Annotated[bool, Field(description="Whether noise grows with the signal.")] = False
+    held_out: Annotated[float, Field(ge=0, le=0.5, description="Share of the pixels to be hidden, for a score.")] = 0.02
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+class Quality(BaseModel):
+    """PSNR before and after in dB, where the clean picture is known."""
+
+    before: float
+    after: float
+
+
+class Summary(BaseModel):
+    """What a job found: noise levels and scores by page, in the picture's units, and how views are scaled."""
+
+    sigma: list[float]
+    held_out: list[float | None]
+    gain: list[float]
+    seconds: float
+    interrupted: bool
+    std_high: float
+    models: list[int] = Field(description="How many models can be looked at, by page.")
+    command: str
+    exact: bool = Field(description="Whether the command gives the same bytes: not where time or a person ended it.")
+    quality: Quality | None = None
+
+
+class Job(BaseModel):
+    """A job: times are seconds since 1970; `ahead` counts those to be done before it."""
+
+    id: str
+    state: State
+    created: float
+    started: float | None = None
+    ended: float | None = None
+    message: str = ""
+    ahead: int = 0
+    wish: Wish
+    picture: Picture
+    summary: Summary | None = None
+
+
+class Latents(BaseModel):
+    """A model's latents, the most used first; a sprite shows each in a row, and what it adds to a patch in columns."""
+
+    height: int
+    width: int
+    directions: int
+    numbers: list[int]
+    use: list[float]
+
+
+class Choice(BaseModel):
+    """One state of a population: its weight, and which latents are on, by their place in `Latents`."""
+
+    q: float
+    on: list[int]
+
+
+class Population(BaseModel):
+    """The states of a patch.  The sprite holds, side by side, the patch, its mean under q, and what each state says."""
+
+    height: int
+    width: int
+    top: int
+    left: int
+    sprite: str = Field(description="A PNG as a data URL.")
+    states: list[Choice]
+
+
+class Terms(BaseModel):
+    """What a server takes on, and which version it is of."""
+
+    version: str
+    upload_bytes: int
+    values: int

@@ -1,0 +1,158 @@
+// Painting holes over the picture, by pointer and by keyboard.
+
+import { find } from "./dom.js";
+
+const COLOUR = "#e0413a";
+
+/** Strokes on a canvas of the picture's own size: what is painted counts, not how it looks. */
+export class Brush {
+  constructor(canvas, cursor, changed) {
+    Object.assign(this, { canvas, cursor, changed, strokes: [], size: 8, erase: false, at: { x: 0, y: 0 } });
+    canvas.addEventListener("pointerdown", (event) => this.#press(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    canvas.addEventListener("pointerup", () => this.#lift());
+    canvas.addEventListener("pointercancel", () => this.#lift());
+    canvas.addEventListener("pointerleave", () => (cursor.hidden = true));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    canvas.addEventListener("blur", () => (cursor.hidden = true));
+  }
+
+  /** Start over, on a picture of this size. */
+  reset(width, height) {
+    Object.assign(this.canvas, { width, height });
+    this.size = Math.max(1, Math.round(Math.min(width, height) / 32));
+    this.at = { x: width / 2, y: height / 2 };
+    this.clear();
+  }
+
+  clear() {
+    this.strokes = [];
+    this.#redraw();
+  }
+
+  undo() {
+    this.strokes.pop();
+    this.#redraw();
+  }
+
+  get isEmpty() {
+    return this.share() === 0;
+  }
+
+  /** How much of the picture is painted over. */
+  share() {
+    if (!this.strokes.length) return 0;
+    const { data } = this.#pixels();
+    let count = 0;
+    for (let i = 3; i < data.length; i += 4) count += data[i] > 127;
+    return (4 * count) / data.length;
+  }
+
+  /** The holes as a PNG file: white on black. */
+  async file() {
+    const pixels = this.#pixels();
+    for (let i = 0; i < pixels.data.length; i += 4) {
+      pixels.data.fill(pixels.data[i + 3] > 127 ? 255 : 0, i, i + 3);
+      pixels.data[i + 3] = 255;
+    }
+    const canvas = new OffscreenCanvas(this.canvas.width, this.canvas.height);
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    return canvas.convertToBlob({ type: "image/png" });
+  }
+
+  #pixels() {
+    return this.canvas.getContext("2d").getImageData(0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  #begin() {
+    this.strokes.push({ size: this.size, erase: this.erase, points: [this.at] });
+    this.#draw(this.strokes.at(-1));
+  }
+
+  #press(event) {
+    if (event.button) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.#follow(event);
+    this.painting = true;
+    this.#begin();
+    event.preventDefault();
+    this.canvas.focus({ preventScroll: true });
+  }
+
+  #move(event) {
+    this.#follow(event);
+    if (!this.painting) return;
+    this.strokes.at(-1).points.push(this.at);
+    this.#draw(this.strokes.at(-1), 2);
+  }
+
+  #lift() {
+    if (this.painting) this.changed();
+    this.painting = false;
+  }
+
+  #key(event) {
+    const step = Math.max(1, Math.round(this.size / 2));
+    const steps = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+    if (event.key === " " || event.key === "Enter") {
+      this.#begin();
+    } else if (event.key in steps) {
+      if (event.shiftKey) this.#begin();
+      const [x, y] = steps[event.key];
+      const within = (value, most) => Math.min(Math.max(value, 0), most);
+      this.at = { x: within(this.at.x + x, this.canvas.width), y: within(this.at.y + y, this.canvas.height) };
+      if (event.shiftKey) {
+        this.strokes.at(-1).points.push(this.at);
+        this.#draw(this.strokes.at(-1));
+      }
+    } else {
+      return;
+    }
+    event.preventDefault();
+    this.#point();
+    this.changed();
+  }
+
+  #follow(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const scale = this.canvas.width / box.width;
+    this.at = { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+    this.#point();
+  }
+
+  /** Show where the brush is. */
+  #point() {
+    const scale = this.canvas.clientWidth / this.canvas.width;
+    const wide = Math.max(this.size * scale, 4);
+    this.cursor.hidden = false;
+    this.cursor.style.width = this.cursor.style.height = `${wide}px`;
+    this.cursor.style.left = `${this.canvas.offsetLeft + this.at.x * scale - wide / 2}px`;
+    this.cursor.style.top = `${this.canvas.offsetTop + this.at.y * scale - wide / 2}px`;
+  }
+
+  #redraw() {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    for (const stroke of this.strokes) this.#draw(stroke);
+    this.changed();
+  }
+
+  /** Draw a stroke, or its last points alone. */
+  #draw({ size, erase, points }, last = points.length) {
+    const context = this.canvas.getContext("2d", { willReadFrequently: true });
+    context.globalCompositeOperation = erase ? "destination-out" : "source-over";
+    Object.assign(context, { strokeStyle: COLOUR, lineWidth: size, lineCap: "round", lineJoin: "round" });
+    const [first, ...rest] = points.slice(-last);
+    context.beginPath();
+    context.moveTo(first.x, first.y);
+    for (const point of rest.length ? rest : [first]) context.lineTo(point.x, point.y);
+    context.stroke();
+  }
+}
+
+/** Connects a brush with the controls beside it. */
+export function connect(brush) {
+  find("#brush-size").addEventListener("input", (event) => (brush.size = Number(event.target.value)));
+  find("#erase").addEventListener("change", (event) => (brush.erase = event.target.checked));
+  find("#undo").addEventListener("click", () => brush.undo());
+  find("#clear").addEventListener("click", () => brush.clear());
+}

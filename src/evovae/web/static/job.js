@@ -1,0 +1,93 @@
+// A job: followed while it waits and runs, and shown when it has ended.
+
+import { theCurve } from "./curve.js";
+import { describe, duration, find, make, number, post, request, trying } from "./dom.js";
+import { Result } from "./result.js";
+
+const TITLES = { queued: "Waiting", running: "Working", done: "Done", stopped: "Stopped", failed: "Failed" };
+
+export class JobPage {
+  constructor() {
+    this.curve = theCurve();
+    this.events = null;
+    find("#cancel").addEventListener("click", trying(async () => {
+      find("#cancel").disabled = true;
+      this.#state("Stopping after this epoch …");
+      this.stopping = true;
+      await post(`api/jobs/${this.id}/cancel`);
+    }));
+  }
+
+  /** Leave the job that is shown; it goes on. */
+  close() {
+    this.events?.close();
+    this.events = null;
+  }
+
+  async open(id) {
+    this.close();
+    const job = await request(`api/jobs/${id}`);
+    Object.assign(this, { id, job, stopping: false });
+    this.curve.clear();
+    find("#cancel").disabled = false;
+    find("#result").replaceChildren();
+    find("#job-notes").replaceChildren();
+    find("#live").src = `api/uploads/${job.wish.upload}/preview.png`;
+    find("#bar").removeAttribute("value");
+    describe(find("#live-facts"), []);
+    this.#title(job.state);
+    if (job.summary || ["failed", "stopped"].includes(job.state)) this.#end(job);
+    else this.#follow(id);
+  }
+
+  #follow(id) {
+    find("#running").hidden = false;
+    find("#result").hidden = true;
+    this.#state("");
+    const events = (this.events = new EventSource(`api/jobs/${id}/events`));
+    const on = (kind, act) => events.addEventListener(kind, (event) => act(JSON.parse(event.data)));
+    on("state", ({ state, ahead }) => {
+      this.#title(state);
+      if (state === "queued") this.#state(ahead ? `${ahead} before this one.` : "Next in turn.");
+      if (state === "running") this.#state("Getting ready …");
+    });
+    on("epoch", (epoch) => this.#epoch(epoch));
+    on("preview", ({ number: count }) => (find("#live").src = `api/jobs/${id}/preview.png?${count}`));
+    on("warning", ({ message }) => find("#job-notes").append(make("li", {}, message)));
+    on("end", (job) => {
+      this.close();
+      this.#end(job);
+    });
+    events.onerror = () => this.#state("The server does not answer; trying again …");
+  }
+
+  #epoch(epoch) {
+    this.curve.add(epoch);
+    find("#bar").value = epoch.share;
+    const page = epoch.pages > 1 ? `Page ${epoch.page + 1} of ${epoch.pages}, epoch` : "Epoch";
+    const left = epoch.share < 1 && epoch.left !== null ? `, about ${duration(epoch.left)} left` : ", finishing";
+    if (!this.stopping) this.#state(`${page} ${epoch.epoch} of ${epoch.epochs}${left}.`);
+    describe(find("#live-facts"), [
+      ["Noise level so far", number(epoch.sigma)],
+      ["New states per patch", number(epoch.new)],
+    ]);
+  }
+
+  #end(job) {
+    find("#running").hidden = true;
+    this.#title(job.state);
+    if (job.message) find("#job-notes").append(make("li", {}, job.message));
+    find("#result").hidden = !job.summary;
+    if (job.summary) this.result = new Result(find("#result"), job);
+  }
+
+  #title(state) {
+    find("#job-title").textContent = TITLES[state];
+    find("#job").dataset.state = state;
+    document.title = `${TITLES[state]} – evovae`;
+  }
+
+  #state(sentence) {
+    find("#job-state").textContent = sentence;
+  }
+}

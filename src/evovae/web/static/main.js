@@ -1,0 +1,42 @@
+// Which page is shown: #new, #sample, #jobs or #job/ID.
+
+import { all, find, post, request, say, trying } from "./dom.js";
+import { JobPage } from "./job.js";
+import { showJobs } from "./list.js";
+import { Start } from "./start.js";
+
+const terms = await request("api/terms").catch((error) => say(error.message));
+const job = new JobPage();
+if (terms) {
+  find("#version").textContent = terms.version;
+  new Start(terms);
+}
+
+find("#run-sample").addEventListener("click", trying(async ({ target }) => {
+  target.disabled = true;
+  try {
+    const picture = await post("api/sample");
+    const { id } = await post("api/jobs", { upload: picture.id, preset: "fast", held_out: 0 });
+    location.hash = `#job/${id}`;
+  } finally {
+    target.disabled = false;
+  }
+}));
+
+async function go() {
+  const [page, id] = (location.hash.slice(1) || "new").split("/");
+  if (!["new", "sample", "jobs", "job"].includes(page)) return; // a place within the page
+  say();
+  job.close();
+  for (const section of all("main > section")) section.hidden = section.id !== page;
+  for (const link of all("nav a")) {
+    if (link.hash === `#${page}`) link.ariaCurrent = "page";
+    else link.removeAttribute("aria-current");
+  }
+  document.title = "evovae";
+  if (page === "jobs") await showJobs();
+  if (page === "job") await job.open(id);
+}
+
+addEventListener("hashchange", trying(go));
+await trying(go)();

@@ -1,0 +1,211 @@
+// One picture, or two with a slider between them, to be zoomed and panned by wheel, fingers, mouse and keys.
+
+const STEP = 1.25, MOST = 64, REACH = 14, STILL = 4;
+
+export class Viewer {
+  constructor(canvas, { changed = () => {}, picked = null } = {}) {
+    Object.assign(this, { canvas, changed, picked, left: null, right: null, cut: 0.5, cross: null, box: null });
+    this.view = { scale: 1, x: 0, y: 0 };
+    this.fingers = new Map();
+    this.fitted = true;
+    new ResizeObserver(() => this.#resize()).observe(canvas);
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("pointerdown", (event) => this.#press(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => this.#lift(event));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Show one picture, or another to the left of the slider; of the same size as before, place and zoom stay. */
+  show(right, left = null) {
+    const same = this.right && this.right.width === right.width && this.right.height === right.height;
+    Object.assign(this, { left, right });
+    if (same) this.draw();
+    else this.fit();
+  }
+
+  get #size() {
+    return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
+  }
+
+  get #least() {
+    const { width, height } = this.#size;
+    return Math.min(width / this.right.width, height / this.right.height);
+  }
+
+  fit() {
+    const { width, height } = this.#size;
+    if (!this.right || !width) return;
+    const scale = this.#least;
+    this.view = { scale, x: (width - scale * this.right.width) / 2, y: (height - scale * this.right.height) / 2 };
+    this.fitted = true;
+    this.draw();
+  }
+
+  /** Zoom about a point of the canvas, its middle if none is named. */
+  zoom(factor, at = { x: this.#size.width / 2, y: this.#size.height / 2 }) {
+    const { scale, x, y } = this.view;
+    const next = Math.min(Math.max(scale * factor, this.#least), Math.max(MOST, this.#least));
+    const grown = next / scale;
+    this.view = { scale: next, x: at.x - grown * (at.x - x), y: at.y - grown * (at.y - y) };
+    this.fitted = next === this.#least;
+    this.#moveBy(0, 0);
+  }
+
+  /** Pan, as far as there is something to be seen. */
+  #moveBy(x, y) {
+    const { width, height } = this.#size;
+    const within = (at, wide, room) =>
+      wide <= room ? (room - wide) / 2 : Math.min(Math.max(at, room - wide), 0);
+    this.view.x = within(this.view.x + x, this.view.scale * this.right.width, width);
+    this.view.y = within(this.view.y + y, this.view.scale * this.right.height, height);
+    this.draw();
+  }
+
+  setCut(cut) {
+    this.cut = Math.min(Math.max(cut, 0), 1);
+    this.draw();
+  }
+
+  #resize() {
+    const ratio = devicePixelRatio;
+    const { width, height } = this.#size;
+    Object.assign(this.canvas, { width: Math.round(width * ratio), height: Math.round(height * ratio) });
+    if (!this.right || !width) return;
+    if (this.fitted) this.fit();
+    else this.#moveBy(0, 0);
+  }
+
+  draw() {
+    const context = this.canvas.getContext("2d");
+    const { width, height } = this.#size;
+    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    context.imageSmoothingEnabled = this.view.scale * devicePixelRatio < 1;
+    context.imageSmoothingQuality = "high";
+    this.#paint(context, this.right);
+    if (this.left) this.#drawCut(context, this.cut * width, height);
+    if (this.cross) this.#drawCross(context);
+    this.changed(this);
+  }
+
+  #paint(context, picture) {
+    const { scale, x, y } = this.view;
+    context.drawImage(picture, x, y, scale * picture.width, scale * picture.height);
+  }
+
+  #drawCut(context, at, height) {
+    context.save();
+    context.beginPath();
+    context.rect(0, 0, at, height);
+    context.clip();
+    this.#paint(context, this.left);
+    context.restore();
+    context.fillStyle = "#fff";
+    context.shadowColor = "#000";
+    context.shadowBlur = 4;
+    context.fillRect(at - 1, 0, 2, height);
+    context.beginPath();
+    context.arc(at, height / 2, 9, 0, 7);
+    context.fill();
+    context.shadowBlur = 0;
+  }
+
+  /** The pixel that keys would pick, and the patch that was. */
+  #drawCross(context) {
+    const { scale, x, y } = this.view;
+    const outline = (left, top, wide, high, colour) => {
+      context.lineWidth = 3;
+      context.strokeStyle = "#000";
+      context.strokeRect(x + scale * left, y + scale * top, scale * wide, scale * high);
+      context.lineWidth = 1.5;
+      context.strokeStyle = colour;
+      context.strokeRect(x + scale * left, y + scale * top, scale * wide, scale * high);
+    };
+    if (this.box) outline(this.box.left, this.box.top, this.box.width, this.box.height, "#ffd34d");
+    outline(this.cross.column, this.cross.row, 1, 1, "#fff");
+  }
+
+  #place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  }
+
+  #wheel(event) {
+    if (!this.right) return;
+    event.preventDefault();
+    this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), this.#place(event));
+  }
+
+  #press(event) {
+    if (!this.right) return;
+    const at = this.#place(event);
+    this.canvas.setPointerCapture(event.pointerId);
+    this.fingers.set(event.pointerId, at);
+    this.pressed = at;
+    this.moved = false;
+    this.cutting = this.left !== null && Math.abs(at.x - this.cut * this.#size.width) < REACH;
+  }
+
+  #move(event) {
+    const before = this.fingers.get(event.pointerId);
+    if (!before) return;
+    const at = this.#place(event);
+    this.fingers.set(event.pointerId, at);
+    this.moved ||= Math.hypot(at.x - this.pressed.x, at.y - this.pressed.y) > STILL;
+    if (this.fingers.size === 2) this.#pinch(event.pointerId, before, at);
+    else if (this.cutting) this.setCut(at.x / this.#size.width);
+    else if (this.moved) this.#moveBy(at.x - before.x, at.y - before.y);
+  }
+
+  #pinch(finger, before, at) {
+    const [, other] = [...this.fingers].find(([name]) => name !== finger);
+    const far = (point) => Math.hypot(point.x - other.x, point.y - other.y);
+    this.moved = true;
+    this.zoom(far(at) / Math.max(far(before), 1), { x: (at.x + other.x) / 2, y: (at.y + other.y) / 2 });
+  }
+
+  #lift(event) {
+    this.fingers.delete(event.pointerId);
+    if (event.type !== "pointerup" || this.moved || !this.picked || this.fingers.size) return;
+    const at = this.#place(event);
+    const { scale, x, y } = this.view;
+    this.#pick(Math.floor((at.y - y) / scale), Math.floor((at.x - x) / scale));
+  }
+
+  #pick(row, column) {
+    if (row < 0 || column < 0 || row >= this.right.height || column >= this.right.width) return;
+    this.cross = { row, column };
+    this.draw();
+    this.picked(row, column);
+  }
+
+  #key(event) {
+    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.right) return;
+    if (event.key === "+" || event.key === "=") this.zoom(STEP);
+    else if (event.key === "-") this.zoom(1 / STEP);
+    else if (event.key === "0") this.fit();
+    else if (event.key in arrows) this.#arrow(...arrows[event.key], event.shiftKey ? 8 : 1);
+    else if (event.key === "Enter" && this.picked && this.cross) this.#pick(this.cross.row, this.cross.column);
+    else return;
+    event.preventDefault();
+  }
+
+  /** Arrows move the cross where pixels are picked, and the picture otherwise. */
+  #arrow(x, y, far) {
+    if (!this.picked) {
+      this.#moveBy(-40 * x * far, -40 * y * far);
+      return;
+    }
+    const { width, height } = this.right;
+    const { row, column } = this.cross ?? { row: height >> 1, column: width >> 1 };
+    const within = (at, count) => Math.min(Math.max(at, 0), count - 1);
+    this.cross = { row: within(row + far * y, height), column: within(column + far * x, width) };
+    this.draw();
+  }
+
+  get percent() {
+    return `${Math.round(100 * this.view.scale)} %`;
+  }
+}

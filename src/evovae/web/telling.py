@@ -1,0 +1,76 @@
+"""What a restoration tells while it runs: numbers after each epoch, and from time to time the picture so far."""
+
+import math
+import threading
+import time
+from itertools import accumulate
+from pathlib import Path
+
+from evovae.io import Content, write_atomically
+from evovae.restore import Progress
+from evovae.web import diary
+from evovae.web.layout import arranged, plane
+from evovae.web.names import PREVIEW
+from evovae.web.paint import grey, png
+from evovae.web.schemas import Picture
+
+PAUSE, SHARE = 1.0, 0.2  # seconds between previews, and how much of all time they may take
+
+
+class Telling:
+    """Notes progress in a job's diary, and its preview beside it; as a callback, it says when to stop."""
+
+    def __init__(self, folder: Path, content: Content, picture: Picture, lengths: list[int]) -> None:
+        self.folder, self.content, self.picture = folder, content, picture
+        self.lengths = lengths
+        self.stop = threading.Event()
+        self.began = time.monotonic()
+        self.page, self.pages, self.previews = 0, 1, 0
+        self.next_preview = 0.0
+
+    def begin(self, page: int, pages: int) -> None:
+        """The next page."""
+        self.page, self.pages, self.next_preview = page, pages, 0.0
+
+    def __call__(self, report: Progress) -> bool:
+        share = (self.page + report.share) / self.pages
+        seconds = time.monotonic() - self.began
+        diary.note(
+            self.folder,
+            "epoch",
+            page=self.page,
+            pages=self.pages,
+            model=self._model(report),
+            epoch=report.epoch,
+            epochs=report.epochs,
+            elbo=_finite(report.elbo),
+            sigma=_finite(report.sigma),
+            new=_finite(report.substitutions),
+            share=share,
+            seconds=seconds,
+            left=seconds * (1 - share) / share if share else None,
+        )
+        if seconds >= self.next_preview:
+            self._preview(report)
+        return self.stop.is_set()
+
+    def _model(self, report: Progress) -> int:
+        """Which model an epoch was of; 0 where that is not known."""
+        if sum(self.lengths) != report.epochs:
+            return 0
+        return sum(report.epoch > end for end in accumulate(self.lengths[:-1]))
+
+    def _preview(self, report: Progress) -> None:
+        began = time.monotonic()
+        page = self.content.page(self.page) if self.content.batch_axes else self.content
+        values = arranged(page.replaced(report.preview()))
+        image = png(grey(plane(values, values.shape[1] // 2), self.picture.low, self.picture.high))
+        write_atomically(self.folder / PREVIEW, lambda file: file.write(image))
+        self.previews += 1
+        diary.note(self.folder, "preview", number=self.previews, page=self.page, epoch=report.epoch)
+        now = time.monotonic()
+        self.next_preview = now - self.began + max(PAUSE, (now - began) / SHARE)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

@@ -1,0 +1,85 @@
+"""The process of one job: ``python -m evovae.web.worker FOLDER MEMORY``, with MiB for its arrays.
+
+It reads the folder, restores, and tells how it goes.  At a line on its standard input it stops with the best so far;
+when that is closed it ends at once, as its server is gone.
+"""
+
+import os
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+
+import evovae
+from evovae import io
+from evovae.pages import channel_axis, restore
+from evovae.web import diary, holes
+from evovae.web.estimate import lengths
+from evovae.web.limits import MIB
+from evovae.web.names import PICTURE, PROBLEM, WISH
+from evovae.web.outcome import Task, write
+from evovae.web.schemas import Picture, Wish
+from evovae.web.telling import Telling
+
+
+def work(folder: Path, memory: int) -> None:
+    """Do the job in a folder, and write all that came of it there."""
+    picture = Picture.model_validate_json((folder / PICTURE).read_bytes())
+    wish = Wish.model_validate_json((folder / WISH).read_bytes())
+    (source,) = folder.glob("input.*")
+    content = io.read(source)
+    mask = holes.load(folder, content)
+    telling = Telling(folder, content, picture, lengths(picture, wish))
+    threading.Thread(target=_listen, args=(telling.stop,), daemon=True).start()
+    done = restore(
+        evovae.denoise if mask is None else evovae.inpaint,
+        content,
+        mask,
+        telling.begin,
+        preset=wish.preset,
+        sigma=wish.sigma,
+        rng=wish.seed,
+        poisson=wish.poisson,
+        held_out=wish.held_out,
+        channel_axis=channel_axis(content),
+        max_memory=memory * MIB,
+        max_seconds=None,
+        resume=None,
+        callback=telling,
+    )
+    write(folder, Task(source, content, mask, wish, picture, memory), done)
+
+
+def _listen(stop: threading.Event) -> None:
+    for _ in sys.stdin.buffer:
+        stop.set()
+    os._exit(1)  # nobody is there to be told
+
+
+def _note_warnings(folder: Path) -> None:
+    """Tell warnings of our own; others are for the log."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: object) -> None:
+        if category is UserWarning:
+            diary.note(folder, "warning", message=str(message))
+        usual(message, category, *place)  # type: ignore[arg-type]
+
+    warnings.showwarning = show  # type: ignore[assignment]
+
+
+def main(folder: Path, memory: int) -> int:
+    """Work, and leave a sentence if something is wrong; the exit code."""
+    _note_warnings(folder)
+    try:
+        work(folder, memory)
+    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
+        traceback.print_exc()
+        (folder / PROBLEM).write_text(str(error) or type(error).__name__)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
