@@ -182,6 +182,56 @@ def test_pages_are_restored_one_by_one(noisy):
     np.testing.assert_array_equal(io.read(noisy / "b.tif").values, out.values[1])
 
 
+@pytest.fixture
+def folder(noisy):
+    (noisy / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (noisy / "in" / name).write_bytes((noisy / "in.png").read_bytes())
+    (noisy / "in" / "notes.txt").write_text("not a picture")
+    return noisy
+
+
+def test_all_pictures_of_a_folder_are_restored(folder):
+    outputs = ["--std", folder / "std", "--report", folder / "reports"]
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast", *outputs)
+    assert done.exit_code == 0, done.output
+    run("denoise", folder / "in.png", folder / "one.png", "--preset", "fast")
+    for name in "abc":
+        assert (folder / "out" / f"{name}.png").read_bytes() == (folder / "one.png").read_bytes()
+        assert (folder / "std" / f"{name}.tif").exists() and (folder / "reports" / f"{name}.json").exists()
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
+    assert done.exit_code == 3 and "a.png and 2 others exist" in " ".join(done.output.split())
+
+
+def test_a_bad_picture_does_not_keep_others_from_it(folder):
+    (folder / "in" / "b.png").write_bytes(b"nothing")
+    done = run("inpaint", folder / "in", folder / "out", "--preset", "fast", "--mask", folder / "in.png")
+    assert done.exit_code == 2
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
+    assert done.exit_code == 2 and "b.png" in done.output
+    assert {path.name for path in (folder / "out").iterdir()} == {"a.png", "c.png"}
+
+
+def test_processes_share_the_pictures_of_a_folder_and_skip_what_is_done(folder, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert run("denoise", folder / "in", folder / "out", "--preset", "fast").exit_code == 0
+    assert [path.name for path in (folder / "out").iterdir()] == ["b.png"]
+    before = (folder / "out" / "b.png").stat().st_mtime_ns
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        done = run("denoise", folder / "in", folder / "out", "--preset", "fast", "--resume", folder / "run")
+        assert done.exit_code == 0, done.output
+    assert {path.name for path in (folder / "out").iterdir()} == {"a.png", "b.png", "c.png"}
+    assert (folder / "out" / "b.png").stat().st_mtime_ns == before
+
+
+def test_a_folder_without_pictures_is_refused(folder):
+    (folder / "empty").mkdir()
+    done = run("denoise", folder / "empty", folder / "out")
+    assert done.exit_code == 2 and "holds no pictures" in done.output and not (folder / "out").exists()
+
+
 def test_progress_is_kept_and_gone_on_from(noisy):
     """A run that is cut short and gone on with writes the very file of one that is not."""
     words = ("--preset", "fast", "--resume", noisy / "run")

@@ -112,11 +112,13 @@ def train(
         If the folder holds another run, or is in use.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, shard), opened(source) as array:
-        run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
+    with _locked(folder, shard):
         room = Room(folder, memory)
-        model = settings.model(int(torch.Size(array.shape[1:]).numel()))
-        rows = Rows.read(array, model.likelihood, shard, room)
+        with opened(source) as array:  # and closed again, as all that is read of it counts as memory
+            run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
+            shape = [int(n) for n in array.shape[1:]]
+            rows = Rows.read(array, LIKELIHOODS[settings.likelihood](), shard, room)
+        model = settings.model(rows.x.shape[1])
         generator = Generator().manual_seed(seed_of(settings.seed, shard.rank))
         states = _populations(len(rows.x), settings, generator, room)
         progress = Progress(folder / "progress", run, rows.N, shard)
@@ -133,7 +135,7 @@ def train(
             if ended:
                 break
         if shard.rank == 0:
-            about = {"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": list(array.shape[1:])}
+            about = {"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": shape}
             save_model(folder / "model.safetensors", model, about)
     return model
 

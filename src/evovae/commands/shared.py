@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
+BAD_INPUT, EXISTS, NOT_WRITTEN, SIGNALLED, INTERRUPTED = 2, 3, 4, 128, 130
 console = Console(stderr=True)
 
 

@@ -7,7 +7,7 @@ says beside its values (axes, sizes of pixels, compression, EXIF, sampling rate)
 
 from evovae.files import write_atomically
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.formats import FORMATS, check_writable, read, write
+from evovae.io.formats import FORMATS, check_writable, is_known, read, write
 from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
 from evovae.io.places import check_place
 
@@ -20,6 +20,7 @@ __all__ = [
     "UnsupportedFormatError",
     "check_place",
     "check_writable",
+    "is_known",
     "read",
     "write",
     "write_atomically",

@@ -54,6 +54,15 @@ def _format(path: Path, *, written: bool = False) -> Format:
     raise UnsupportedFormatError(f"{shown(path)} is not one of {suffixes}")
 
 
+def is_known(path: Path) -> bool:
+    """Whether a name is that of a file (or a Zarr store) that can be read, as far as the name says."""
+    try:
+        _format(path)
+    except UnsupportedFormatError:
+        return False
+    return True
+
+
 def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Content:
     """What is in a file, dtype as stored.
 
