@@ -146,6 +146,7 @@ def test_several_experts_are_mixed_by_how_far_they_got():
 
     cut = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, callback=stop, full_output=True)
     assert cut.interrupted and len(cut.models) == 2 and {p.epochs for p in seen} == {len(both.elbo)}
+    assert [p.model for p in seen] == [0] * QUICK.epochs + [1, 1]
     assert rms(cut.image - alone[0].image) < rms(both.image - alone[0].image)
 
 

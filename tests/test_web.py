@@ -25,7 +25,7 @@ uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
 from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there is a web framework
-from evovae.web.estimate import Clock, lengths, machine  # noqa: E402
+from evovae.web.estimate import Clock, machine  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
 from evovae.web.layout import arranged, corner  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
@@ -601,10 +601,3 @@ def test_the_clock_measures_this_machine(tmp_path):
     assert clock.rate() is None
     (tmp_path / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 1.0}))
     assert clock.rate() == 1.0
-
-
-def test_models_are_told_apart_by_their_epochs(client, done):
-    picture, wish = Picture.model_validate(done["picture"]), Wish.model_validate(done["wish"])
-    epochs = [json.loads(event["data"]) for event in read_events(client, done) if event["event"] == "epoch"]
-    assert sum(lengths(picture, wish)) == epochs[0]["epochs"]
-    assert {epoch["model"] for epoch in epochs} == {0}

@@ -113,55 +113,74 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, shard):
+        run = _Run.prepared(source, folder, settings, shard, memory)
+        kept = run.progress.load(run.states, run.generator)
+        log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
+        last = 0.0
+        for epoch in run.epochs(kept):
+            ended = _agreed(stop.signal > 0, shard) or epoch.number == settings.epochs
+            if ended or _agreed(epoch.seconds > last + INTERVAL, shard):
+                run.progress.save(epoch.number, epoch.parameters(), run.states, run.generator)
+                last = epoch.seconds
+            if shard.rank == 0:
+                log.write(epoch, run.model)
+                report(epoch, run.model)
+            if ended:
+                break
+        if shard.rank == 0:
+            save_model(folder / "model.safetensors", run.model, run.about)
+    return run.model
+
+
+@dataclass(frozen=True)
+class _Run:
+    """All that one process trains with, and what is said about the model."""
+
+    settings: Settings
+    shard: Shard
+    model: TVAE
+    rows: Rows
+    states: States
+    generator: Generator
+    progress: Progress
+    about: Mapping[str, Any]
+
+    @classmethod
+    def prepared(cls, source: str | Path, folder: Path, settings: Settings, shard: Shard, memory: float) -> _Run:
+        """Data read, and all else as it is at the start."""
         room = Room(folder, memory)
         with opened(source) as array:  # and closed again, as all that is read of it counts as memory
             run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
             shape = [int(n) for n in array.shape[1:]]
             rows = Rows.read(array, LIKELIHOODS[settings.likelihood](), shard, room)
-        model = settings.model(rows.x.shape[1])
         generator = Generator().manual_seed(seed_of(settings.seed, shard.rank))
-        states = _populations(len(rows.x), settings, generator, room)
-        progress = Progress(folder / "progress", run, rows.N, shard)
-        kept = progress.load(states, generator)
-        log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
-        for epoch in _epochs(model, rows, states, settings, generator, shard, kept):
-            ended = _agreed(stop.signal > 0, shard) or epoch.number == settings.epochs
-            if ended or _agreed(epoch.seconds > log.seconds_kept + INTERVAL, shard):
-                progress.save(epoch.number, epoch.parameters(), states, generator)
-                log.seconds_kept = epoch.seconds
-            if shard.rank == 0:
-                log.write(epoch, model)
-                report(epoch, model)
-            if ended:
-                break
-        if shard.rank == 0:
-            about = {"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": shape}
-            save_model(folder / "model.safetensors", model, about)
-    return model
+        return cls(
+            settings=settings,
+            shard=shard,
+            model=settings.model(rows.x.shape[1]),
+            rows=rows,
+            states=_populations(len(rows.x), settings, generator, room),
+            generator=generator,
+            progress=Progress(folder / "progress", run, rows.N, shard),
+            about={"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": shape},
+        )
 
-
-def _epochs(
-    model: TVAE,
-    rows: Rows,
-    states: States,
-    settings: Settings,
-    generator: Generator,
-    shard: Shard,
-    kept: Mapping[str, torch.Tensor],
-) -> Iterator[Epoch]:
-    return fit(
-        model,
-        rows.x,
-        observed=rows.observed,
-        states=states,
-        search=settings.search(),
-        optimizer=torch.optim.Adam(model.decoder.parameters(), lr=settings.learning_rate, fused=True),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        generator=generator,
-        resume=kept,
-        shard=shard,
-    )
+    def epochs(self, kept: Mapping[str, torch.Tensor]) -> Iterator[Epoch]:
+        """Train, from the parameters of a step on, or from the start."""
+        settings = self.settings
+        return fit(
+            self.model,
+            self.rows.x,
+            observed=self.rows.observed,
+            states=self.states,
+            search=settings.search(),
+            optimizer=torch.optim.Adam(self.model.decoder.parameters(), lr=settings.learning_rate, fused=True),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            generator=self.generator,
+            resume=kept,
+            shard=self.shard,
+        )
 
 
 def _populations(n: int, settings: Settings, generator: Generator, room: Room) -> States:
@@ -200,7 +219,7 @@ class _Log:
     """One line of JSON for each epoch; those of epochs that are to be done again are dropped."""
 
     def __init__(self, path: Path, number: int, shard: Shard) -> None:
-        self.path, self.seconds_kept = path, 0.0
+        self.path = path
         if shard.rank == 0:
             lines = path.read_text().splitlines() if path.exists() else []
             good = [line for line in lines if _number(line) <= number]

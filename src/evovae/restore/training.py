@@ -49,7 +49,7 @@ class Watch:
         """
         self.epochs, self.passes, self.preview, self.elbo, self.done = epochs, epochs + passes, preview, [], 0.0
         nothing = float("nan")
-        self.latest = Progress(0, epochs, nothing, nothing, nothing, 0.0, 0.0, partial(preview, []))
+        self.latest = Progress(0, 0, epochs, nothing, nothing, nothing, 0.0, 0.0, partial(preview, []))
         if kept:
             self.elbo = kept["elbo"].tolist()
             self.done, seconds = kept["watch"].tolist()
@@ -60,11 +60,12 @@ class Watch:
         watch = torch.tensor([self.done, self.seconds], dtype=torch.float64)
         return {"elbo": torch.tensor(self.elbo, dtype=torch.float64), "watch": watch}
 
-    def enough(self, epoch: Epoch, sigma: float, views: Callable[[], list[View]]) -> bool:
-        """Note an epoch, and how to get what models say after it; whether to stop."""
+    def enough(self, model: int, epoch: Epoch, sigma: float, views: Callable[[], list[View]]) -> bool:
+        """Note an epoch of a model, and how to get what all models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
         self.latest = replace(
             self.latest,
+            model=model,
             epoch=len(self.elbo),
             elbo=epoch.elbo,
             sigma=sigma,
@@ -220,7 +221,7 @@ def _learn(
 
     try:
         for epoch in job.epochs(resume):
-            stop = watch.enough(epoch, job.sigma, views)
+            stop = watch.enough(number, epoch, job.sigma, views)
             (keep.take if stop else keep.offer)(partial(snapshot, epoch))
             if stop:
                 return True

@@ -17,8 +17,7 @@ import psutil
 
 import evovae
 from evovae.files import write_atomically
-from evovae.restore.presets import PRESETS
-from evovae.web.schemas import Duration, Picture, Wish
+from evovae.web.schemas import Duration, Picture
 from evovae.web.telling import SHARE
 
 # Times of a preset over that of "fast", and of a picture with holes over one without; see docs/performance.md.
@@ -87,13 +86,6 @@ def measure() -> float:
     results = [evovae.denoise(picture, preset="fast", rng=0, full_output=True) for _ in range(RUNS)]
     seconds = min(result.seconds for result in results if isinstance(result, evovae.Restoration))
     return seconds / _work((SIDE, SIDE), picture.size)
-
-
-def lengths(picture: Picture, wish: Wish) -> list[int]:
-    """How many epochs each model of a page will take, one after another, as far as that can be told beforehand."""
-    noise = (picture.sigma if wish.sigma is None else wish.sigma) / max(picture.deviation, 1e-30)
-    axes = [n for axis, n in zip(picture.axes, picture.shape, strict=False) if axis in "ZYX" and n > 1]
-    return [expert.length for expert in PRESETS[wish.preset](noise, tuple(axes) or (1,))]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from itertools import accumulate
 from pathlib import Path
 
 from evovae.io import Content, write_atomically
@@ -20,9 +19,8 @@ PAUSE, SHARE = 1.0, 0.2  # seconds between previews, and how much of all time th
 class Telling:
     """Notes progress in a job's diary, and its preview beside it; as a callback, it says when to stop."""
 
-    def __init__(self, folder: Path, content: Content, picture: Picture, lengths: list[int]) -> None:
+    def __init__(self, folder: Path, content: Content, picture: Picture) -> None:
         self.folder, self.content, self.picture = folder, content, picture
-        self.lengths = lengths
         self.stop = threading.Event()
         self.began = time.monotonic()
         self.page, self.pages, self.previews = 0, 1, 0
@@ -40,7 +38,7 @@ class Telling:
             "epoch",
             page=self.page,
             pages=self.pages,
-            model=self._model(report),
+            model=report.model,
             epoch=report.epoch,
             epochs=report.epochs,
             elbo=_finite(report.elbo),
@@ -53,12 +51,6 @@ class Telling:
         if seconds >= self.next_preview:
             self._preview(report)
         return self.stop.is_set()
-
-    def _model(self, report: Progress) -> int:
-        """Which model an epoch was of; 0 where that is not known."""
-        if sum(self.lengths) != report.epochs:
-            return 0
-        return sum(report.epoch > end for end in accumulate(self.lengths[:-1]))
 
     def _preview(self, report: Progress) -> None:
         began = time.monotonic()

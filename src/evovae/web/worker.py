@@ -15,7 +15,6 @@ import evovae
 from evovae import io
 from evovae.pages import channel_axis, restore
 from evovae.web import diary, holes
-from evovae.web.estimate import lengths
 from evovae.web.limits import MIB
 from evovae.web.names import PICTURE, PROBLEM, WISH
 from evovae.web.outcome import Task, write
@@ -30,7 +29,7 @@ def work(folder: Path, memory: int) -> None:
     (source,) = folder.glob("input.*")
     content = io.read(source)
     mask = holes.load(folder, content)
-    telling = Telling(folder, content, picture, lengths(picture, wish))
+    telling = Telling(folder, content, picture)
     threading.Thread(target=_listen, args=(telling.stop,), daemon=True).start()
     done = restore(
         evovae.denoise if mask is None else evovae.inpaint,
