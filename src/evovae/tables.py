@@ -37,7 +37,7 @@ def opened(source: str | Path) -> Iterator[Any]:
     path, _, name = str(source).partition(":")
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        yield _checked(source, np.load(path, mmap_mode="r", allow_pickle=False))
+        yield _checked(source, _Npy(Path(path)))
     elif suffix == ".zarr":
         import zarr
 
@@ -49,6 +49,18 @@ def opened(source: str | Path) -> Iterator[Any]:
             yield _checked(source, _dataset(file, name, source))
     else:
         raise ValueError(f"{source} is no table that can be read by part; write it as .npy, .zarr or .h5")
+
+
+class _Npy:
+    """An .npy file that is mapped for each read anew: what stays mapped counts as this process's memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        array = self[()]
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, rows: Any) -> np.ndarray:  # noqa: ANN401 - whatever numpy takes
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)[rows]
 
 
 def _dataset(file: Any, name: str, source: object) -> Any:  # noqa: ANN401 - h5py has no types

@@ -207,8 +207,8 @@ class Job:
         return self._outside(*self._filled(patches, states, *self._merged(patches, states)))
 
     def glimpse(self) -> View:
-        """What the model says of its training picture so far; draws nothing, so that training does not notice."""
-        return self._outside(*self._merged(self.patches, self.states))
+        """About what the model says of its training picture; draws nothing, so that training does not notice."""
+        return self._outside(*self._merged(self.patches.every_other(), self.states))
 
     def _outside(self, image: Tensor, spread: Tensor) -> View:
         """From training units to those of the image."""
