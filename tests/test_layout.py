@@ -27,14 +27,14 @@ def few(monkeypatch):
     monkeypatch.setattr(layout, "MOST", 4096)
 
 
-@pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 16), (8, 8, 16), (1000, 12, 24)])
+@pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 18), (8, 8, 18), (1000, 12, 26)])
 def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
     spans = Tiled((w,), 99, edge, 1.0)._spans(n, w)
     inner = [(a, b) for _, _, a, b in spans]
     assert inner[0][0] == 0 and inner[-1][1] == n and all(a[1] == b[0] for a, b in zip(inner, inner[1:], strict=False))
     for start, stop, a, b in spans:
         assert stop - start <= edge
-        assert start == max(a - w + 1, 0) and stop == min(b + w - 1, n) and b > a
+        assert start % 2 == 0 and max(a - w - 1, 0) <= start <= max(a - w, 0) and stop == min(b + w, n) and b > a
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, expert):
     assert isinstance(plan(picture(NOISY), expert, 40, 1e9), Tiled)
     monkeypatch.undo()
     whole = evovae.denoise(NOISY, preset=expert, rng=0, full_output=True)
-    assert rms(tiled.image - CLEAN) < 1.25 * rms(whole.image - CLEAN)
+    assert rms(tiled.image - CLEAN) < 1.27 * rms(whole.image - CLEAN)
     assert tiled.sigma == pytest.approx(whole.sigma, rel=0.03)
     assert tiled.std.mean() == pytest.approx(whole.std.mean(), rel=0.2)
 
 
 def test_no_seam_is_visible(few):
     """Other tiles for the same model: the pictures differ no more at the borders of tiles than elsewhere."""
-    a, b = (evovae.denoise(NOISY, preset=SUBSPACES, rng=0, tile=tile) for tile in (29, 128))
+    a, b = (evovae.denoise(NOISY, preset=SUBSPACES, rng=0, tile=tile) for tile in (32, 128))
     difference = np.abs(a - b)
     seams = np.zeros(NOISY.shape, bool)
     for axis, (n, w) in enumerate(zip(NOISY.shape, (5, 5), strict=True)):
-        for _, _, start, _ in Tiled((5, 5), 99, 29, 1.0)._spans(n, w)[1:]:
+        for _, _, start, _ in Tiled((5, 5), 99, 32, 1.0)._spans(n, w)[1:]:
             np.moveaxis(seams, axis, 0)[start - 1 : start + 1] = True
     assert 0.1 < seams.mean() < 0.6
     assert difference[seams].mean() < 1.2 * difference[~seams].mean()
@@ -149,7 +149,7 @@ def test_little_memory_makes_tiles_and_too_little_is_refused():
 
 
 def test_tiles_narrower_than_patches_are_refused():
-    with pytest.raises(ValueError, match="tile is 9, but patches of 5 need tiles at least twice as wide"):
+    with pytest.raises(ValueError, match="tile is 9, but patches of 5 need tiles of 12 at least"):
         evovae.denoise(NOISY, preset=SUBSPACES, tile=9)
 
 

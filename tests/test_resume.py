@@ -77,7 +77,7 @@ def test_without_a_seed_the_first_one_is_kept(tmp_path):
         ({"rng": 1}, "other seed"),
         ({"tile": 20}, "other memory or tiles"),
     ],
-    ids=str,
+    ids=["picture", "mask", "experts", "sigma", "seed", "tile"],
 )
 def test_the_progress_of_another_call_is_refused(tmp_path, change, message):
     run(tmp_path, callback=lambda p: True)

@@ -102,7 +102,7 @@ class Network(Expert):
 
     @property
     def settling(self) -> int:
-        return 6
+        return 8
 
     def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)

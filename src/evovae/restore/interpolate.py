@@ -12,7 +12,7 @@ def smooth(image: Tensor, known: Tensor, axes: tuple[int, ...]) -> Tensor:
 
     Thin plates through the known values, as biharmonic inpainting has them; by conjugate gradients from their mean.
     """
-    known = known.to(image.dtype)
+    image, known = image.contiguous(), known.to(image.dtype).contiguous()  # sums depend on the order in memory
     mean = (image * known).sum() / known.sum()
 
     def curvature(values: Tensor) -> Tensor:

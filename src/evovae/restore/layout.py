@@ -1,7 +1,7 @@
 """How a picture is cut to be worked on: not at all, or into crops to train on and tiles to restore.
 
 A patch is used in the same way wherever it was cut, so that tiles need no blending: each reaches so far
-into its neighbours that every pixel is covered by all of its patches.
+into its neighbours that every pixel is covered by the same patches as anywhere else.
 """
 
 from __future__ import annotations
@@ -107,10 +107,13 @@ class Tiled(Layout):
         return View(image, std, job.sigma)
 
     def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
-        """Start and stop of each tile along an axis, with and without what it reaches into its neighbours."""
-        count = -(-n // (self.edge - 2 * (w - 1))) if n > self.edge else 1
+        """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
+
+        It starts at an even place, as every other patch is used, and its outermost patches, which all are, end outside.
+        """
+        count = -(-n // (self.edge - 2 * w - 1)) if n > self.edge else 1
         cuts = [n * i // count for i in range(count + 1)]
-        return [(max(a - w + 1, 0), min(b + w - 1, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        return [(max(a - w, 0) // 2 * 2, min(b + w, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
 def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> Layout:
@@ -133,10 +136,11 @@ def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> L
             f"which {in_gib(memory)} may be used; restore parts of it, or allow more"
         )
     widest = max(size[: len(picture.shape)])
-    if tile is not None and tile < 2 * widest:
-        raise ValueError(f"tile is {tile}, but patches of {widest} need tiles at least twice as wide")
+    narrowest = 2 * widest + 2
+    if tile is not None and tile < narrowest:
+        raise ValueError(f"tile is {tile}, but patches of {widest} need tiles of {narrowest} at least")
     if positions <= most and (tile is None or tile >= max(picture.shape)):
         return Whole(size)
     fitting = int(most ** (1 / len(picture.shape)))
-    edge = max(fitting if tile is None else min(tile, fitting), 2 * widest)
+    edge = max(fitting if tile is None else min(tile, fitting), narrowest)
     return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1) / 2)
