@@ -34,11 +34,11 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
-from evovae.sharding import Group, Shard, joined
+from evovae.sharding import Group, Shard, joined, leave
 
 SIZE, H, HIDDEN, S = 8, 64, 128, 40
 SEARCH = Search(8, 8)
-N, EPOCHS, BATCH = 20_000, 5, 512
+N, EPOCHS, BATCH = 40_960, 8, 2048
 NETWORK = (10e9 / 8, 30e-6)  # bytes per second, seconds per message
 
 
@@ -82,7 +82,8 @@ def work(n: int, batch: int) -> None:
         if shard.world > 1:
             found |= {"latency": all_reduce_seconds(shard, 1), "of a megabyte": all_reduce_seconds(shard, 2**18, 50)}
         if shard.rank == 0:
-            print("found:" + json.dumps(found), flush=True)
+            print("found:" + json.dumps(found))
+    leave(0)
 
 
 def measured(processes: int, n: int, batch: int) -> dict[str, float]:

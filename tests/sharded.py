@@ -1,7 +1,6 @@
 """Trains some models on shares of the same data; what the processes of tests/test_sharding.py run."""
 
 import json
-import sys
 
 import torch
 from conftest import seeded
@@ -14,7 +13,7 @@ from evovae.likelihoods import Bernoulli, Gaussian, LowRankGaussian
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.priors import Bernoulli as Bits
-from evovae.sharding import joined
+from evovae.sharding import joined, leave
 
 N, H = 101, 5
 GAINS = Search(3, 2, mutate=exactly_informed_flip)
@@ -76,7 +75,8 @@ def main():
                 "spread": shard.add(spread.abs()).max().item(),
             }
         if shard.rank == 0:
-            print("found:" + json.dumps(found), file=sys.stdout, flush=True)
+            print("found:" + json.dumps(found))
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """The command line: the only place (with the presets) where words become objects."""
 
-import sys
-
 import typer
 
 from evovae.commands import models, others, pictures, web
 from evovae.commands.shared import INTERRUPTED
+from evovae.sharding import leave
 
 app = typer.Typer(
     help="Clean or fill a single picture, with nothing but the picture; binary latents for any data.",
@@ -22,4 +21,6 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        leave(INTERRUPTED)
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)

@@ -5,11 +5,13 @@ One process is the identity.  Several are started by ``torchrun``, and talk thro
 """
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -115,7 +117,7 @@ def joined(patience: float = PATIENCE) -> Iterator[Shard]:
     """The shard of this process among those that ``torchrun`` started; alone where it did not.
 
     A process that waits for another one for longer than `patience` seconds gives up with an error, upon which
-    ``torchrun --max-restarts`` starts all of them again.
+    ``torchrun --max-restarts`` starts all of them again.  See `leave` for the end.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -132,7 +134,22 @@ def joined(patience: float = PATIENCE) -> Iterator[Shard]:
     attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     dist.init_process_group("gloo", store=attempt, rank=int(os.environ["RANK"]), world_size=world, timeout=limit)
     try:
-        yield Group()
-        dist.barrier()  # none leaves while others still talk
+        shard = Group()
+        yield shard
+        # None leaves while others still talk.
+        attempt.set(f"done-{shard.rank}", "")
+        attempt.wait([f"done-{rank}" for rank in range(world)], limit)
     finally:
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code: at once if it is one of several.
+
+    Threads of gloo do not always survive the interpreter's own end, which then aborts when all has been done.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
