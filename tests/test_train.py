@@ -18,7 +18,7 @@ from conftest import seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from typer.testing import CliRunner
 
-from evovae import States, datasets, likelihoods
+from evovae import States, datasets, likelihoods, progress
 from evovae import train as module
 from evovae.checkpoint import BusyError, CheckpointError, load_model
 from evovae.cli import app
@@ -204,14 +204,27 @@ def test_a_folder_in_use_is_refused(data, tmp_path):
         run(data, tmp_path)
 
 
-def test_a_full_disk_is_a_warning(data, tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError("No space left on device")
+def test_a_full_disk_is_a_warning_and_costs_no_step_that_was_kept(data, tmp_path, monkeypatch):
+    whole, _ = run(data, tmp_path / "whole")
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
+    save, saved = progress.save_tensors, []
 
-    monkeypatch.setattr("evovae.progress.save_tensors", fail)
-    with pytest.warns(UserWarning, match="progress could not be kept: No space left"):
-        _, bounds = run(data, tmp_path / "out")
+    def fail_later(path, *rest):
+        if len(saved) > 8:
+            path.write_bytes(b"half")
+            raise OSError("No space left on device")
+        saved.append(path)
+        save(path, *rest)
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="progress could not be kept: No space left"):
+        patch.setattr("evovae.progress.save_tensors", fail_later)
+        _, bounds = run(data, tmp_path / "out", stop_after=5)
     assert len(bounds) == 6
+    (tmp_path / "out" / "progress" / "00000005").mkdir()  # what a crash leaves
+    (tmp_path / "out" / "progress" / "00000005" / "states-000000000000-000000000050.safetensors").write_bytes(b"half")
+    model, bounds = run(data, tmp_path / "out")
+    assert len(bounds) == 3
+    assert_array_equal(parameters(model), parameters(whole))
 
 
 @pytest.mark.parametrize("pieces", [(1, 3), (3, 2), (2, 1)])
@@ -225,11 +238,10 @@ def test_populations_move_to_other_shares(tmp_path, monkeypatch, pieces):
 
     N, (before, after) = 101, pieces
     all_states = States.random(N, 5, 70, seeded())
-    for rank in reversed(range(before)):
-        shard = Nth(rank, before)
-        Progress(tmp_path, {}, N, shard).save(
-            7, {"counts": torch.ones(1)}, all_states[torch.arange(N)[shard.rows(N)]], seeded(rank)
-        )
+    steps = [Progress(tmp_path, {}, N, Nth(rank, before)) for rank in range(before)]
+    for step in reversed(steps):  # the first process is the last one that writes
+        own = torch.arange(N)[step.shard.rows(N)]
+        step.save(7, {"counts": torch.ones(1)}, all_states[own], seeded(step.shard.rank))
     for rank in range(after):
         shard, generator = Nth(rank, after), seeded(99)
         own = torch.arange(N)[shard.rows(N)]

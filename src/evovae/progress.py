@@ -52,6 +52,7 @@ class Progress:
     def __init__(self, folder: Path, run: Mapping[str, Any], N: int, shard: Shard) -> None:
         self.folder, self.run, self.N, self.shard = folder, dict(run), N, shard
         folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
 
     def save(self, number: int, parameters: Mapping[str, Tensor], states: States, generator: Generator) -> None:
         """Keep a step, and the one before it; where some process cannot write, that is a warning to all."""
@@ -70,10 +71,20 @@ class Progress:
                 failed = str(error)
         if failed or lost:
             warnings.warn(f"progress could not be kept: {failed or 'another process could not write'}", stacklevel=2)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what is no whole step, and all but the last ones; nobody writes before that is done."""
         if self.shard.rank == 0:
-            for old in sorted(self.folder.iterdir())[:-KEPT]:
-                shutil.rmtree(old)
-        self.shard.add(torch.zeros(()))  # nobody writes the next step before this one is whole
+            whole = self._steps()[-KEPT:]
+            for step in self.folder.iterdir():
+                if step not in whole:
+                    shutil.rmtree(step)
+        self.shard.add(torch.zeros(()))
+
+    def _steps(self) -> list[Path]:
+        """Whole steps, oldest first."""
+        return sorted(path.parent for path in self.folder.glob(f"*/{SHARED}"))
 
     def _save_own(self, step: Path, states: States, generator: Generator) -> None:
         own = self.shard.rows(self.N)
@@ -99,7 +110,7 @@ class Progress:
         CheckpointError
             If all steps are damaged, or of another run.
         """
-        steps = sorted(path.parent for path in self.folder.glob(f"*/{SHARED}"))
+        steps = self._steps()
         for step in reversed(steps):
             problem = ""
             parameters: dict[str, Tensor] = {}
