@@ -13,9 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Where to listen.  Others than this machine's own are open to a network.")
-    ] = ("127.0.0.1"),
+    host: Annotated[str, typer.Option(help="Where to listen; all but this machine's own are public.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
     folder: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where pictures and results are kept.  Default: with your data.")
