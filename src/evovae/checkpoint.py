@@ -36,6 +36,31 @@ class BusyError(FileExistsError):
     """Another process works in the folder."""
 
 
+class OtherRunError(CheckpointError):
+    """A folder holds the progress of another run."""
+
+
+def check_run(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse progress in a folder that is of another run than is expected, and name what differs."""
+    other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+    if other:
+        raise OtherRunError(f"{folder} holds the progress of a run with other {', '.join(other)}; name another folder")
+
+
+@contextmanager
+def exclusively(
+    folder: Path, who: str = "process", way_out: str = "wait for it, or name another folder"
+) -> Iterator[None]:
+    """Hold the lock of a folder; a BusyError if another one does."""
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise BusyError(f"another {who} works in {folder}; {way_out}") from error
+    with lock:
+        yield
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write named tensors, with `about` (anything JSON can hold) and a checksum over both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -95,12 +120,7 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """Keep other processes out, and sweep away what a killed one left half written."""
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise BusyError(f"another process works in {self.path}; wait for it, or name another folder") from error
-        with lock:
+        with exclusively(self.path):
             for rest in self.path.glob(".*.tmp"):
                 rest.unlink()
             yield
@@ -131,11 +151,7 @@ class Folder:
             except CheckpointError as error:
                 warnings.warn(f"{error}; the one before it is taken", stacklevel=2)
                 continue
-            other = sorted(key for key in {*run, *self.run} if run.get(key) != self.run.get(key))
-            if other:
-                raise CheckpointError(
-                    f"{self.path} holds the progress of a run with other {', '.join(other)}; name another folder"
-                )
+            check_run(self.path, run, self.run)
             logger.info("going on from %s", path)
             return tensors
         if files:

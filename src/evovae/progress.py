@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from evovae.checkpoint import KEPT, CheckpointError, load_tensors, save_tensors
+from evovae.checkpoint import KEPT, CheckpointError, OtherRunError, check_run, load_tensors, save_tensors
 from evovae.sharding import Shard
 from evovae.states import States
 
@@ -30,10 +30,6 @@ SHARED = "parameters.safetensors"
 def seed_of(*numbers: int) -> int:
     """A seed for torch from several numbers, each of which matters."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-class OtherRunError(CheckpointError):
-    """A folder holds the progress of another run."""
 
 
 class Progress:
@@ -116,7 +112,7 @@ class Progress:
             parameters: dict[str, Tensor] = {}
             try:
                 parameters, run = load_tensors(step / SHARED)
-                self._check(run)
+                check_run(self.folder, run, self.run)
                 self._load_own(step, states, generator)
             except OtherRunError:
                 raise
@@ -129,11 +125,6 @@ class Progress:
         if steps:
             raise CheckpointError(f"all that {self.folder} holds is damaged; name another folder to start anew")
         return {}
-
-    def _check(self, run: Mapping[str, Any]) -> None:
-        other = sorted(key for key in {*run, *self.run} if run.get(key) != self.run.get(key))
-        if other:
-            raise OtherRunError(f"{self.folder} is of a run with other {', '.join(other)}; name another folder")
 
     def _load_own(self, step: Path, states: States, generator: Generator) -> None:
         own = self.shard.rows(self.N)

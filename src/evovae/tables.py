@@ -180,9 +180,9 @@ def _spread(x: Tensor, observed: Tensor, offset: Tensor, shard: Shard) -> float:
     return spread if spread > 1e-12 * float(offset.abs().max()) else 1.0
 
 
-def check_support(likelihood: Likelihood, values: np.ndarray) -> None:
-    """Raise a ValueError where observed values cannot come from the likelihood."""
+def check_support(likelihood: Likelihood, values: np.ndarray, they_have: str = "the data have") -> None:
+    """Raise a ValueError where observed values cannot come from the likelihood; they_have says whose they are."""
     if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
-        raise ValueError("a Bernoulli likelihood is for zeros and ones, but the data have other values")
+        raise ValueError(f"a Bernoulli likelihood is for zeros and ones, but {they_have} other values")
     if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():
-        raise ValueError("a Poisson likelihood is for counts 0, 1, 2, ..., but the data have other values")
+        raise ValueError(f"a Poisson likelihood is for counts 0, 1, 2, ..., but {they_have} other values")

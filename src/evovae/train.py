@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Generator
 
-from evovae.checkpoint import BusyError, save_model
+from evovae.checkpoint import exclusively, save_model
 from evovae.decoders import MLP
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
@@ -204,15 +203,8 @@ def _agreed(wish: bool, shard: Shard) -> bool:
 @contextmanager
 def _locked(folder: Path, shard: Shard) -> Iterator[None]:
     """Keep other runs out of the folder; the first process holds the lock for all."""
-    lock = FileLock(folder / "lock")
-    try:
-        if shard.rank == 0:
-            lock.acquire(timeout=0)
+    with exclusively(folder) if shard.rank == 0 else nullcontext():
         yield
-    except Timeout as error:
-        raise BusyError(f"another process works in {folder}; wait for it, or name another folder") from error
-    finally:
-        lock.release()
 
 
 class _Log:

@@ -14,11 +14,12 @@ from torch import Generator, Tensor
 
 from evovae.estimators.checks import seed, whole
 from evovae.estimators.new_data import codebook, find
-from evovae.estimators.training import Settings, check_support, train, units
+from evovae.estimators.training import Settings, train, units
 from evovae.likelihoods import Likelihood
 from evovae.model import TVAE
 from evovae.posterior import elbo, moments, weights
 from evovae.states import States
+from evovae.tables import check_support
 
 VALUES = 2**22  # bounds the memory of what is decoded together; changes no result
 
@@ -141,7 +142,9 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         settings = Settings.of(**parameters)
         data = self._checked(X, reset=True)
         observed = ~np.isnan(data)
-        check_support(settings.likelihood(), data[observed])
+        if not observed.any():
+            raise ValueError("X has no observed values: all are NaN")
+        check_support(settings.likelihood(), data[observed], "X has")
         self.offset_, self.unit_ = units(settings.likelihood(), data, observed)
         x, seen = self._to_model(data)
         runs = (train(x.float(), seen, settings, generator) for _ in range(settings.n_init))

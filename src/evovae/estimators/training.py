@@ -17,7 +17,7 @@ from evovae.em import fit
 from evovae.engines import choose
 from evovae.estimators.checks import whole
 from evovae.evolve import Search
-from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, LowRankGaussian, Poisson
+from evovae.likelihoods import Gaussian, Laplace, Likelihood, LowRankGaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli as Bits
 from evovae.states import States
@@ -80,16 +80,6 @@ def _checked(likelihood: Callable[[], Likelihood]) -> Callable[[], Likelihood]:
     if isinstance(made, LowRankGaussian):
         raise TypeError("a LowRankGaussian needs another search; train it with evovae.fit")
     return likelihood
-
-
-def check_support(likelihood: Likelihood, values: np.ndarray) -> None:
-    """Raise a ValueError where values, all that was observed, cannot come from the likelihood."""
-    if not values.size:
-        raise ValueError("X has no observed values: all are NaN")
-    if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
-        raise ValueError("a Bernoulli likelihood is for zeros and ones, but X has other values")
-    if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():
-        raise ValueError("a Poisson likelihood is for counts 0, 1, 2, ..., but X has other values")
 
 
 def units(likelihood: Likelihood, X: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, float]:

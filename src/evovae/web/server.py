@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
-from filelock import FileLock, Timeout
 from platformdirs import user_data_path
 
-from evovae.checkpoint import BusyError
+from evovae.checkpoint import exclusively
 from evovae.web.app import HERE, create_app
 from evovae.web.limits import Limits
 
@@ -37,12 +36,8 @@ def serve(folder: Path, limits: Limits, host: str, port: int, browser: bool, say
         If the address cannot be had, or the folder cannot be written to; BusyError if another server works in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise BusyError(f"another server works in {folder}; use that one, or name another --folder") from error
-    with lock, _listen(host, port) as listener:
+    alone = exclusively(folder, "server", "use that one, or name another --folder")
+    with alone, _listen(host, port) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
         app = create_app(folder, limits, hosts=HERE if host in HERE else ("*",))
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=PATIENCE)
