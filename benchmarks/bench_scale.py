@@ -1,6 +1,7 @@
 """How training grows with processes: measured with one and two here, predicted for more from what was measured.
 
-    python -m benchmarks.bench_scale              (about 4 minutes, two cores)
+    python -m benchmarks.bench_scale                    (about a minute, two cores)
+    python -m benchmarks.bench_scale --device cuda      (another minute, one GPU)
 
 Each process has one thread.  Strong scaling: the same data, shared out.  Weak scaling: as many data points for each
 process.  A step of Adam takes the gradients of a batch of all processes; they, and the sums of the M-step once per
@@ -13,6 +14,12 @@ The prediction is that of a ring: W workers take
 with the compute of one worker's batches, the bytes of a step, and bandwidth and latency as measured between two
 processes of this machine, or assumed of a network (10 Gbit/s, 30 microseconds).  It leaves out stragglers and
 overlap, and gloo's trees, which need fewer than 2 (W - 1) messages in a row.
+
+With `--device`: epochs of the paper's setting for sigma 50 (N = 60,025, decoder 512-512-144, S = 64, 5 x 4 children) on
+that device, beside its ceilings, measured in the same run: products of large matrices, and copies.  Operations are
+those of dense layers: S states scored exactly, the children proposed, the short list scored again, and S states
+forwards and backwards; bytes are those of all layers' values in single precision, written once and read once.  The
+CPU's engine does less, as states are sparse.
 """
 
 import argparse
@@ -21,6 +28,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -30,9 +38,11 @@ from benchmarks.common import save, table
 from evovae import States, fit
 from evovae.datasets import bars_images
 from evovae.decoders import MLP
+from evovae.devices import device as find_device
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
+from evovae.operators import by_fitness, uniform_flip
 from evovae.priors import Bernoulli
 from evovae.sharding import Group, Shard, joined, leave
 
@@ -102,12 +112,68 @@ def predicted(workers: int, compute: float, steps: int, sent: float, bandwidth: 
     return compute / (compute + steps * (hops / workers * sent / bandwidth + hops * latency))
 
 
+def epochs_of_the_paper(device: torch.device, n: int, batch: int, epochs: int = 3) -> dict[str, float]:
+    """Seconds of an epoch, operations and bytes per second, on patches of bars."""
+    sizes, S, search = (512, 512, 144), 64, Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
+    generator = torch.Generator().manual_seed(0)
+    x = bars_images(n, generator, 12).to(device)
+    model = TVAE(MLP(*sizes, generator=generator), Gaussian(0.1), Bernoulli(sizes[0])).to(device)
+    optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.002, fused=True)
+    states = States.random(n, S, sizes[0], generator).to(device)
+    settings = {"search": search, "epochs": epochs, "batch_size": batch, "generator": generator}
+    course = fit(model, x, states=states, optimizer=optimizer, **settings)
+    ends = [epoch.seconds for epoch in course]
+    seconds = median(b - a for a, b in zip(ends[:-1], ends[1:], strict=True))
+    children = search.parents * search.children
+    passes = n * (S + children + min(children, 16) + 3 * S)
+    operations = 2 * passes * sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    moved = 2 * 4 * passes * sum(sizes)
+    return {"seconds": seconds, "TFLOP/s": operations / seconds / 1e12, "GB/s": moved / seconds / 1e9}
+
+
+def ceilings(device: torch.device, size: int) -> dict[str, float]:
+    """What products of matrices of a size, and copies of one, reach."""
+
+    def seconds(work: Callable[[], object], repeats: int = 5) -> float:
+        work()
+        started = time.perf_counter()
+        for _ in range(repeats):
+            done = work()
+        done.flatten()[:1].item()  # waits for all of it
+        return (time.perf_counter() - started) / repeats
+
+    a = torch.rand(size, size, device=device)
+    half = a.bfloat16()
+    return {
+        "TFLOP/s in float32": 2 * size**3 / seconds(lambda: a @ a) / 1e12,
+        "TFLOP/s in bfloat16": 2 * size**3 / seconds(lambda: half @ half) / 1e12,
+        "GB/s": 2 * a.numel() * 4 / seconds(a.clone) / 1e9,
+    }
+
+
+def on_device(name: str, n: int, batch: int, out: Path) -> None:
+    """Measure a device, and write."""
+    device = find_device(name)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    epoch, most = epochs_of_the_paper(device, n, batch), ceilings(device, 8192 if device.type == "cuda" else 1024)
+    rows = [(key, f"{value:.4g}") for found in (epoch, most) for key, value in found.items()]
+    print(table([named, f"{n} data points, batches of {batch}"], rows))
+    save(out, {"device": named, "data points": n, "batch": batch, "epoch": epoch, "ceilings": most})
+
+
 def main() -> None:
     """Measure, predict, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", nargs=2, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scale.json"))
+    parser.add_argument("--device", help="measure this one: cuda, cuda:1, cpu, ...")
+    parser.add_argument("--points", type=int, default=60_025, help="data points for --device")
+    parser.add_argument("--batch", type=int, default=2048, help="those of a step for --device")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.device:
+        out = options.out or Path("benchmarks/results/device.json")
+        on_device(options.device, options.points, options.batch, out)
+        return
     if options.work:
         work(*options.work)
         return
@@ -129,7 +195,8 @@ def main() -> None:
         for workers in (2, 8, 64, 1024)
     ]
     print(table(["workers", "efficiency, links as here", "10 Gbit/s, 30 us"], forecast))
-    save(options.out, {"one": one, "strong": strong, "weak": weak, "rows": rows, "predicted": forecast})
+    out = options.out or Path("benchmarks/results/scale.json")
+    save(out, {"one": one, "strong": strong, "weak": weak, "rows": rows, "predicted": forecast})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports the kernels
+
 
 def seeded(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)

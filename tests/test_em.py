@@ -121,6 +121,7 @@ def test_input_is_left_alone():
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
         ({"memory": 1.0}, "memory is 1.0"),
+        ({"states": States.random(20, 12, 5, seeded()).to(torch.device("meta"))}, r"cpu.*meta.*one device"),
     ],
 )
 def test_errors_come_before_the_first_epoch(change, message):

@@ -70,6 +70,7 @@ def fit(
     Each batch: E-step on its populations, then one optimiser step on the decoder (Eq. 4).  Each
     epoch, or each batch (see `memory`): closed-form updates of likelihood and prior from sums over
     the data (Eq. 5).  Nothing runs until the result is iterated, and it can be abandoned after any epoch.
+    Work is done where model, x and states lie, all on one device; the generator may stay on the CPU.
     An epoch that ends in numbers that are not finite is done again from the parameters before it, with
     half the learning rates.
 
@@ -145,7 +146,7 @@ def fit(
                 continue
             course.number += 1
             seconds = time.monotonic() - started
-            elbo, substitutions = done.elbo / done.count, done.substitutions / done.count
+            elbo, substitutions = float(done.elbo) / done.count, float(done.substitutions) / done.count
             yield Epoch(course.number, elbo, substitutions, seconds, course.snapshot, course.parameters)
 
     return run()
@@ -159,7 +160,7 @@ class _Course:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.adjusted = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nothing = torch.zeros(0, dtype=torch.float64)
-        self.recent, self.weight = Totals(0, 0.0, 0, nothing, nothing), 0.0
+        self.recent, self.weight = Totals(0, nothing, nothing, nothing, nothing), 0.0
         self.number, self.setbacks = 0, 0
 
     def set_rates(self, share: float) -> None:
@@ -205,8 +206,9 @@ class _Course:
         self.model.load_state_dict({n.removeprefix("model."): t for n, t in snapshot.items() if n.startswith("model.")})
         number, setbacks, self.weight = snapshot["counts"].tolist()
         self.number, self.setbacks = int(number), int(setbacks)
-        sums = (snapshot[f"recent.{name}"].clone() for name in ("likelihood", "prior"))
-        self.recent = Totals(0, 0.0, 0, *sums)
+        nothing = torch.zeros((), dtype=torch.float64, device=self.states.lpj.device)
+        sums = (snapshot[f"recent.{name}"].to(nothing.device, copy=True) for name in ("likelihood", "prior"))
+        self.recent = Totals(0, nothing, nothing, *sums)
         if "generator" in snapshot:
             self.states.words.copy_(snapshot["states.words"])
             self.states.lpj.copy_(snapshot["states.lpj"])
@@ -214,8 +216,7 @@ class _Course:
 
     def is_finite(self, done: Totals) -> bool:
         """Whether an epoch ended in numbers that training can go on with."""
-        bound = torch.tensor(done.elbo)
-        return all(bool(torch.isfinite(tensor).all()) for tensor in (bound, *self.model.state_dict().values()))
+        return all(bool(torch.isfinite(tensor).all()) for tensor in (done.elbo, *self.model.state_dict().values()))
 
     def set_back(self, before: Snapshot) -> None:
         """Return to the parameters before a bad epoch, with half the rates; populations are good with any."""
@@ -249,6 +250,9 @@ def _check(
         )
     if states.n_latents != model.prior.n_latents:
         raise ValueError(f"the populations have {states.n_latents} latents, the prior {model.prior.n_latents}")
+    devices = {tensor.device for tensor in (x, observed, states.words, states.lpj, *model.state_dict().values())}
+    if len(devices) > 1:
+        raise ValueError(f"model, data and populations lie on {sorted(map(str, devices))}; move them to one device")
     if x.dtype != states.lpj.dtype:
         raise TypeError(f"x is {x.dtype} but the populations are {states.lpj.dtype}; convert one of them")
     if not all(

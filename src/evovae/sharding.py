@@ -83,14 +83,15 @@ class Group(Shard):
         return values
 
     def total(self, totals: Totals) -> Totals:
-        scalars = torch.tensor([totals.count, totals.elbo, totals.substitutions], dtype=torch.float64)
+        count = torch.as_tensor(totals.count, device=totals.elbo.device)
+        scalars = torch.stack([count.double(), totals.elbo, totals.substitutions.double()])
         parts = (scalars, totals.likelihood.double(), totals.prior.double())
         (count, elbo, substitutions), likelihood, prior = self.add(torch.cat(parts)).split([len(p) for p in parts])
         return replace(
             totals,
             count=int(count),
-            elbo=elbo.item(),
-            substitutions=int(substitutions),
+            elbo=elbo,
+            substitutions=substitutions,
             likelihood=likelihood.to(totals.likelihood.dtype),
             prior=prior.to(totals.prior.dtype),
         )
@@ -132,7 +133,8 @@ def joined(patience: float = PATIENCE) -> Iterator[Shard]:
     )
     # Names of an attempt that failed must not be met again by the next one.
     attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    dist.init_process_group("gloo", store=attempt, rank=int(os.environ["RANK"]), world_size=world, timeout=limit)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    dist.init_process_group(backend, store=attempt, rank=int(os.environ["RANK"]), world_size=world, timeout=limit)
     try:
         shard = Group()
         yield shard

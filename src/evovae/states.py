@@ -77,6 +77,10 @@ class States:
     def __setitem__(self, rows: Tensor, new: States) -> None:
         self.words[rows], self.lpj[rows] = new.words, new.lpj
 
+    def to(self, device: torch.device) -> States:
+        """On a device; themselves, if they are there already."""
+        return States(self.words.to(device), self.lpj.to(device), self.n_latents)
+
     def commonest(self, n: int) -> Tensor:
         """The n states with most of the posterior's mass in all populations together, most first: (n or fewer, W)."""
         words, which = self.words.flatten(0, 1).unique(dim=0, return_inverse=True)

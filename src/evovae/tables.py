@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,10 @@ class Rows:
         for part_of_x, seen_part in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
             part_of_x.copy_(torch.where(seen_part, (part_of_x - offset) / unit, 0))
         return cls(array.shape[0], x, observed, offset.numpy(), unit)
+
+    def to(self, device: torch.device) -> Rows:
+        """On a device; themselves, if they are there already."""
+        return replace(self, x=self.x.to(device), observed=self.observed.to(device))
 
 
 def _blocks(array: Any, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:  # noqa: ANN401

@@ -15,6 +15,7 @@ from torch import Generator
 
 from evovae.checkpoint import exclusively, save_model
 from evovae.decoders import MLP
+from evovae.devices import CPU
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.files import write_atomically
@@ -95,13 +96,15 @@ def train(
     shard: Shard,
     *,
     memory: float,
+    device: torch.device = CPU,
     report: Callable[[Epoch, TVAE], object],
     stop: Stop,
 ) -> TVAE:
     """Train on the table `source`, keep progress, log and model in `folder`, and go on from what is there.
 
-    memory says how many bytes data and populations may take in this process; what goes beyond lies in files.  All
-    processes see the same folder.  report is called after each epoch, in the first process alone.
+    memory says how many bytes data and populations may take in this process; what goes beyond lies in files.  For a
+    device other than the CPU, both must fit into its own memory.  All processes see the same folder.  report is called
+    after each epoch, in the first process alone.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, shard):
-        run = _Run.prepared(source, folder, settings, shard, memory)
+        run = _Run.prepared(source, folder, settings, shard, memory, device)
         kept = run.progress.load(run.states, run.generator)
         log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
         last = 0.0
@@ -145,20 +148,22 @@ class _Run:
     about: Mapping[str, Any]
 
     @classmethod
-    def prepared(cls, source: str | Path, folder: Path, settings: Settings, shard: Shard, memory: float) -> _Run:
+    def prepared(
+        cls, source: str | Path, folder: Path, settings: Settings, shard: Shard, memory: float, device: torch.device
+    ) -> _Run:
         """Data read, and all else as it is at the start."""
         room = Room(folder, memory)
         with opened(source) as array:  # and closed again, as all that is read of it counts as memory
             run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
             shape = [int(n) for n in array.shape[1:]]
-            rows = Rows.read(array, LIKELIHOODS[settings.likelihood](), shard, room)
+            rows = Rows.read(array, LIKELIHOODS[settings.likelihood](), shard, room).to(device)
         generator = Generator().manual_seed(seed_of(settings.seed, shard.rank))
         return cls(
             settings=settings,
             shard=shard,
-            model=settings.model(rows.x.shape[1]),
+            model=settings.model(rows.x.shape[1]).to(device),
             rows=rows,
-            states=_populations(len(rows.x), settings, generator, room),
+            states=_populations(len(rows.x), settings, generator, room).to(device),
             generator=generator,
             progress=Progress(folder / "progress", run, rows.N, shard),
             about={"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": shape},

@@ -12,6 +12,7 @@ from torch import Generator
 from evovae import io
 from evovae.checkpoint import load_model
 from evovae.commands.shared import console, one_line_errors, say, size
+from evovae.devices import device as find_device
 from evovae.em import Epoch
 from evovae.model import TVAE
 from evovae.restore.memory import free_memory
@@ -83,6 +84,7 @@ def train(
     max_memory: Annotated[
         float | None, typer.Option(parser=size, metavar="SIZE", help="For all processes here; more lies in files.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ..., auto.")] = "cpu",
     patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for another process.")] = PATIENCE,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write what TensorBoard shows, too.")] = False,
 ) -> None:
@@ -97,10 +99,10 @@ def train(
     stop = Stop()
     with one_line_errors(), joined(patience) as shard, stop.noticed():
         memory = (free_memory() if max_memory is None else max_memory) / shard.world
-        told = _Told(epochs)
+        place, told = find_device(device), _Told(epochs)
         report = _Board(told, folder) if tensorboard and shard.rank == 0 else told
         with told.bar:
-            train_on(data, folder, settings, shard, memory=memory, report=report, stop=stop)
+            train_on(data, folder, settings, shard, memory=memory, device=place, report=report, stop=stop)
         _conclude(shard, folder, stop)
     if stop.signal:
         raise typer.Exit(128 + stop.signal)

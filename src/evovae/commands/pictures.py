@@ -46,6 +46,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Work on large pictures in tiles of this width.")]
 MaxMemory = Annotated[float | None, typer.Option(parser=size, metavar="SIZE", help="Memory to use, such as 4G.")]
+Where = Annotated[str, typer.Option("--device", help="Where networks are trained: cpu, cuda, cuda:1, auto.")]
 Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep progress in DIR, and go on from what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 MASK = "A picture that is 1 where a pixel is to be filled."
@@ -69,6 +70,7 @@ def denoise(
     max_seconds: MaxSeconds = None,
     tile: Tile = None,
     max_memory: MaxMemory = None,
+    device: Where = "cpu",
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -94,6 +96,7 @@ def inpaint(
     max_seconds: MaxSeconds = None,
     tile: Tile = None,
     max_memory: MaxMemory = None,
+    device: Where = "cpu",
     resume: Resume = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from evovae.devices import DeviceError
+
 BAD_INPUT, EXISTS, NOT_WRITTEN, SIGNALLED, INTERRUPTED = 2, 3, 4, 128, 130
 console = Console(stderr=True)
 
@@ -26,7 +28,7 @@ def one_line_errors() -> Iterator[None]:
             yield
     except FileExistsError as error:
         code, message = EXISTS, str(error)
-    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError, DeviceError) as error:
         code, message = BAD_INPUT, str(error)
     else:
         return

@@ -11,8 +11,14 @@ __all__ = ["Engine", "Reference", "Totals", "choose"]
 
 
 def choose(model: TVAE, search: Search) -> Engine:
-    """The fastest engine that supports this model and search: fused CPU loops, or the reference."""
-    if find_spec("numba"):
+    """The fastest engine that supports this model and search where the model lies: a fused one, or the reference."""
+    if next(model.parameters()).device.type != "cpu":
+        if find_spec("triton"):
+            from evovae.engines import cuda
+
+            if cuda.supports(model, search):
+                return cuda.Fused(model)
+    elif find_spec("numba"):
         from evovae.engines import numba_cpu, numba_low_rank
 
         if numba_cpu.supports(model, search):

@@ -14,11 +14,14 @@ from evovae.states import States
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over data points.  They add over batches (and over processes) alike."""
+    """Sums over data points.  They add over batches (and over processes) alike.
+
+    Bound (double) and substitutions are tensors without axes: where a device works them out, nobody need wait for them.
+    """
 
     count: int
-    elbo: float
-    substitutions: int
+    elbo: Tensor
+    substitutions: Tensor
     likelihood: Tensor
     prior: Tensor
 

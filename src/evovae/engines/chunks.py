@@ -9,7 +9,6 @@ from evovae.engines.draws import bits_at, f4, top_of_sorted
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import (
     Net,
-    Plan,
     Room,
     active,
     add_outer,
@@ -20,6 +19,7 @@ from evovae.engines.kernels import (
     on_bits,
     slopes,
 )
+from evovae.engines.plans import Plan
 
 
 def make_room(n_states: int, plan: Plan, net: Net, words: np.ndarray) -> Room:

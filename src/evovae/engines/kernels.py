@@ -19,9 +19,6 @@ from evovae.engines.simd import add_rows
 # a state down to the data, fan_in[l] (n_out, n_in) carries slopes back; odds (H,) are the prior's
 # log-odds, variance is sigma2, constant the part of lpj that is the same for all states.
 Net = namedtuple("Net", "fan_out fan_in bias off slope odds variance constant")
-# The search.  fitness and uniform (0 or 1) pick the rules of selection and of mutation, the betas are
-# the inverse temperatures of their Gumbel draws.
-Plan = namedtuple("Plan", "P C G fitness beta_select uniform beta_mutate q_min")
 # Room for the K = S + P C G states that one data point may see in a step.
 Room = namedtuple("Room", "act words tags lpj error prior delta gain keys idx val order chosen flips pool seen q")
 

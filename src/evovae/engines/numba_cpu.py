@@ -87,8 +87,8 @@ class Fused:
         elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
         return Totals(
             count=len(rows),
-            elbo=float(elbo),
-            substitutions=int(substitutions),
+            elbo=torch.tensor(elbo),
+            substitutions=torch.tensor(int(substitutions)),
             likelihood=torch.tensor([error, count], dtype=torch.float64),
             prior=torch.from_numpy(np.append(sum(s.usage for s in sums), len(rows))),
         )

@@ -101,8 +101,8 @@ class FusedSubspaces:
         ]
         return Totals(
             count=len(rows),
-            elbo=float(elbo),
-            substitutions=int(substitutions),
+            elbo=torch.tensor(elbo),
+            substitutions=torch.tensor(int(substitutions)),
             likelihood=torch.from_numpy(np.concatenate(statistics)),
             prior=torch.from_numpy(np.append(total.usage, len(rows))),
         )

@@ -1,11 +1,11 @@
 """Searches as compiled loops understand them."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from evovae import operators
-from evovae.engines.kernels import Plan
 from evovae.evolve import Search
 
 SELECT: dict[Callable, tuple[int, float]] = {
@@ -13,6 +13,21 @@ SELECT: dict[Callable, tuple[int, float]] = {
     operators.uniformly: (0, 0.0),
     operators.by_fitness: (1, 0.0),
 }
+
+
+class Plan(NamedTuple):
+    """A search.  fitness and uniform (0 or 1) pick the rules of selection and of mutation, the betas are the inverse
+    temperatures of their Gumbel draws.
+    """
+
+    P: int
+    C: int
+    G: int
+    fitness: int
+    beta_select: np.float32
+    uniform: int
+    beta_mutate: np.float32
+    q_min: np.float32
 
 
 def knows(search: Search, informed: Callable) -> bool:

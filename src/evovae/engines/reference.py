@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from evovae.engines.base import Totals
 from evovae.evolve import Search, evolve
 from evovae.model import TVAE
+from evovae.noise import on
 from evovae.posterior import elbo, moments, weights
 from evovae.states import States
 
@@ -30,7 +31,7 @@ class Reference:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
-        model, x, observed = self.model, x[rows], observed[rows]
+        model, x, observed, generator = self.model, x[rows], observed[rows], on(x.device, generator)
         batch, substitutions = evolve(states[rows], partial(model.lpj, x, observed=observed), search, generator)
         states[rows] = batch
         z = batch.z
@@ -42,8 +43,8 @@ class Reference:
             q = weights(lpj)
             return Totals(
                 count=len(rows),
-                elbo=bound.item(),
-                substitutions=substitutions,
+                elbo=bound.detach().double(),
+                substitutions=torch.as_tensor(substitutions),
                 likelihood=model.likelihood.stats(x, mean, observed, q, z),
                 prior=model.prior.stats(z, q),
             )

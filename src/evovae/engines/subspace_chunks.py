@@ -8,7 +8,8 @@ from numba import uint64
 from evovae.engines.chunks import weigh
 from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
-from evovae.engines.kernels import Plan, copy, on_bits
+from evovae.engines.kernels import copy, on_bits
+from evovae.engines.plans import Plan
 from evovae.engines.simd import add_rows
 from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, pair, solve
 

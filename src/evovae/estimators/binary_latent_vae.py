@@ -12,6 +12,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 
+from evovae.devices import device as find_device
 from evovae.estimators.checks import seed, whole
 from evovae.estimators.new_data import codebook, find
 from evovae.estimators.training import Settings, train, units
@@ -63,6 +64,8 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         Data points per step of the optimiser (Adam), and its peak rate.
     n_init
         Runs from different starts, of which the one with the best bound is kept: there are local optima.
+    device
+        Where `fit` works: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there is one.
     random_state
         Seed, `numpy.random.RandomState` or None: where training starts, and what `sample` draws.
 
@@ -115,6 +118,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         batch_size: int = 32,
         learning_rate: float = 0.02,
         n_init: int = 1,
+        device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_latents = n_latents
@@ -127,6 +131,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.n_init = n_init
+        self.device = device
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: object = None) -> BinaryLatentVAE:
@@ -134,11 +139,12 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
 
         Raises
         ------
-        TypeError, ValueError
-            For parameters or data that make no sense, before any work is done.
+        TypeError, ValueError, DeviceError
+            For parameters or data that make no sense, or a device that is not there, before any work is done.
         """
         parameters = self.get_params(deep=False)
         generator = Generator().manual_seed(seed(parameters.pop("random_state")))
+        device = find_device(parameters.pop("device"))
         settings = Settings.of(**parameters)
         data = self._checked(X, reset=True)
         observed = ~np.isnan(data)
@@ -147,7 +153,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         check_support(settings.likelihood(), data[observed], "X has")
         self.offset_, self.unit_ = units(settings.likelihood(), data, observed)
         x, seen = self._to_model(data)
-        runs = (train(x.float(), seen, settings, generator) for _ in range(settings.n_init))
+        runs = (train(x.float().to(device), seen.to(device), settings, generator) for _ in range(settings.n_init))
         best = max(runs, key=lambda run: run.elbo[-1])
         self.model_, self.codebook_ = best.model.double(), codebook(best.states)
         self.n_states_, self.n_iter_ = settings.n_states, len(best.elbo)

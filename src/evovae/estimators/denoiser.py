@@ -24,7 +24,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, preset, poisson, max_seconds
+    sigma, channel_axis, preset, poisson, max_seconds, device
         See `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
@@ -57,6 +57,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         poisson: bool = False,
         random_state: int | np.random.RandomState | None = None,
         max_seconds: float | None = None,
+        device: str | None = None,
     ) -> None:
         self.sigma = sigma
         self.channel_axis = channel_axis
@@ -64,6 +65,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         self.poisson = poisson
         self.random_state = random_state
         self.max_seconds = max_seconds
+        self.device = device
 
     def fit(self, image: ArrayLike, y: object = None) -> Denoiser:
         """Restore an image, and keep its restoration.  Raises what `evovae.denoise` does."""
@@ -75,6 +77,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
             preset=self.preset,
             rng=seed(self.random_state),
             max_seconds=self.max_seconds,
+            device=self.device,
             full_output=True,
         )
         assert isinstance(restoration, Restoration)

@@ -13,6 +13,7 @@ from sklearn.utils import check_scalar
 from torch import Generator, Tensor
 
 from evovae.decoders import MLP
+from evovae.devices import CPU
 from evovae.em import fit
 from evovae.engines import choose
 from evovae.estimators.checks import whole
@@ -102,11 +103,12 @@ class Run(NamedTuple):
 
 
 def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator) -> Run:
-    """One run on x (N, D) in the units of the model."""
+    """One run on x (N, D) in the units of the model, where x lies; what it gives lies on the CPU."""
     H, *_ = settings.sizes
     decoder = MLP(*settings.sizes, x.shape[1], generator=generator)
-    model = TVAE(decoder, settings.likelihood().float(), Bits(H, p=min(1 / H, 0.5)))
-    states, engine = States.random(len(x), settings.n_states, H, generator), choose(model, settings.search)
+    model = TVAE(decoder, settings.likelihood().float(), Bits(H, p=min(1 / H, 0.5))).to(x.device)
+    states = States.random(len(x), settings.n_states, H, generator).to(x.device)
+    engine = choose(model, settings.search)
     epochs = fit(
         model,
         x,
@@ -122,4 +124,4 @@ def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator)
     bounds = [epoch.elbo for epoch in epochs]
     mean, variance = engine.moments(x, observed, torch.arange(len(x)), states)
     left = (variance + (x - mean).square())[observed].double().mean()
-    return Run(model, states, bounds, left.sqrt().item())
+    return Run(model.cpu(), states.to(CPU), bounds, left.sqrt().item())

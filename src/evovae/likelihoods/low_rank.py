@@ -130,14 +130,14 @@ class LowRankGaussian(Likelihood):
         of_missing = (unseen * filled).sum((2, 3)) + (~observed).sum(1, keepdim=True) * self.sigma2
         square = (q * (p.target.square().sum(2) + of_missing)).sum()
         weighted = q[..., None, None]
-        cross = torch.zeros(K + 1, D, dtype=torch.float64)
+        cross = torch.zeros(K + 1, D, dtype=torch.float64, device=x.device)
         cross.index_add_(
             0, p.numbers.flatten(), (weighted * (p.u[..., None] * p.target[:, :, None] + filled)).double().flatten(0, 2)
         )
-        inner = torch.zeros((K + 1) ** 2, dtype=torch.float64)
+        inner = torch.zeros((K + 1) ** 2, dtype=torch.float64, device=x.device)
         pairs = p.numbers[..., :, None] * (K + 1) + p.numbers[..., None, :]
         inner.index_add_(0, pairs.flatten(), (weighted * p.second).double().flatten())
-        values = torch.tensor(x.numel(), dtype=torch.float64)
+        values = torch.tensor(x.numel(), dtype=torch.float64, device=x.device)
         usage = torch.einsum("ns,nsh->h", q, z.to(q.dtype)).double()
         inner = inner.view(K + 1, K + 1)[:K, :K]
         return torch.cat([values[None], square[None].double(), usage, cross[:K].flatten(), inner.flatten()])
@@ -165,9 +165,10 @@ class LowRankGaussian(Likelihood):
         s, one = slice(0, self.rank), slice(self.rank, None)
         used = (usage > 1e-8)[:, None, None]
         inside = inner.view(J, H, J, H).diagonal(dim1=1, dim2=3).permute(2, 0, 1)
-        moments = torch.where(used, inside / usage[:, None, None], torch.eye(J, dtype=inner.dtype))
+        one_each = torch.eye(J, dtype=inner.dtype, device=inner.device)
+        moments = torch.where(used, inside / usage[:, None, None], one_each)
         mean = moments[:, s, one]
-        turn = torch.eye(J, dtype=inner.dtype).repeat(H, 1, 1)
+        turn = one_each.repeat(H, 1, 1)
         turn[:, s, s] = _root(moments[:, s, s] - mean @ mean.transpose(1, 2))
         turn[:, one, s] = mean.transpose(1, 2)
         return turn

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Generator
 
 from evovae.checkpoint import Folder
@@ -47,6 +48,7 @@ class Options:
     rng: int | np.random.Generator | None
     held_out: float
     tile: int | None
+    device: torch.device
     resume: str | Path | None
     missed: Callable[[float, float], float]
 
@@ -90,7 +92,12 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
         grainy = shown.dithered(noise, generator)
         watch.begin(sum(expert.length for expert in experts), sum(layout.passes for layout in layouts), preview, kept)
         jobs = (
-            (layout, Job.prepare(*layout.sample(grainy, generator), scale, noise, known or 0.0, expert, generator))
+            (
+                layout,
+                Job.prepare(
+                    *layout.sample(grainy, generator), scale, noise, known or 0.0, expert, options.device, generator
+                ),
+            )
             for layout, expert in zip(layouts, experts, strict=True)
         )
         work = train(jobs, grainy, watch, keep, kept)
@@ -106,7 +113,7 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
         elbo=watch.elbo,
         insights=tuple(
-            Insight(model, layout.size, scale, stabiliser, expert.centred, expert.states)
+            Insight(model.cpu(), layout.size, scale, stabiliser, expert.centred, expert.states)
             for model, layout, expert in zip(work.models, layouts, experts, strict=False)
         ),
         experts=experts,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evovae.devices import device as find_device
 from evovae.restore.attempt import Options, keep_nothing, keep_structure, restore
 from evovae.restore.border import Picture
 from evovae.restore.experts import Expert
@@ -28,6 +29,7 @@ def denoise(
     held_out: float = 0.0,
     tile: int | None = None,
     max_memory: float | None = None,
+    device: str | None = None,
     resume: str | Path | None = None,
     full_output: bool = False,
 ) -> np.ndarray | Restoration:
@@ -67,6 +69,9 @@ def denoise(
         more than 2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
     max_memory
         Bytes to use at most, as estimated in advance, beside Python itself.  Default: half of what is free.
+    device
+        Where networks are trained: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there
+        is one.  `Subspaces`, and so most of the presets' work, are at home on the CPU, and stay there.
     resume
         A folder in which progress is kept, every 20 seconds and where work is stopped.  Where it holds some of the same
         call, work goes on from there: to the bit as if it had never stopped.
@@ -83,6 +88,8 @@ def denoise(
     ------
     TypeError, ValueError
         For arrays, masks or options that make no sense, before any work is done.
+    DeviceError
+        If there is no such device, before any work is done.
     MemoryBudgetError
         If there is too little memory, before it is allocated.
     CheckpointError, BusyError
@@ -101,7 +108,7 @@ def denoise(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Picture.of(image, mask, channel_axis, memory)
-    options = Options(sigma, poisson, preset, rng, held_out, tile, resume, keep_nothing)
+    options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_nothing)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
@@ -120,6 +127,7 @@ def inpaint(
     held_out: float = 0.0,
     tile: int | None = None,
     max_memory: float | None = None,
+    device: str | None = None,
     resume: str | Path | None = None,
     full_output: bool = False,
 ) -> np.ndarray | Restoration:
@@ -144,6 +152,6 @@ def inpaint(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Picture.of(image, mask, channel_axis, memory)
-    options = Options(sigma, poisson, preset, rng, held_out, tile, resume, keep_structure)
+    options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_structure)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

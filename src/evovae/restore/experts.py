@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from evovae.decoders import MLP, Silent
+from evovae.devices import CPU
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, LowRankGaussian
@@ -54,6 +55,10 @@ class Expert(ABC):
     def length(self) -> int:
         """All epochs."""
         return self.epochs + sum(self.second_look)
+
+    @abstractmethod
+    def place(self, device: torch.device) -> torch.device:
+        """Where to work, if a device is there to be used."""
 
     @abstractmethod
     def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
@@ -104,6 +109,9 @@ class Network(Expert):
     def settling(self) -> int:
         return 8
 
+    def place(self, device: torch.device) -> torch.device:
+        return device
+
     def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
         return TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
@@ -132,6 +140,10 @@ class Subspaces(Expert):
     @property
     def settling(self) -> int:
         return 4
+
+    def place(self, device: torch.device) -> torch.device:
+        """The CPU, for which its closed forms are compiled."""
+        return CPU
 
     @property
     def second_look(self) -> tuple[int, int]:

@@ -50,14 +50,16 @@ class Patches:
         """All are used; levels are the means of what is known, or zero."""
         x, seen = extract(image, size), extract(known, size)
         level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
-        used = torch.ones(len(x), dtype=torch.bool)
+        used = torch.ones(len(x), dtype=torch.bool, device=x.device)
         return cls(image, known, size, (x - level).contiguous(), level, seen.contiguous(), used)
 
     @classmethod
-    def of_picture(cls, picture: Picture, size: tuple[int, ...], scale: Scale, centred: bool) -> "Patches":
-        """From a picture in its own units."""
-        known = torch.from_numpy(picture.observed)
-        return cls.of(scale.to_model(picture.values, picture.observed), known, size, centred)
+    def of_picture(
+        cls, picture: Picture, size: tuple[int, ...], scale: Scale, centred: bool, device: torch.device
+    ) -> "Patches":
+        """On a device, from a picture in its own units."""
+        image, known = scale.to_model(picture.values, picture.observed), torch.from_numpy(picture.observed)
+        return cls.of(image.to(device), known.to(device), size, centred)
 
     def filled(self, spatial: int, centred: bool) -> Tensor:
         """All patches (N, D) with a smooth guess at what is not known; `spatial` axes come before those of channels."""
@@ -73,7 +75,7 @@ class Patches:
         places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
         rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
         used = torch.stack([torch.stack(places).sum(0) % 2 == 0, *rim]).any(0)
-        return replace(self, used=used.flatten())
+        return replace(self, used=used.flatten().to(self.x.device))
 
     def among_all(self, values: Tensor) -> Tensor:
         """values of the used patches, and zeros for the others: (N, D)."""
@@ -104,20 +106,22 @@ class Job:
         noise: float,
         least: float,
         expert: Expert,
+        device: torch.device,
         generator: Generator,
     ) -> "Job":
         """Everything that training on a picture needs, for noise of about and of at least these deviations."""
-        patches = Patches.of_picture(picture, size, scale, expert.centred)
+        device = expert.place(device)
+        patches = Patches.of_picture(picture, size, scale, expert.centred, device)
         count = patches.observed.sum(1)
         lost = expert.centred * (count > 0).sum() / count.sum()
         spatial = patches.image.ndim - (picture.axis is not None)
         start = patches.filled(spatial, expert.centred)
         model = expert.model(
             start, max((noise / scale.unit) ** 2, FLOOR), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
-        )
+        ).to(device)
         return cls(
             patches=patches,
-            states=States.random(len(patches.x), expert.states, expert.latents, generator),
+            states=States.random(len(patches.x), expert.states, expert.latents, generator).to(device),
             scale=scale,
             freedom=(1 - lost).clamp(min=0.1),
             model=model,
@@ -186,10 +190,11 @@ class Job:
 
     def searched(self, picture: Picture, size: tuple[int, ...]) -> tuple[Patches, States]:
         """A picture that took no part in training, with populations that fit the model."""
-        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred).every_other()
+        device = self.states.words.device
+        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred, device).every_other()
         N, H = len(patches.x), self.expert.latents
         words = self._commonest.expand(N, -1, -1).clone()
-        states = States(words, torch.full(words.shape[:2], -torch.inf), H)
+        states = States(words, torch.full(words.shape[:2], -torch.inf, device=device), H)
         self._search(patches, states, patches.used.nonzero()[:, 0], self.expert.settling)
         return patches, states
 
@@ -214,7 +219,7 @@ class Job:
 
     def _outside(self, image: Tensor, spread: Tensor) -> View:
         """From training units to those of the image."""
-        return View(self.scale.to_image(image), spread.double().numpy() * self.scale.unit, self.sigma)
+        return View(self.scale.to_image(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clean picture, in training units."""

@@ -1,0 +1,228 @@
+"""The engine for CUDA devices: any decoder, data whose pixels are independent given z, and nothing that waits.
+
+States stay packed; the search's own steps are one launch each (`cuda_kernels`), decoding is left to torch.  Children
+are proposed in low precision, and the most promising ones scored again in full before they compete with the population:
+no bound ever falls by rounding.  A step of one size is recorded as a CUDA graph, and is a single launch from then on.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, reduce
+from operator import add
+
+import torch
+from torch import Generator, Tensor
+
+from evovae import operators
+from evovae.engines import cuda_kernels as kernels
+from evovae.engines.base import Totals
+from evovae.engines.plans import Plan, knows
+from evovae.engines.plans import plan as plan_of
+from evovae.engines.reference import Reference
+from evovae.evolve import Search
+from evovae.likelihoods import LowRankGaussian
+from evovae.model import TVAE
+from evovae.posterior import elbo, weights
+from evovae.states import States
+
+Work = Callable[[Tensor], Totals]
+"""A step on the data points of some numbers (n,), which lie on the device."""
+
+
+def supports(model: TVAE, search: Search) -> bool:
+    """Whether `Fused` can run this model and search; it also runs on the CPU, where Triton interprets its kernels."""
+    return not isinstance(model.likelihood, LowRankGaussian) and knows(search, operators.informed_flip)
+
+
+class Fused:
+    """One batch of EM by few launches.
+
+    Parameters
+    ----------
+    model
+        On a CUDA device, in float32.
+    proposals
+        The precision of matrix products in scoring children, and in the gradients that tell which bits to flip.
+    shortlist
+        How many children of each data point, at most, are scored again in full precision.
+    tile
+        Data points that are worked on at once; halved where memory runs out.  Changes nothing but time.
+    """
+
+    def __init__(
+        self, model: TVAE, proposals: torch.dtype = torch.bfloat16, shortlist: int = 16, tile: int = 4096
+    ) -> None:
+        if isinstance(model.likelihood, LowRankGaussian):
+            raise TypeError(
+                "this engine needs a likelihood whose pixels are independent; train LowRankGaussian on a CPU"
+            )
+        self.model, self.proposals, self.shortlist, self.tile = model, proposals, shortlist, tile
+        self.parameters = list(model.parameters())
+        device = self.parameters[0].device
+        self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.seed = torch.zeros(1, dtype=torch.int64, device=device)
+        self.launch: Launch = Recorded() if device.type == "cuda" else Eager()
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to arrange."""
+        return nullcontext()
+
+    def step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        """See `Engine.step`; the sums are not waited for."""
+        with torch.cuda.device_of(x):
+            return self._step(x, observed, rows, states, search, generator)
+
+    def _step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        plan = plan_of(search, operators.informed_flip, 0, states.n_latents)
+        work = partial(self._work, x, observed, states, plan)
+        self.seed.copy_(torch.randint(2**62, (1,), generator=generator, device=generator.device), non_blocking=True)
+        for gradient in self.gradients:
+            gradient.zero_()
+        place = (plan, *((t.data_ptr(), t.shape, t.dtype) for t in (x, observed, states.words, states.lpj)))
+        totals = reduce(add, self._tiles(partial(self.launch, work, place), rows))
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient / -max(totals.count, 1)
+        return totals
+
+    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+        """See `Engine.moments`."""
+        return Reference(self.model).moments(x, observed, rows, states)
+
+    def _tiles(self, work: Work, rows: Tensor) -> Iterator[Totals]:
+        """Work on all rows, tile by tile: smaller ones once memory ran out, which leaves no trace of a tile."""
+        while True:
+            tile = rows[: self.tile]
+            try:
+                done = work(tile)
+            except torch.OutOfMemoryError:
+                if len(tile) <= 1:
+                    raise
+                self.tile = -(-len(tile) // 2)
+                torch.cuda.empty_cache()
+                continue
+            yield done
+            rows = rows[len(tile) :]
+            if not len(rows):
+                return
+
+    def _work(self, x: Tensor, observed: Tensor, states: States, plan: Plan, rows: Tensor) -> Totals:
+        """The E-step of some data points; the gradients of their bound are added to `gradients`."""
+        model, x, observed = self.model, x[rows], observed[rows]
+        words, substitutions = self._searched(x, observed, rows, states, plan)
+        z = kernels.unpack(words, states.n_latents)
+        mean = model.decode(z)
+        lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
+        bound = elbo(lpj).sum()
+        gradients = torch.autograd.grad(bound, self.parameters)
+        with torch.no_grad():
+            q = weights(lpj)
+            likelihood, prior = model.likelihood.stats(x, mean, observed, q, z), model.prior.stats(z, q)
+            # From here on, nothing takes memory to speak of.
+            for total, gradient in zip(self.gradients, gradients, strict=True):
+                total += gradient
+            states[rows] = States(words, lpj, states.n_latents)
+            return Totals(len(rows), bound.detach().double(), substitutions, likelihood, prior)
+
+    @torch.no_grad()
+    def _searched(self, x: Tensor, observed: Tensor, rows: Tensor, states: States, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Better populations (n, S, W), and how many states are new."""
+        H, words = states.n_latents, states.words[rows]
+        S = words.shape[1]
+
+        def lpj(z: Tensor) -> Tensor:
+            return self.model.lpj(x, z, observed)
+
+        def proposed_lpj(z: Tensor) -> Tensor:
+            with _precision(self.proposals, x.device.type):
+                return lpj(z).float()
+
+        def gains(parents: Tensor) -> Tensor:
+            if plan.uniform:
+                return x.new_empty(0)
+            return operators.gradient_gains(kernels.unpack(parents, H), proposed_lpj).contiguous()
+
+        own = lpj(kernels.unpack(words, H))
+        pool, fitness = words, own
+        pools, fitnesses = [words[:, :0]], [own[:, :0]]
+        for generation in range(plan.G):
+            draws = kernels.Draws(rows, self.seed, 2 * generation)
+            parents = kernels.select(pool, fitness, plan.P, plan.fitness, plan.beta_select, draws)
+            draws = kernels.Draws(rows, self.seed, 2 * generation + 1)
+            pool = kernels.mutate(parents, gains(parents), plan.C, H, plan.uniform, plan.beta_mutate, draws)
+            fitness = proposed_lpj(kernels.unpack(pool, H))
+            pools.append(pool)
+            fitnesses.append(fitness)
+        children, proposed = torch.cat(pools, 1), torch.cat(fitnesses, 1)
+        promising, *_ = kernels.best(children, proposed, min(self.shortlist, children.shape[1]))
+        exact = lpj(kernels.unpack(promising, H))
+        kept, _, which = kernels.best(torch.cat([words, promising], 1), torch.cat([own, exact], 1), S)
+        return kept, (which >= S).sum()
+
+
+def _precision(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
+    """Matrix products in this precision; nothing is cached, as casts belong into the recording that needs them."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype, cache_enabled=False)
+
+
+class Launch(ABC):
+    """How work on a tile is started."""
+
+    @abstractmethod
+    def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
+        """Do it for some data points; `place` is the same for work of the same kind on the same memory."""
+
+
+class Eager(Launch):
+    """One operation after the other."""
+
+    def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
+        return work(rows)
+
+
+class Recorded(Launch):
+    """For each size of tiles: as it is at first, then recorded as a CUDA graph, which is replayed from then on."""
+
+    def __init__(self) -> None:
+        self.recordings: dict[tuple, Recording | None] = {}
+
+    def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
+        place = (*place, len(rows))
+        if place not in self.recordings:
+            self.recordings[place] = None  # compilers and libraries have made ready what they need, by the next time
+            return _aside(work, rows.cuda())
+        recording = self.recordings[place] or Recording(work, len(rows))
+        self.recordings[place] = recording
+        return recording(rows)
+
+
+class Recording:
+    """Work on tiles of one size, as a CUDA graph."""
+
+    def __init__(self, work: Work, size: int) -> None:
+        self.rows = torch.zeros(size, dtype=torch.int64, device="cuda")
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.totals = work(self.rows)
+
+    def __call__(self, rows: Tensor) -> Totals:
+        """Replay it for other data points."""
+        self.rows.copy_(rows if rows.is_cuda else rows.pin_memory(), non_blocking=True)
+        self.graph.replay()
+        done = self.totals
+        sums = (sum.clone() for sum in (done.elbo, done.substitutions, done.likelihood, done.prior))
+        return Totals(done.count, *sums)
+
+
+def _aside(work: Work, rows: Tensor) -> Totals:
+    """Work on a stream of its own, as recordings are made."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        done = work(rows)
+    torch.cuda.current_stream().wait_stream(stream)
+    return done
