@@ -194,7 +194,7 @@ class Recorded(Launch):
         place = (*place, len(rows))
         if place not in self.recordings:
             self.recordings[place] = None  # compilers and libraries have made ready what they need, by the next time
-            return _aside(work, rows.cuda())
+            return _aside(work, rows.to("cuda", copy=True))  # aligned as recordings are
         recording = self.recordings[place] or Recording(work, len(rows))
         self.recordings[place] = recording
         return recording(rows)
