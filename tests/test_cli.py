@@ -123,6 +123,7 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
         (["in.tif", "out.tif", "--axes", "TZYX"], 2, "axes 'TZYX' have 4 letters"),
         (["in.tif", "out.tif", "--page", "5"], 2, "page 5 is not there"),
         (["in.tif", "out.tif", "--resume", "in.png"], 2, "in.png"),
+        (["in.tif", "out.tif", "--device", "cuda:99"], 2, "finds only cpu"),
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(noisy, monkeypatch, words, code, message):

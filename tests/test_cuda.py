@@ -258,14 +258,52 @@ def test_processes_share_out_devices(monkeypatch):
         device("cuda:2")
 
 
+class Idle:
+    """In place of streams, graphs and what surrounds them: recording does the work, and replaying does nothing."""
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *error):
+        pass
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+
+def test_tiles_are_run_once_and_then_recorded(monkeypatch):
+    """Each size and place on its own; here without a GPU, so that a second time is the last that does anything."""
+    for name in ("Stream", "CUDAGraph", "graph", "stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Idle)
+    results = []
+    for launch in (cuda.Eager(), cuda.Recorded(torch.device("cpu"))):
+        engine = cuda.Fused(small_model(H, 13), tile=8)
+        engine.launch = launch
+        states = States.random(12, 8, H, seeded())
+        x, observed = data(12), holes(data(12))
+        for seed in range(2):
+            rows = torch.randperm(12, generator=seeded(seed))
+            totals = engine.step(x, observed, rows, states, Search(3, 3), seeded(seed))
+        results.append((states.words, totals))
+    assert torch.equal(results[0][0], results[1][0])
+    assert_close(results[0][1].elbo, results[1][1].elbo)
+    recordings = launch.recordings
+    assert [*recordings] == [8, 4]
+    engine.step(x, observed, rows, states, Search(2, 2), seeded())
+    assert launch.recordings.keys() == recordings.keys() and launch.recordings is not recordings
+
+
 @ON_GPU
 def test_recordings_do_what_single_operations_do():
     """Three steps each, the second of which is recorded: the same populations, bounds and gradients."""
     results = []
-    for launch in (cuda.Eager, cuda.Recorded):
+    for launch in (cuda.Eager(), cuda.Recorded(torch.device("cuda", 0))):
         model = small_model(H, 13).cuda()
         engine = cuda.Fused(model)
-        engine.launch = launch()
+        engine.launch = launch
         x, observed = data(60).cuda(), holes(data(60)).cuda()
         states = States.random(60, 8, H, seeded()).to(x.device)
         for seed in range(3):

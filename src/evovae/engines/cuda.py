@@ -62,7 +62,7 @@ class Fused:
         device = self.parameters[0].device
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.seed = torch.zeros(1, dtype=torch.int64, device=device)
-        self.launch: Launch = Recorded() if device.type == "cuda" else Eager()
+        self.launch: Launch = Recorded(device) if device.type == "cuda" else Eager()
 
     def running(self) -> AbstractContextManager[None]:
         """Nothing to arrange."""
@@ -144,7 +144,7 @@ class Fused:
         def gains(parents: Tensor) -> Tensor:
             if plan.uniform:
                 return x.new_empty(0)
-            return operators.gradient_gains(kernels.unpack(parents, H), proposed_lpj).contiguous()
+            return operators.gradient_gains(kernels.unpack(parents, H), proposed_lpj)
 
         own = lpj(kernels.unpack(words, H))
         pool, fitness = words, own
@@ -187,42 +187,50 @@ class Eager(Launch):
 class Recorded(Launch):
     """For each size of tiles: as it is at first, then recorded as a CUDA graph, which is replayed from then on."""
 
-    def __init__(self) -> None:
-        self.recordings: dict[tuple, Recording | None] = {}
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.place = device, ()
+        self.recordings: dict[int, Recording] = {}
 
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
-        place = (*place, len(rows))
-        if place not in self.recordings:
-            self.recordings[place] = None  # compilers and libraries have made ready what they need, by the next time
-            return _aside(work, rows.to("cuda", copy=True))  # aligned as recordings are
-        recording = self.recordings[place] or Recording(work, len(rows))
-        self.recordings[place] = recording
-        return recording(rows)
+        if place != self.place:  # recordings hold memory, and those of other data will hardly be asked for again
+            self.place, self.recordings = place, {}
+        if len(rows) not in self.recordings:
+            self.recordings[len(rows)] = Recording(len(rows), self.device)
+        recording = self.recordings[len(rows)]
+        recording.rows.copy_(rows if rows.device == self.device else rows.pin_memory(), non_blocking=True)
+        return recording(work)
 
 
 class Recording:
-    """Work on tiles of one size, as a CUDA graph."""
+    """Work on tiles of one size: run once, so that compilers and libraries make ready what they need; then recorded.
 
-    def __init__(self, work: Work, size: int) -> None:
-        self.rows = torch.zeros(size, dtype=torch.int64, device="cuda")
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.totals = work(self.rows)
+    rows (size,) are the data points to work on, at one place in memory.
+    """
 
-    def __call__(self, rows: Tensor) -> Totals:
-        """Replay it for other data points."""
-        self.rows.copy_(rows if rows.is_cuda else rows.pin_memory(), non_blocking=True)
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.rows = torch.zeros(size, dtype=torch.int64, device=device)
+        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        self.ready = False
+        self.totals: Totals | None = None
+
+    def __call__(self, work: Work) -> Totals:
+        """Work on `rows`."""
+        if not self.ready:
+            done = self._aside(work)
+            self.ready = True
+            return done
+        if self.totals is None:
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.totals = work(self.rows)
         self.graph.replay()
         done = self.totals
         sums = (sum.clone() for sum in (done.elbo, done.substitutions, done.likelihood, done.prior))
         return Totals(done.count, *sums)
 
-
-def _aside(work: Work, rows: Tensor) -> Totals:
-    """Work on a stream of its own, as recordings are made."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        done = work(rows)
-    torch.cuda.current_stream().wait_stream(stream)
-    return done
+    def _aside(self, work: Work) -> Totals:
+        """On the stream that it will be recorded on."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            done = work(self.rows)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return done

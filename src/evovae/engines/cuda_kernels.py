@@ -147,7 +147,7 @@ def select(words: Tensor, lpj: Tensor, P: int, fitness: int, beta: SupportsFloat
     R, B = _blocks(K)
     first = draws.stage * PLACES
     grid = (triton.cdiv(N, R),)
-    _select[grid](words, lpj, draws.rows, draws.seed, out, float(beta), first, N, K, P, W, fitness, R, B)
+    _select[grid](words, lpj.contiguous(), draws.rows, draws.seed, out, float(beta), first, N, K, P, W, fitness, R, B)
     return out
 
 
@@ -161,6 +161,7 @@ def mutate(parents: Tensor, gains: Tensor, C: int, H: int, uniform: int, beta: S
     M, (R, B) = N * P, _blocks(H)
     first = draws.stage * PLACES
     grid = (triton.cdiv(M, R),)
+    gains = gains.contiguous()
     _mutate[grid](parents, gains, draws.rows, draws.seed, out, float(beta), first, M, H, P, C, W, uniform, R, B)
     return out
 
