@@ -14,10 +14,11 @@ our search, with brightness always on beside its 64 latents.  Rows are as in `ta
 
 from functools import partial
 
+from evovae import Search
 from experiments.table2 import ALONE, network, ours, run, spike_and_slab
 
 METHODS = {
-    "TVAE-64": ours(partial(network, latents=64, hidden=(64,))),
+    "TVAE-64": ours(partial(network, latents=64, hidden=(64,), states=128, search=Search(10, 9), epochs=60)),
     "TVAE-128": ours(partial(network, latents=64, hidden=(128,))),
     "var-BSC": ours(partial(network, latents=64, hidden=())),
     "spike-and-slab": ours(partial(spike_and_slab, latents=64)),

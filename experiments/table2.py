@@ -71,9 +71,18 @@ def preset(name: str) -> Method:
     return ours(lambda sigma: name)
 
 
-def network(sigma: float, *, latents: int, hidden: tuple[int, ...], patch: int = 8) -> Network:
+def network(
+    sigma: float,
+    *,
+    latents: int,
+    hidden: tuple[int, ...],
+    patch: int = 8,
+    states: int = 32,
+    search: Search = Search(6, 6),  # noqa: B008 - it is immutable
+    epochs: int = 20,
+) -> Network:
     """TVAE, or var-BSC where hidden is empty.  Patches are centred where noise is so low that it pays."""
-    return Network(patch, latents, 32, Search(6, 6), 20, sigma < 20, hidden, 64, 0.005)
+    return Network(patch, latents, states, search, epochs, sigma < 20, hidden, 64, 0.005)
 
 
 def tvae(sigma: float) -> Network:
