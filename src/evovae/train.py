@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from evovae.model import TVAE
 from evovae.priors import Bernoulli as Bits
 from evovae.progress import Progress, seed_of
 from evovae.sharding import Shard
+from evovae.signals import requests_to_end
 from evovae.states import States
 from evovae.tables import Room, Rows, digest, opened
 
@@ -78,15 +78,9 @@ class Stop:
             raise KeyboardInterrupt
         self.signal = number
 
-    @contextmanager
-    def noticed(self) -> Iterator[None]:
+    def noticed(self) -> AbstractContextManager[None]:
         """Listen to Ctrl-C and SIGTERM."""
-        before = {number: signal.signal(number, self._notice) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return requests_to_end(self._notice)
 
 
 def train(

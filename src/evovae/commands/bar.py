@@ -1,6 +1,5 @@
 """How a restoration shows how far it is, and how it is stopped."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from evovae.commands.shared import console
 from evovae.restore.result import Progress as Report
+from evovae.signals import requests_to_end
 
 
 class Bar:
@@ -52,9 +52,8 @@ class Bar:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Show the bar, and notice Ctrl-C and requests to end."""
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with self.bar:
+            with requests_to_end(self._stop), self.bar:
                 try:
                     yield
                 except BaseException:
@@ -62,6 +61,3 @@ class Bar:
                     raise
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + self.signal) from error
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -1,0 +1,16 @@
+"""Requests to end: Ctrl-C and SIGTERM."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def requests_to_end(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Give them, as signal numbers, to a handler, and then back to whoever had them before."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
