@@ -12,6 +12,7 @@ from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # some versions warn where it is not set
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports the kernels
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import data, holes, seeded, small_model
@@ -18,19 +19,33 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo
+from evovae.restore.job import Patches, _covered
 from evovae.states import States, repeats, unpack
 
 cuda = pytest.importorskip("evovae.engines.cuda", reason="triton is not installed")
 kernels = cuda.kernels
 H = 70
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def network(H=H):
+    return small_model(H, 13).to(DEVICE)
+
+
+def table(N):
+    """x and observed."""
+    return data(N).to(DEVICE), holes(data(N)).to(DEVICE)
+
+
+def populations(N, H=H):
+    return States.random(N, 8, H, seeded()).to(DEVICE)
 
 
 def stepped(engine, N=20, seed=1, search=None):
     """One step from the same populations: x, observed, states, and the sums."""
-    x = data(N)
-    observed = holes(x)
-    states = States.random(N, 8, H, seeded())
+    x, observed = table(N)
+    states = populations(N)
     totals = engine.step(x, observed, torch.arange(N), states, search or Search(4, 3, 2), seeded(seed))
     return x, observed, states, totals
 
@@ -39,9 +54,9 @@ def test_rounding_lowers_no_bound_and_costs_little():
     """Proposals in half precision find nearly as much as those in full precision, and lose nothing."""
     gained = {}
     for precision in (torch.float32, torch.bfloat16):
-        model = small_model(H, 13)
+        model = network()
         x, observed, states, totals = stepped(cuda.Fused(model, precision))
-        before = States.random(20, 8, H, seeded())
+        before = populations(20)
         with torch.no_grad():
             bounds = [elbo(model.lpj(x, some.z, observed)) for some in (before, states)]
         assert (bounds[1] >= bounds[0] - 1e-5).all()
@@ -54,16 +69,16 @@ def test_a_short_list_holds_the_best_children():
     """One child that is scored again gains more than a third of what all of them gain."""
     gains = []
     for shortlist in (1, 1000):
-        *_, totals = stepped(cuda.Fused(small_model(H, 13), torch.float32, shortlist))
+        *_, totals = stepped(cuda.Fused(network(), torch.float32, shortlist))
         gains.append(float(totals.elbo))
-    before = float(stepped(cuda.Fused(small_model(H, 13)), search=Search(4, 3, 0))[-1].elbo)
+    before = float(stepped(cuda.Fused(network()), search=Search(4, 3, 0))[-1].elbo)
     assert gains[1] - before > gains[0] - before > (gains[1] - before) / 3
 
 
 def test_tiles_change_nothing():
     results = []
     for tile in (4096, 13, 1):
-        model = small_model(H, 13)
+        model = network()
         *_, states, totals = stepped(cuda.Fused(model, tile=tile))
         results.append(
             (states.words, totals.elbo, totals.likelihood, totals.prior, model.decoder.layers[0].weight.grad)
@@ -90,8 +105,8 @@ class Scarce(Gaussian):
 def test_where_memory_runs_out_tiles_are_halved_and_the_result_is_the_same():
     results = []
     for most in (1000, 4):
-        model = small_model(H, 13)
-        model.likelihood = Scarce(most)
+        model = network()
+        model.likelihood = Scarce(most).to(DEVICE)
         engine = cuda.Fused(model)
         *_, states, totals = stepped(engine)
         results.append((states.words, totals.elbo, totals.prior, model.decoder.layers[0].weight.grad))
@@ -106,17 +121,17 @@ def test_where_memory_runs_out_tiles_are_halved_and_the_result_is_the_same():
 
 def test_training_ends_where_the_reference_does():
     """The mean over five seeds, within three standard errors."""
-    x = small_model(9, seed=20).sample(60, seeded())[0]
+    x = small_model(9, seed=20).sample(60, seeded())[0].to(DEVICE)
     bounds = {}
     for make in (cuda.Fused, Reference):
-        bounds[make] = torch.tensor([trained(make(model := small_model(9, 13)), model, x, seed) for seed in range(5)])
+        bounds[make] = torch.tensor([trained(make(model := network(9)), model, x, seed) for seed in range(5)])
     ours, theirs = bounds.values()
     assert (ours.mean() - theirs.mean()).abs() < 3 * ((ours.var() + theirs.var()) / 5).sqrt() + 0.01
 
 
 def trained(engine, model, x, seed, epochs=4, **options):
     generator = seeded(seed)
-    states = States.random(len(x), 8, model.prior.n_latents, generator)
+    states = States.random(len(x), 8, model.prior.n_latents, generator).to(DEVICE)
     optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.01)
     course = fit(
         model, x, states=states, search=Search(3, 3), optimizer=optimizer, epochs=epochs, batch_size=32,
@@ -127,11 +142,9 @@ def trained(engine, model, x, seed, epochs=4, **options):
 
 def test_a_batch_without_data_points_has_sums_of_zero():
     """As of a process that ran out of them before others did."""
-    model = small_model(H, 13)
-    states = States.random(5, 8, H, seeded())
-    x = data(5)
-    nothing = torch.arange(0)
-    totals = cuda.Fused(model).step(x, torch.ones_like(x) > 0, nothing, states, Search(2, 2), seeded())
+    model = network()
+    x, observed = table(5)
+    totals = cuda.Fused(model).step(x, observed, torch.arange(0), populations(5), Search(2, 2), seeded())
     assert totals.count == totals.elbo == totals.substitutions == 0
     assert not totals.likelihood.any() and not totals.prior.any()
     assert not model.decoder.layers[0].weight.grad.any()
@@ -147,7 +160,7 @@ class Nothing:
 @pytest.mark.parametrize("likelihood", [Gaussian, Laplace])
 def test_nobody_waits_for_the_device(monkeypatch, likelihood):
     """On torch's "meta" device tensors have no values: looking at one fails, and so does mixing in the CPU's."""
-    for name in ("_select", "_mutate", "_best", "_unpack"):
+    for name in ("_select", "_mutate", "_distinct", "_best", "_unpack"):
         monkeypatch.setattr(kernels, name, Nothing())
     model = small_model(H, 13)
     model.likelihood = likelihood()
@@ -168,6 +181,13 @@ def test_nobody_waits_for_the_device(monkeypatch, likelihood):
     assert recent.elbo.device.type == recent.substitutions.device.type == "meta"
 
 
+def test_patches_and_holes_are_worked_on_where_they_lie():
+    known = torch.ones(5, 6, dtype=torch.bool, device="meta")
+    patches = Patches.of(torch.ones(5, 6, device="meta"), known, (2, 3), centred=True)
+    assert patches.x.is_meta and patches.used.is_meta and patches.every_other().used.is_meta
+    assert _covered(patches.used, (5, 6), (2, 3)).is_meta
+
+
 def test_the_engine_is_chosen_where_it_applies():
     """On devices other than the CPU, for searches and likelihoods that it knows."""
     model = small_model(H, 13)
@@ -180,14 +200,14 @@ def test_the_engine_is_chosen_where_it_applies():
     with pytest.raises(TypeError, match="LowRankGaussian"):
         cuda.Fused(subspaces)
     with pytest.raises(TypeError, match="no_cross"):
-        stepped(cuda.Fused(small_model(H, 13)), search=Search(2, 2, cross=operators.one_point))
+        stepped(cuda.Fused(network()), search=Search(2, 2, cross=operators.one_point))
 
 
 def test_the_best_states_are_those_that_sorting_finds():
     """With repeats, ties, infinite values and NaN; sizes that fill their blocks, and others."""
-    for N, K, S in ((3, 1, 1), (5, 16, 4), (17, 21, 8), (2, 130, 100)):
-        words = torch.randint(-2, 3, (N, K, 2), generator=seeded(K))
-        lpj = torch.randint(-3, 3, (N, K), generator=seeded()).float()
+    for N, K, S in ((3, 1, 1), (5, 16, 4), (17, 21, 8), (2, 130, 100), (1, 1100, 64)):
+        words = torch.randint(-2, 3, (N, K, 2), generator=seeded(K)).to(DEVICE)
+        lpj = torch.randint(-3, 3, (N, K), generator=seeded()).float().to(DEVICE)
         lpj[:, ::7] = torch.nan if K > 16 else -torch.inf
         kept, values, which = kernels.best(words, lpj, S)
         masked = lpj.nan_to_num(nan=-torch.inf, neginf=-torch.inf).masked_fill(repeats(words), -torch.inf)
@@ -200,8 +220,8 @@ def test_the_best_states_are_those_that_sorting_finds():
 def test_bits_come_out_as_they_were_packed():
     for size in ((2, 3), (70, 61), (1, 1)):
         for bits in (1, 64, 65, 200):
-            words = torch.randint(-(2**62), 2**62, (*size, -(-bits // 64)), generator=seeded(bits))
-            assert torch.equal(kernels.unpack(words, bits), unpack(words, bits))
+            words = torch.randint(-(2**62), 2**62, (*size, -(-bits // 64)), generator=seeded(bits)).to(DEVICE)
+            assert torch.equal(kernels.unpack(words, bits), unpack(words, bits).float())
 
 
 COMPILE = """
@@ -212,14 +232,13 @@ from evovae.engines import cuda_kernels
 
 POINTERS = {"words": "*i64", "parents": "*i64", "rows": "*i64", "seed": "*i64", "lpj": "*fp32", "gains": "*fp32",
             "kept_words": "*i64", "kept_lpj": "*fp32", "kept": "*i32", "beta": "fp32"}
-CONSTANTS = {"FITNESS": 0, "UNIFORM": 0, "R": 2, "B": 128, "BLOCK": 1024}
-for name in ("_select", "_mutate", "_best", "_unpack"):
-    for rule in (0, 1):
-        kernel = getattr(cuda_kernels, name)
-        out = "*u8" if name == "_unpack" else "*i64"
+CONSTANTS = {"FITNESS": 0, "UNIFORM": 0, "R": 2, "B": 128, "T": 16}
+for name in ("_select", "_mutate", "_distinct", "_best", "_unpack"):
+    kernel = getattr(cuda_kernels, name)
+    for rule in (0, 1) if name in ("_select", "_mutate") else (0,):
+        out = "*fp32" if name in ("_distinct", "_unpack") else "*i64"
         constants = {k: v for k, v in CONSTANTS.items() if k in kernel.arg_names}
         constants |= {k: rule for k in ("FITNESS", "UNIFORM") if k in constants}
-        constants |= {"R": 1} if name == "_best" else {}
         types = {k: "constexpr" if k in constants else {**POINTERS, "out": out}.get(k, "i32") for k in kernel.arg_names}
         source = ASTSource(kernel, types, {(kernel.arg_names.index(k),): v for k, v in constants.items()})
         for capability in (80, 90):
@@ -250,12 +269,15 @@ def test_devices_that_are_not_there_are_named(monkeypatch):
 def test_processes_share_out_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for rank, own in (("0", 0), ("1", 1), ("2", 0)):
+    for rank, own in (("0", 0), ("1", 1)):
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert device("cuda") == device("auto") == torch.device("cuda", own)
     assert device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(RuntimeError, match="cpu, cuda:0, cuda:1"):
         device("cuda:2")
+    monkeypatch.setenv("LOCAL_RANK", "2")  # two processes cannot share one
+    with pytest.raises(RuntimeError, match="cpu, cuda:0, cuda:1"):
+        device("cuda")
 
 
 class Idle:
@@ -276,16 +298,15 @@ class Idle:
 
 def test_tiles_are_run_once_and_then_recorded(monkeypatch):
     """Each size and place on its own; here without a GPU, so that a second time is the last that does anything."""
-    for name in ("Stream", "CUDAGraph", "graph", "stream", "current_stream"):
+    for name in ("Stream", "CUDAGraph", "graph", "stream", "current_stream", "graph_pool_handle"):
         monkeypatch.setattr(torch.cuda, name, Idle)
     results = []
-    for launch in (cuda.Eager(), cuda.Recorded(torch.device("cpu"))):
-        engine = cuda.Fused(small_model(H, 13), tile=8)
+    for launch in (cuda.Eager(), cuda.Recorded(DEVICE)):
+        engine = cuda.Fused(network(), tile=8)
         engine.launch = launch
-        states = States.random(12, 8, H, seeded())
-        x, observed = data(12), holes(data(12))
+        states, (x, observed) = populations(12), table(12)
         for seed in range(2):
-            rows = torch.randperm(12, generator=seeded(seed))
+            rows = torch.randperm(12, generator=seeded(seed)).to(DEVICE)
             totals = engine.step(x, observed, rows, states, Search(3, 3), seeded(seed))
         results.append((states.words, totals))
     assert torch.equal(results[0][0], results[1][0])
@@ -296,22 +317,54 @@ def test_tiles_are_run_once_and_then_recorded(monkeypatch):
     assert launch.recordings.keys() == recordings.keys() and launch.recordings is not recordings
 
 
+def test_what_cannot_be_recorded_is_run_each_time(monkeypatch, caplog):
+    """As with decoders that look at values."""
+
+    class Refusing(Idle):
+        def __enter__(self):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    for name, replacement in (("graph", Refusing), ("stream", Idle), ("set_stream", Idle)):
+        monkeypatch.setattr(torch.cuda, name, replacement)
+    for name in ("Stream", "CUDAGraph", "current_stream", "graph_pool_handle"):
+        monkeypatch.setattr(torch.cuda, name, Idle)
+    engine = cuda.Fused(network())
+    engine.launch = cuda.Recorded(DEVICE)
+    (x, observed), states, bounds = table(12), populations(12), []
+    for seed in range(4):
+        rows = torch.arange(12).to(DEVICE)
+        bounds.append(float(engine.step(x, observed, rows, states, Search(3, 3), seeded(seed)).elbo))
+    assert bounds[0] < bounds[1] < bounds[2] < bounds[3]
+    assert sum("not recorded" in record.message for record in caplog.records) == 1
+
+
 @ON_GPU
 def test_recordings_do_what_single_operations_do():
     """Three steps each, the second of which is recorded: the same populations, bounds and gradients."""
     results = []
     for launch in (cuda.Eager(), cuda.Recorded(torch.device("cuda", 0))):
-        model = small_model(H, 13).cuda()
-        engine = cuda.Fused(model)
+        engine = cuda.Fused(model := network())
         engine.launch = launch
-        x, observed = data(60).cuda(), holes(data(60)).cuda()
-        states = States.random(60, 8, H, seeded()).to(x.device)
+        (x, observed), states = table(60), populations(60)
         for seed in range(3):
             rows = torch.randperm(60, generator=seeded(seed)).cuda()
             totals = engine.step(x, observed, rows, states, Search(4, 3, 2), seeded(seed))
         results.append((states.lpj, totals.elbo, totals.prior, model.decoder.layers[0].weight.grad))
     for ours, theirs in zip(*results, strict=True):
         assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@ON_GPU
+def test_no_step_waits():
+    """Once they are recorded."""
+    engine, (x, observed), states = cuda.Fused(network()), table(60), populations(60)
+    rows = torch.arange(60, device=DEVICE)
+    for number in range(5):
+        torch.cuda.set_sync_debug_mode("error" if number > 1 else "default")
+        try:
+            engine.step(x, observed, rows, states, Search(4, 3), seeded(number))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @ON_GPU
@@ -323,3 +376,6 @@ def test_a_network_restores_a_picture_on_the_gpu_as_well_as_on_the_cpu():
         ((evovae.denoise(noisy, preset=expert, rng=0, device=place) - clean) ** 2).mean() for place in ("cpu", "cuda")
     ]
     assert errors[1] < 1.2 * errors[0]
+    noisy[10:20, 10:20] = np.nan
+    with pytest.warns(UserWarning, match="missing|wider"):
+        assert np.isfinite(evovae.inpaint(noisy, preset=expert, rng=0, device="cuda")).all()

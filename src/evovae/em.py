@@ -119,7 +119,7 @@ def fit(
         return totals
 
     def pass_over_data() -> Totals:
-        order = torch.randperm(len(x), generator=generator, device=generator.device)
+        order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
         parts = order.split(batch_size)
         parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
         done = None

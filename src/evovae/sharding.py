@@ -101,7 +101,7 @@ class Group(Shard):
         if not gradients:
             return
         own = torch.cat([gradient.flatten() for gradient in gradients])
-        weight = own.new_tensor([count])
+        weight = own.new_full((1,), count)
         summed = self.add(torch.cat([own * weight if count else torch.zeros_like(own), weight]))
         means = (summed[:-1] / summed[-1]).split([gradient.numel() for gradient in gradients])
         for gradient, mean in zip(gradients, means, strict=True):

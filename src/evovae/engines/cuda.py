@@ -5,11 +5,13 @@ are proposed in low precision, and the most promising ones scored again in full 
 no bound ever falls by rounding.  A step of one size is recorded as a CUDA graph, and is a single launch from then on.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -25,6 +27,8 @@ from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo, weights
 from evovae.states import States
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[Tensor], Totals]
 """A step on the data points of some numbers (n,), which lie on the device."""
@@ -58,9 +62,9 @@ class Fused:
                 "this engine needs a likelihood whose pixels are independent; train LowRankGaussian on a CPU"
             )
         self.model, self.proposals, self.shortlist, self.tile = model, proposals, shortlist, tile
-        self.parameters = list(model.parameters())
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device = self.parameters[0].device
-        self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.gradients = torch.zeros(sum(parameter.numel() for parameter in self.parameters), device=device)
         self.seed = torch.zeros(1, dtype=torch.int64, device=device)
         self.launch: Launch = Recorded(device) if device.type == "cuda" else Eager()
 
@@ -81,13 +85,18 @@ class Fused:
         plan = plan_of(search, operators.informed_flip, 0, states.n_latents)
         work = partial(self._work, x, observed, states, plan)
         self.seed.copy_(torch.randint(2**62, (1,), generator=generator, device=generator.device), non_blocking=True)
-        for gradient in self.gradients:
-            gradient.zero_()
-        place = (plan, *((t.data_ptr(), t.shape, t.dtype) for t in (x, observed, states.words, states.lpj)))
+        self.gradients.zero_()
+        memory = (x, observed, states.words, states.lpj, *self.model.parameters(), *self.model.buffers())
+        place = (plan, *((tensor.data_ptr(), tensor.shape, tensor.dtype) for tensor in memory))
         totals = reduce(add, self._tiles(partial(self.launch, work, place), rows))
-        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-            parameter.grad = gradient / -max(totals.count, 1)
+        self._set_gradients(totals.count)
         return totals
+
+    def _set_gradients(self, count: int) -> None:
+        sizes = [parameter.numel() for parameter in self.parameters]
+        means = (self.gradients / -max(count, 1)).split(sizes)
+        for parameter, mean in zip(self.parameters, means, strict=True):
+            parameter.grad = mean.view_as(parameter)
 
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
@@ -97,13 +106,10 @@ class Fused:
         """Work on all rows, tile by tile: smaller ones once memory ran out, which leaves no trace of a tile."""
         while True:
             tile = rows[: self.tile]
-            try:
-                done = work(tile)
-            except torch.OutOfMemoryError:
-                if len(tile) <= 1:
-                    raise
+            done = _tried(work, tile)
+            if done is None:
                 self.tile = -(-len(tile) // 2)
-                torch.cuda.empty_cache()
+                self.launch.forget()
                 continue
             yield done
             rows = rows[len(tile) :]
@@ -118,13 +124,12 @@ class Fused:
         mean = model.decode(z)
         lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
         bound = elbo(lpj).sum()
-        gradients = torch.autograd.grad(bound, self.parameters)
+        gradients = torch.autograd.grad(bound, self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             q = weights(lpj)
             likelihood, prior = model.likelihood.stats(x, mean, observed, q, z), model.prior.stats(z, q)
-            # From here on, nothing takes memory to speak of.
-            for total, gradient in zip(self.gradients, gradients, strict=True):
-                total += gradient
+            # From here on, little memory is taken.
+            self.gradients += torch.cat([gradient.flatten() for gradient in gradients])
             states[rows] = States(words, lpj, states.n_latents)
             return Totals(len(rows), bound.detach().double(), substitutions, likelihood, prior)
 
@@ -164,6 +169,16 @@ class Fused:
         return kept, (which >= S).sum()
 
 
+def _tried(work: Work, tile: Tensor) -> Totals | None:
+    """Nothing, where memory ran out and the tile can be cut."""
+    try:
+        return work(tile)
+    except torch.OutOfMemoryError:
+        if len(tile) <= 1:
+            raise
+        return None
+
+
 def _precision(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
     """Matrix products in this precision; nothing is cached, as casts belong into the recording that needs them."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype, cache_enabled=False)
@@ -175,6 +190,10 @@ class Launch(ABC):
     @abstractmethod
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         """Do it for some data points; `place` is the same for work of the same kind on the same memory."""
+
+    def forget(self) -> None:
+        """Give back what memory can be given back."""
+        torch.cuda.empty_cache()
 
 
 class Eager(Launch):
@@ -188,49 +207,66 @@ class Recorded(Launch):
     """For each size of tiles: as it is at first, then recorded as a CUDA graph, which is replayed from then on."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.place = device, ()
+        self.device, self.stream = device, torch.cuda.Stream(device)
+        self.place: tuple = ()
+        self.forget()
+
+    def forget(self) -> None:
         self.recordings: dict[int, Recording] = {}
+        self.pool = torch.cuda.graph_pool_handle()
+        super().forget()
 
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         if place != self.place:  # recordings hold memory, and those of other data will hardly be asked for again
-            self.place, self.recordings = place, {}
+            self.place = place
+            self.forget()
         if len(rows) not in self.recordings:
-            self.recordings[len(rows)] = Recording(len(rows), self.device)
-        recording = self.recordings[len(rows)]
-        recording.rows.copy_(rows if rows.device == self.device else rows.pin_memory(), non_blocking=True)
-        return recording(work)
+            self.recordings[len(rows)] = Recording(len(rows), self.device, self.stream, self.pool)
+        return self.recordings[len(rows)](work, rows)
 
 
 class Recording:
     """Work on tiles of one size: run once, so that compilers and libraries make ready what they need; then recorded.
 
-    rows (size,) are the data points to work on, at one place in memory.
+    Where that fails, as it does for models that look at values, it is run as it is each time.
     """
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int, device: torch.device, stream: torch.cuda.Stream, pool: Any) -> None:  # noqa: ANN401
         self.rows = torch.zeros(size, dtype=torch.int64, device=device)
-        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        self.ready = False
+        self.stream, self.pool, self.graph = stream, pool, torch.cuda.CUDAGraph()
+        self.ready = self.refused = False
         self.totals: Totals | None = None
 
-    def __call__(self, work: Work) -> Totals:
-        """Work on `rows`."""
-        if not self.ready:
+    def __call__(self, work: Work, rows: Tensor) -> Totals:
+        """Work on the data points rows (size,)."""
+        self.rows.copy_(rows)
+        if self.ready and not self.refused and self.totals is None:
+            self._record(work)
+        if self.totals is None:
             done = self._aside(work)
             self.ready = True
             return done
-        if self.totals is None:
-            with torch.cuda.graph(self.graph, stream=self.stream):
-                self.totals = work(self.rows)
         self.graph.replay()
         done = self.totals
-        sums = (sum.clone() for sum in (done.elbo, done.substitutions, done.likelihood, done.prior))
+        sums = (part.clone() for part in (done.elbo, done.substitutions, done.likelihood, done.prior))
         return Totals(done.count, *sums)
+
+    def _record(self, work: Work) -> None:
+        current = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(self.graph, pool=self.pool, stream=self.stream):
+                totals = work(self.rows)
+            self.totals = totals
+        except RuntimeError as error:
+            torch.cuda.set_stream(current)  # which a recording that fails does not always do
+            self.refused = True
+            logger.warning("steps are not recorded, which costs time: %s", error)
 
     def _aside(self, work: Work) -> Totals:
         """On the stream that it will be recorded on."""
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            done = work(self.rows)
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return done
+        try:
+            with torch.cuda.stream(self.stream):
+                return work(self.rows)
+        finally:
+            torch.cuda.current_stream().wait_stream(self.stream)

@@ -16,7 +16,8 @@ from evovae.states import WORD
 
 BITS = tl.constexpr(WORD)
 LOWEST = tl.constexpr(-3e38)
-VALUES = 4096  # that one program holds, where a row has fewer
+VALUES = 1024  # that one program holds, where a row has fewer
+TOGETHER = 16  # states that all others are compared with at once
 PLACES = 2**20  # random numbers that one kernel may draw for one data point
 
 
@@ -87,22 +88,38 @@ def _mutate(
 
 
 @triton.jit
-def _best(words, lpj, kept_words, kept_lpj, kept, N, K, S, W, R: tl.constexpr, B: tl.constexpr):
+def _distinct(words, lpj, out, N, K, W, R: tl.constexpr, B: tl.constexpr, T: tl.constexpr):
+    """lpj (N, K) of words (N, K, W), -inf for NaN and where an equal state stands earlier; T are compared at once."""
+    n = (tl.program_id(0).to(tl.int64) * R + tl.arange(0, R))[:, None]
+    k = tl.arange(0, B)[None, :]
+    inside = (n < N) & (k < K)
+    repeats = tl.zeros([R, B], tl.int32)
+    for start in range(0, K, T):
+        t = start + tl.arange(0, T)[None, :]
+        twins = inside[:, :, None] & (t[:, None, :] < k[:, :, None])
+        for w in range(W):
+            mine = tl.load(words + (n * K + k) * W + w, mask=inside, other=0)
+            other = tl.load(words + (n * K + t) * W + w, mask=(n < N) & (t < K), other=0)
+            twins = twins & (mine[:, :, None] == other[:, None, :])
+        repeats += tl.sum(twins.to(tl.int32), 2)
+    value = tl.load(lpj + n * K + k, mask=inside, other=0)
+    tl.store(out + n * K + k, tl.where((value > LOWEST) & (repeats == 0), value, float("-inf")), mask=inside)
+
+
+@triton.jit
+def _best(words, lpj, kept_words, kept_lpj, kept, N, K, S, W, R: tl.constexpr, B: tl.constexpr, T: tl.constexpr):
     """The S best of words (N, K, W) by lpj (N, K): see `best`.  A state's place is how many others are ahead of it."""
     n = (tl.program_id(0).to(tl.int64) * R + tl.arange(0, R))[:, None]
     k = tl.arange(0, B)[None, :]
     inside = (n < N) & (k < K)
-    earlier = (k[:, None, :] < k[:, :, None]) & inside[:, None, :]  # is the last axis' state before the middle one's?
-    twins = earlier
-    for w in range(W):
-        word = tl.load(words + (n * K + k) * W + w, mask=inside, other=0)
-        twins = twins & (word[:, :, None] == word[:, None, :])
-    repeated = tl.sum(twins.to(tl.int32), 2) > 0
     value = tl.load(lpj + n * K + k, mask=inside, other=0)
-    value = tl.where((value > LOWEST) & (repeated == 0), value, float("-inf"))
-    mine, other = value[:, :, None], value[:, None, :]
-    ahead = ((other > mine) & inside[:, None, :]) | ((other == mine) & earlier)
-    place = tl.sum(ahead.to(tl.int32), 2)
+    place = tl.zeros([R, B], tl.int32)
+    for start in range(0, K, T):
+        t = start + tl.arange(0, T)[None, :]
+        other = tl.load(lpj + n * K + t, mask=(n < N) & (t < K), other=0)[:, None, :]
+        mine, earlier = value[:, :, None], t[:, None, :] < k[:, :, None]
+        ahead = (other > mine) | ((other == mine) & earlier)
+        place += tl.sum((ahead & (t < K)[:, None, :]).to(tl.int32), 2)
     chosen = inside & (place < S)
     tl.store(kept_lpj + n * S + place, value, mask=chosen)
     tl.store(kept + n * S + place, tl.broadcast_to(k, [R, B]), mask=chosen)
@@ -112,19 +129,19 @@ def _best(words, lpj, kept_words, kept_lpj, kept, N, K, S, W, R: tl.constexpr, B
 
 
 @triton.jit
-def _unpack(words, out, size, H, W, BLOCK: tl.constexpr):
-    """The bits out (size,) of words (size // H, W)."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = at < size
-    h = at % H
-    word = tl.load(words + at // H * W + h // BITS, mask=inside, other=0)
-    tl.store(out + at, ((word >> (h % BITS)) & 1).to(tl.uint8), mask=inside)
+def _unpack(words, out, M, H, W, R: tl.constexpr, B: tl.constexpr):
+    """The bits out (M, H) of words (M, W)."""
+    m = (tl.program_id(0).to(tl.int64) * R + tl.arange(0, R))[:, None]
+    h = tl.arange(0, B)[None, :]
+    inside = (m < M) & (h < H)
+    word = tl.load(words + m * W + h // BITS, mask=inside, other=0)
+    tl.store(out + m * H + h, ((word >> (h % BITS)) & 1).to(tl.float32), mask=inside)
 
 
-def _blocks(size: int, axes: int = 1) -> tuple[int, int]:
-    """Rows in one program, and a power of two that holds `size` places, each of which takes part in so many axes."""
+def _blocks(size: int, values: int = VALUES) -> tuple[int, int]:
+    """How many rows of `size` places one program has, and a power of two that holds one."""
     block = triton.next_power_of_2(max(size, 1))
-    return max(VALUES // block**axes, 1), block
+    return max(values // block, 1), block
 
 
 class Draws(NamedTuple):
@@ -175,17 +192,17 @@ def best(words: Tensor, lpj: Tensor, S: int) -> tuple[Tensor, Tensor, Tensor]:
     n, K, W = words.shape
     kept_words, kept_lpj = words.new_empty(n, S, W), lpj.new_empty(n, S)
     kept = torch.empty(n, S, dtype=torch.int32, device=words.device)
-    R, B = _blocks(K, 2)
-    _best[(triton.cdiv(n, R),)](
-        words, lpj, kept_words, kept_lpj, kept, n, K, S, W, R, B, num_warps=min(max(B // 16, 4), 16)
-    )
+    R, B = _blocks(K, VALUES // TOGETHER)
+    grid, distinct = (triton.cdiv(n, R),), torch.empty_like(lpj)
+    _distinct[grid](words, lpj, distinct, n, K, W, R, B, TOGETHER)
+    _best[grid](words, distinct, kept_words, kept_lpj, kept, n, K, S, W, R, B, TOGETHER)
     return kept_words, kept_lpj, kept
 
 
 def unpack(words: Tensor, H: int) -> Tensor:
-    """The bits (n, K, H) bool of words (n, K, W)."""
+    """The bits of words (n, K, W), as numbers: (n, K, H) float32, which is what decoders take."""
     n, K, W = words.shape
-    out = torch.empty(n, K, H, dtype=torch.uint8, device=words.device)
-    size = out.numel()
-    _unpack[(triton.cdiv(size, VALUES),)](words, out, size, H, W, VALUES)
-    return out.view(torch.bool)
+    out = torch.empty(n, K, H, device=words.device)
+    M, (R, B) = n * K, _blocks(H)
+    _unpack[(triton.cdiv(M, R),)](words, out, M, H, W, R, B)
+    return out

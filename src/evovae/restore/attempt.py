@@ -11,6 +11,7 @@ import torch
 from torch import Generator
 
 from evovae.checkpoint import Folder
+from evovae.devices import free_memory as device_memory
 from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of
 from evovae.restore.experts import Expert, described
 from evovae.restore.insight import Insight
@@ -79,7 +80,8 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
     noise = estimate(*picture.tensors, axes) if known is None else known
     scale = Scale.of(pixels, noise)
     experts = _experts(options.preset, noise / float(pixels.std(dtype=float)), picture.shape)
-    layouts = [plan(picture, expert, options.tile, memory) for expert in experts]
+    rooms = [min(memory, device_memory(expert.place(options.device))) for expert in experts]
+    layouts = [plan(picture, expert, options.tile, room) for expert, room in zip(experts, rooms, strict=True)]
 
     def preview(views: Sequence[View]) -> np.ndarray:
         image = mix(views)[0] if views else picture.values

@@ -266,4 +266,4 @@ def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:
 def _covered(chosen: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
     """Which pixels lie in one of the chosen patches (N,)."""
     patches = chosen[:, None].float().expand(-1, torch.Size(size).numel())
-    return merge(patches, torch.ones(()), shape, size) > 0
+    return merge(patches, patches.new_ones(()), shape, size) > 0

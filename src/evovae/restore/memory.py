@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from math import prod
 
 import psutil
+import torch
 
 SHARE = 0.5  # of the memory that is free, unless told otherwise
 PER_PIXEL = 150  # bytes: the picture, what is found, and what all experts say, in double precision
@@ -45,6 +46,6 @@ def memory_errors(kind: type[MemoryError] = MemoryError) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise kind(str(error)) from error
         raise
