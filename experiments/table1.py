@@ -8,7 +8,7 @@ Claim: with patches and latents the same, a nonlinear decoder wins where noise i
 32.65 +- .06 / 29.61 +- .02 dB, MTMKL 34.29 / 31.88 / 28.08, GSC 32.68 / 31.10 / 28.02, var-BSC 32.25 / 31.15 / 28.62.
 Ours: TVAE-64 34.18 / 32.60 / 29.63 (+- .00 to .11), TVAE-128 34.22 / 32.59 / 29.54 (+- .03 to .05), var-BSC 32.90 /
 31.67 / 29.23, spike-and-slab 34.35 / 32.30 / 28.74.  TVAE-64 has the paper's 64 hidden units, and needs more states and
-epochs (chosen by the bound, 60 as good as 150) than TVAE-128, which is wider.  Patches of these and of var-BSC are centred
+epochs (chosen by the bound, at sigma 15) than TVAE-128, which is wider.  Patches of these and of var-BSC are centred
 (their means taken off and put back) at sigma 15 alone.  Spike-and-slab has the data model of MTMKL and GSC, learnt by
 our search, with brightness always on beside its 64 latents.  Rows are as in `table2`.
 """
