@@ -195,6 +195,7 @@ def test_the_engine_is_chosen_where_it_applies():
     model.to("meta")
     assert isinstance(choose(model, Search()), cuda.Fused)
     assert isinstance(choose(model, Search(cross=operators.one_point)), Reference)
+    assert isinstance(choose(small_model(H, 13).double().to("meta"), Search()), Reference)
     subspaces = TVAE(model.decoder, LowRankGaussian(H, 6), model.prior)
     assert isinstance(choose(subspaces, Search()), Reference)
     with pytest.raises(TypeError, match="LowRankGaussian"):

@@ -36,7 +36,11 @@ Work = Callable[[Tensor], Totals]
 
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `Fused` can run this model and search; it also runs on the CPU, where Triton interprets its kernels."""
-    return not isinstance(model.likelihood, LowRankGaussian) and knows(search, operators.informed_flip)
+    return (
+        not isinstance(model.likelihood, LowRankGaussian)
+        and all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        and knows(search, operators.informed_flip)
+    )
 
 
 class Fused:

@@ -1,8 +1,8 @@
 """Triton kernels of the search: populations stay packed, and one launch does what would take torch dozens.
 
-Random numbers are a function of the seed of the step, the number of the
-data point, and a place (Philox, Salmon et al. 2011), so that results do not depend on how data are cut into tiles.
-With ``TRITON_INTERPRET=1`` in the environment, when this module is imported, the kernels run on the CPU, slowly.
+Random numbers are a function of the seed of the step, the number of the data point, and a place (Philox, Salmon et al.
+2011), so that results do not depend on how data are cut into tiles or shared out over programs.  The kernels run on the
+CPU, slowly, with ``TRITON_INTERPRET=1`` in the environment when this module is imported.
 """
 
 from typing import NamedTuple, SupportsFloat
