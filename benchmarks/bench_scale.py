@@ -38,12 +38,12 @@ from benchmarks.common import save, table
 from evovae import States, fit
 from evovae.datasets import bars_images
 from evovae.decoders import MLP
-from evovae.devices import device as find_device
+from evovae.devices import find_device
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
-from evovae.operators import by_fitness, uniform_flip
 from evovae.priors import Bernoulli
+from evovae.restore.presets import paper
 from evovae.sharding import Group, Shard, joined, leave
 
 SIZE, H, HIDDEN, S = 8, 64, 128, 40
@@ -114,9 +114,10 @@ def predicted(workers: int, compute: float, steps: int, sent: float, bandwidth: 
 
 def epochs_of_the_paper(device: torch.device, n: int, batch: int, epochs: int = 7) -> dict[str, float]:
     """Seconds of an epoch, operations and bytes per second, on patches of bars."""
-    sizes, S, search = (512, 512, 144), 64, Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
+    (expert,) = paper(1.0, (256, 256))
+    sizes, S, search = (expert.latents, *expert.hidden, expert.patch**2), expert.states, expert.search
     generator = torch.Generator().manual_seed(0)
-    x = bars_images(n, generator, 12).to(device)
+    x = bars_images(n, generator, expert.patch).to(device)
     model = TVAE(MLP(*sizes, generator=generator), Gaussian(0.1), Bernoulli(sizes[0])).to(device)
     optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.002, fused=True)
     states = States.random(n, S, sizes[0], generator).to(device)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import evovae
 from evovae import operators
-from evovae.devices import device
+from evovae.devices import find_device
 from evovae.em import fit
 from evovae.engines import Reference, choose
 from evovae.evolve import Search
@@ -257,10 +257,10 @@ def test_kernels_compile_for_gpus(tmp_path):
 def test_devices_that_are_not_there_are_named(monkeypatch):
     """Row 37 of the contracts: at call start, with a list of those that are."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device(None) == device("cpu") == device("auto") == torch.device("cpu")
+    assert find_device(None) == find_device("cpu") == find_device("auto") == torch.device("cpu")
     for name in ("cuda", "cuda:0", "mps", "gpu", ""):
         with pytest.raises(RuntimeError, match="finds only cpu here"):
-            device(name)
+            find_device(name)
     with pytest.raises(RuntimeError, match="'cuda'"):
         evovae.denoise(data(20, 20).numpy(), device="cuda")
     with pytest.raises(RuntimeError, match="'cuda'"):
@@ -272,13 +272,13 @@ def test_processes_share_out_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for rank, own in (("0", 0), ("1", 1)):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        assert device("cuda") == device("auto") == torch.device("cuda", own)
-    assert device("cuda:1") == torch.device("cuda:1")
+        assert find_device("cuda") == find_device("auto") == torch.device("cuda", own)
+    assert find_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(RuntimeError, match="cpu, cuda:0, cuda:1"):
-        device("cuda:2")
+        find_device("cuda:2")
     monkeypatch.setenv("LOCAL_RANK", "2")  # two processes cannot share one
     with pytest.raises(RuntimeError, match="cpu, cuda:0, cuda:1"):
-        device("cuda")
+        find_device("cuda")
 
 
 class Idle:
@@ -363,9 +363,10 @@ def test_no_step_waits():
     for number in range(5):
         torch.cuda.set_sync_debug_mode("error" if number > 1 else "default")
         try:
-            engine.step(x, observed, rows, states, Search(4, 3), seeded(number))
+            totals = engine.step(x, observed, rows, states, Search(4, 3), seeded(number))
         finally:
             torch.cuda.set_sync_debug_mode("default")
+    assert totals.elbo.is_cuda and torch.isfinite(totals.elbo)
 
 
 @ON_GPU

@@ -11,7 +11,7 @@ class DeviceError(RuntimeError):
     """There is no such device."""
 
 
-def device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
     """The device of a name: "cpu" (as is None), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there is one.
 
     Of several processes on a machine, those that ``torchrun`` started, each has a CUDA device of its own for "cuda".
@@ -30,6 +30,6 @@ def device(name: str | None) -> torch.device:
     return torch.device(asked)
 
 
-def free_memory(device: torch.device) -> float:
+def device_memory(device: torch.device) -> float:
     """What may be used of memory of its own, half of what is free, in bytes; the CPU has none of its own."""
     return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else float("inf")

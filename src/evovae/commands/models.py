@@ -12,7 +12,7 @@ from torch import Generator
 from evovae import io
 from evovae.checkpoint import load_model
 from evovae.commands.shared import console, one_line_errors, say, size
-from evovae.devices import device as find_device
+from evovae.devices import find_device
 from evovae.em import Epoch
 from evovae.model import TVAE
 from evovae.restore.memory import free_memory

@@ -36,11 +36,12 @@ Work = Callable[[Tensor], Totals]
 
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `Fused` can run this model and search; it also runs on the CPU, where Triton interprets its kernels."""
-    return (
-        not isinstance(model.likelihood, LowRankGaussian)
-        and all(parameter.dtype == torch.float32 for parameter in model.parameters())
-        and knows(search, operators.informed_flip)
-    )
+    return _has_parts(model) and knows(search, operators.informed_flip)
+
+
+def _has_parts(model: TVAE) -> bool:
+    single = all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    return single and not isinstance(model.likelihood, LowRankGaussian)
 
 
 class Fused:
@@ -61,10 +62,8 @@ class Fused:
     def __init__(
         self, model: TVAE, proposals: torch.dtype = torch.bfloat16, shortlist: int = 16, tile: int = 4096
     ) -> None:
-        if isinstance(model.likelihood, LowRankGaussian):
-            raise TypeError(
-                "this engine needs a likelihood whose pixels are independent; train LowRankGaussian on a CPU"
-            )
+        if not _has_parts(model):
+            raise TypeError("this engine needs float32, and any likelihood but LowRankGaussian, which trains on a CPU")
         self.model, self.proposals, self.shortlist, self.tile = model, proposals, shortlist, tile
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device = self.parameters[0].device

@@ -12,7 +12,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 
-from evovae.devices import device as find_device
+from evovae.devices import find_device
 from evovae.estimators.checks import seed, whole
 from evovae.estimators.new_data import codebook, find
 from evovae.estimators.training import Settings, train, units

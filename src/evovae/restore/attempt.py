@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 from evovae.checkpoint import Folder
-from evovae.devices import free_memory as device_memory
+from evovae.devices import device_memory
 from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of
 from evovae.restore.experts import Expert, described
 from evovae.restore.insight import Insight

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evovae.devices import device as find_device
+from evovae.devices import find_device
 from evovae.restore.attempt import Options, keep_nothing, keep_structure, restore
 from evovae.restore.border import Picture
 from evovae.restore.experts import Expert
