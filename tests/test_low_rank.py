@@ -197,6 +197,30 @@ def test_one_active_bit_is_a_mixture_of_factor_analysers():
     assert_close(joint.logsumexp(1) - prior.logsumexp(0), mixture)
 
 
+def test_noise_is_dropped_and_what_is_there_stays_for_good():
+    """A latent that noise alone taught loses its directions, others keep theirs; the density is turned, not changed."""
+    model = model_of(rank=4, H=2, D=16)
+    likelihood, n = model.likelihood, 4000
+    noise = likelihood.sigma2.sqrt() * torch.randn(n, 16, generator=seeded(1), dtype=torch.float64)
+    strong = 2 * torch.eye(16, dtype=torch.float64)[:2]
+    x = noise + torch.randn(n, 2, generator=seeded(2), dtype=torch.float64) @ strong
+    z = torch.eye(2, dtype=torch.bool)[torch.arange(n) % 2][:, None]
+    x = torch.where(z[:, 0, 1:], noise, x)  # the second latent has noise alone
+    seen, q = torch.ones_like(x, dtype=torch.bool), torch.ones(n, 1, dtype=torch.float64)
+    for _ in range(200):
+        likelihood.update(likelihood.stats(x, model.decode(z), seen, q, z))
+    before = likelihood.log_prob(x, model.decode(z), seen, z)
+    told = likelihood.subspaces.transpose(1, 2) @ likelihood.subspaces
+    likelihood.drop_noise(torch.tensor([1e12, 1e12]))  # of so many data points everything is believed
+    assert_close(likelihood.log_prob(x, model.decode(z), seen, z), before)
+    assert_close(likelihood.subspaces.transpose(1, 2) @ likelihood.subspaces, told, rtol=1e-4, atol=1e-6)
+    likelihood.drop_noise(torch.tensor([n / 4, n / 4]))  # half of what there were, as chance reaches a little farther
+    for _ in range(3):
+        there = (likelihood.subspaces != 0).any(2)
+        assert there.tolist() == [[True, True, False, False], [False] * 4]
+        likelihood.update(likelihood.stats(x, model.decode(z), seen, q, z))
+
+
 def test_a_network_mean_gets_the_gradient_of_the_exact_likelihood():
     decoder = MLP(4, 5, 6, generator=seeded(1))
     model = model_of(decoder=decoder)

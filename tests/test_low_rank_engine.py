@@ -29,13 +29,19 @@ SHAPES = {
     "two words of offsets": (70, 21, 3, 2, True),
     "binary sparse coding": (9, 6, 0, 0, True),
     "brightness and offsets": (9, 6, 0, 1, True),
+    "directions dropped": (9, 6, 3, 1, False, True),
+    "offsets, directions dropped": (70, 21, 3, 2, True, True),
 }
 
 
-def model_of(H=9, D=6, rank=2, always=1, offsets=False) -> TVAE:
+def model_of(H=9, D=6, rank=2, always=1, offsets=False, dropped=False) -> TVAE:
     likelihood = LowRankGaussian(H, D, rank, always, offsets=offsets, sigma2=0.3, generator=seeded(8))
     likelihood.always.mul_(8)
     likelihood.directions.mul_(10)
+    if dropped:  # some, all, and those before another one that stays
+        likelihood.directions[1:rank, ::3] = 0
+        likelihood.directions[:rank, 1::3] = 0
+        likelihood.directions[0, 2::3] = 0
     prior = Bernoulli(H)
     prior.pi.copy_(torch.linspace(0.05, 0.3, H))
     return TVAE(Silent(D), likelihood, prior)

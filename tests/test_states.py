@@ -5,6 +5,7 @@ import torch
 from conftest import seeded
 from torch.testing import assert_close
 
+from evovae import states as module
 from evovae.states import States, pack, repeats, unpack
 
 
@@ -64,6 +65,14 @@ def test_merge_keeps_the_best_distinct_states(H):
         count += len({*map(tuple, merged.z[n].tolist())} - {*map(tuple, states.z[n].tolist())})
     assert not repeats(merged.words).any()
     assert new == count
+
+
+def test_usage_is_the_expected_number_of_bits(monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", 4)
+    states = States.random(10, 5, 7, seeded(), p=0.3)
+    states.lpj.copy_(torch.randn(10, 5, generator=seeded()))
+    expected = (states.lpj.softmax(1)[..., None] * states.z).sum((0, 1))
+    assert_close(states.usage(), expected.double(), rtol=1e-5, atol=1e-5)
 
 
 def test_populations_take_the_bytes_they_should():

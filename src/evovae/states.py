@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from evovae.noise import gumbel
 
 WORD = 64
+AT_ONCE = 8192  # data points whose states are unpacked at once
 
 
 def pack(z: Tensor) -> Tensor:
@@ -87,6 +88,13 @@ class States:
         mass = torch.zeros(len(words), dtype=torch.float64, device=words.device)
         mass.index_add_(0, which, self.lpj.softmax(1).flatten().double())
         return words[mass.topk(min(n, len(words))).indices]
+
+    def usage(self) -> Tensor:
+        """In how many data points each latent is on, expected under the posterior: (H,)."""
+        rows = torch.arange(len(self), device=self.words.device)
+        parts = (self[some] for some in rows.split(AT_ONCE))
+        sums = [torch.einsum("ns,nsh->h", part.lpj.softmax(1), part.z.to(part.lpj.dtype)) for part in parts]
+        return torch.stack(sums).double().sum(0)
 
     def merge(self, z: Tensor, lpj: Tensor) -> tuple[States, int]:
         """Keep the S best distinct states of these and z (N, C, H) with log joints lpj (N, C).

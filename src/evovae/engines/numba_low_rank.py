@@ -93,6 +93,8 @@ class FusedSubspaces:
         half = total.inner  # may overflow: whoever asked looks whether parameters stay finite
         with np.errstate(invalid="ignore", over="ignore"):
             inner = half + half.T - np.diag(half.diagonal())
+        idle = np.flatnonzero(np.arange(model.rank)[:, None] >= model.ranks)  # s is as the prior has it
+        inner[model.always + idle, model.always + idle] = total.usage[idle % len(model.odds)]
         statistics = [
             [len(rows) * x.shape[1], float(model.noise) * square],
             total.usage,
@@ -153,11 +155,18 @@ class FusedSubspaces:
             blocks=inside[a, b].contiguous().numpy(),
             always=len(p.always),
             rank=p.rank,
+            ranks=_ranks(p.directions[: p.rank]),
             offsets=J - p.rank,
             odds=np.log(pi / (1 - pi)).astype(np.float32),
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),
         )
+
+
+def _ranks(directions: Tensor) -> np.ndarray:
+    """How many of each latent's directions (rank, H, D) come before those that are all zero: (H,)."""
+    places = np.arange(1, len(directions) + 1)[:, None] * (directions != 0).any(2).numpy()
+    return places.max(axis=0, initial=0)
 
 
 class _Sums(NamedTuple):

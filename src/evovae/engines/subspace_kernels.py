@@ -1,9 +1,10 @@
 """Compiled parts for `LowRankGaussian`: one data point at a time, in units of the noise.
 
-A state's coefficients are the always-on ones and `rank` for each bit that is on, which vary, and then
-those of the offsets of these bits, which are one.  Where all pixels are seen, all inner products of
-directions (`gram`) are shared by all data points and a state costs a small Cholesky factor; elsewhere
-each data point has its own, which is filled in where it is needed.
+A state's coefficients are the always-on ones and those of each bit that is on, which vary, and then
+those of the offsets of these bits, which are one.  Directions that are zero have none.  Where all
+pixels are seen, all inner products of directions (`gram`) are shared by all data points and a state
+costs a small Cholesky factor; elsewhere each data point has its own, which is filled in where it is
+needed.
 """
 
 import math
@@ -21,8 +22,9 @@ NEVER = f4(-1e30)
 
 # The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
 # blocks (J (J + 1) / 2, H) those within latents, for the J = rank + offsets directions of each.  always,
-# rank and offsets (0 or 1) are counts, odds (H,) the prior's log-odds, constant as in kernels.Net.
-Model = namedtuple("Model", "rows columns gram blocks always rank offsets odds noise constant")
+# rank and offsets (0 or 1) are counts, ranks (H,) how many directions of a latent come before those that are
+# all zero, odds (H,) the prior's log-odds, constant as in kernels.Net.
+Model = namedtuple("Model", "rows columns gram blocks always rank ranks offsets odds noise constant")
 # Room for the states that one data point may see in a step, and their factors.
 Room = namedtuple(
     "Room",
@@ -38,9 +40,10 @@ def enter(s, model, room):
     n, H = on_bits(words, room.idx), model.odds.shape[0]
     room.tags[s] = tag_of(words)
     room.prior[s] = f4(0)
+    k, ones = model.always, n * model.offsets
     for i in range(n):
         room.prior[s] += model.odds[room.idx[i]]
-    k, ones = model.always + n * model.rank, n * model.offsets
+        k += model.ranks[room.idx[i]]
     room.size[s], room.ones[s] = (k, ones) if k + ones <= MOST_DIMS else (-1, 0)
     if room.size[s] < 0:
         return
@@ -48,7 +51,7 @@ def enter(s, model, room):
         dims[i] = i
     k = model.always
     for i in range(n):
-        for j in range(model.rank):
+        for j in range(model.ranks[room.idx[i]]):
             dims[k] = model.always + j * H + room.idx[i]
             k += 1
     for i in range(ones):
@@ -217,9 +220,9 @@ def flip_gains(s, free, gram, blocks, model, room):
             for h in range(H):
                 gain[h] -= f4(0.5) * math.log(det[h])
                 det[h] = 1
-    full = k + ones + model.rank + model.offsets > MOST_DIMS
+    free_dims = MOST_DIMS - k - ones - model.offsets
     for h in range(H):
-        gain[h] = NEVER if full else gain[h] + f4(0.5) * quad[h]
+        gain[h] = NEVER if model.ranks[h] > free_dims else gain[h] + f4(0.5) * quad[h]
     for h in range(H):
         if (room.words[s, h >> 6] >> uint64(h & 63)) & uint64(1):
             copy(room.words[s], room.words[free])

@@ -96,6 +96,19 @@ class LowRankGaussian(Likelihood):
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
         return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
 
+    def drop_noise(self, usage: Tensor) -> None:
+        """Turn each subspace to its principal axes, longest first, and drop those that noise could have drawn.
+
+        In n data points of D values, noise alone has principal components of up to sigma2 (1 + sqrt(D / n))^2
+        (Marchenko & Pastur 1967), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).
+        Shorter ones become zero, and stay zero.  usage (H,) is n, how many data points have each latent on,
+        expected under the posterior.
+        """
+        g = (self.directions.shape[2] / usage.clamp(min=1e-8))[:, None]
+        _, lengths, axes = torch.linalg.svd(self.subspaces.double(), full_matrices=False)
+        told = lengths.square() > self.sigma2 * (2 * g.sqrt() + g)
+        self.directions[: self.rank].copy_((lengths * told)[..., None].mul(axes).transpose(0, 1))
+
     def responses(self, means: Tensor) -> Tensor:
         """The mean's own, and then the principal axes of each subspace, one standard deviation long."""
         _, lengths, axes = torch.linalg.svd(self.subspaces, full_matrices=False)
@@ -157,7 +170,9 @@ class LowRankGaussian(Likelihood):
         common = _root(inner[:A, :A] * D / values.clamp(min=1))
         own = self._unit(usage, inner[A:, A:]).to(rows.dtype)
         self.always.copy_(common @ rows[:A])
-        self.directions.copy_(torch.einsum("hji,ihd->jhd", own, rows[A:].view(J, H, D)))
+        there = (self.directions != 0).any(2, keepdim=True)  # a zero stays one, through rounding, too
+        there[self.rank :] = True
+        self.directions.copy_(there * torch.einsum("hji,ihd->jhd", own, rows[A:].view(J, H, D)))
 
     def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
         """How the directions of each latent turn (H, J, J), so that s has mean 0 and unit covariance where it is on."""

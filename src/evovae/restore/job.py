@@ -140,6 +140,8 @@ class Job:
                 continue
             for epoch in course(length, resume):
                 yield replace(epoch, snapshot=partial(self._snapshot, stage, epoch))
+            if stage == 0 and self.expert.length > self.expert.epochs:
+                cast(LowRankGaussian, self.model.likelihood).drop_noise(self.states.usage())
             resume = {}
 
     def _snapshot(self, stage: int, epoch: Epoch) -> Snapshot:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+POWER = 4  # of the errors to expect, in weights; chosen on house and three crops of BSD
+
 
 @dataclass(frozen=True)
 class View:
@@ -23,14 +25,15 @@ def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
     """Image and standard deviation: the mean of all views, weighted by training done over error to expect.
 
     That error is the view's own posterior variance, and the structure that it takes for noise: by how
-    much its noise variance is above the smallest one that any of them found.  It counts squared: views
-    err together, so that a bad one helps a good one less than if they did not.  The variance of the
-    result is the mean one: models of the same data err together, so that no more is known than one
-    of them knows.
+    much its noise variance is above the smallest one that any of them found.  Its fourth power counts:
+    views err together, so that a bad one helps a good one less than if they did not.  The variance of
+    the result is the mean one: models of the same data err together, so that no more is known than
+    one of them knows.
     """
     least = min(view.sigma for view in views)
-    errors = [float(np.mean(view.std**2)) + view.sigma**2 - least**2 for view in views]
-    weights = np.array([view.share for view in views]) / np.maximum(errors, 1e-12 * least**2) ** 2
+    errors = np.array([float(np.mean(view.std**2)) + view.sigma**2 - least**2 for view in views])
+    errors = np.maximum(errors, 1e-12 * least**2)
+    weights = np.array([view.share for view in views]) * (errors.min() / errors) ** POWER
     weights /= weights.sum()
 
     def mean(values: list) -> np.ndarray:

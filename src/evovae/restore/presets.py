@@ -39,7 +39,8 @@ def _subspaces(
     width = _width(patch, shape)
     patches = prod(max(n - width + 1, 1) for n in shape)
     latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
-    return Subspaces(width, latents, states, search, _epochs(epochs, shape), centred=False, rank=rank, look=look)
+    epochs, restored, again = (_epochs(n, shape) for n in (epochs, *look))
+    return Subspaces(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
 
 def _network(
@@ -57,7 +58,7 @@ def fast(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
 
 def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
-    patches = (12, 16) if noise > HIGH else (8, 12)
+    patches = (8, 16) if noise > HIGH else (8, 12)
     subspaces = (_subspaces(patch, noise, shape, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
     network = (_network(noise, shape, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
@@ -65,8 +66,8 @@ def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
 
 def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
-    patches = (10, 12, 16) if noise > HIGH else (8, 12, 16)
-    subspaces = (_subspaces(patch, noise, shape, epochs=8, look=(2, 3), states=12, parents=4) for patch in patches)
+    look = (2, 3)
+    subspaces = (_subspaces(patch, noise, shape, epochs=8, look=look, states=12, parents=4) for patch in (8, 12, 16))
     network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
