@@ -129,7 +129,7 @@ def test_a_second_look_helps_and_can_be_cut_short():
     stop = SUBSPACES.epochs + 1
     cut = evovae.denoise(noisy(), preset=twice, rng=0, callback=lambda p: p.epoch == stop, full_output=True)
     assert cut.interrupted
-    assert_array_equal(cut.image, once.image)
+    assert rms(cut.image - blocks()) < 1.02 * rms(once.image - blocks())  # as before it, less what noise had taught
 
 
 def test_several_experts_are_mixed_by_how_far_they_got():

@@ -1,5 +1,6 @@
 """What models have learnt, to be looked at: responses of latents, populations of patches, previews."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,13 @@ def learnt(image=None, **options):
 )
 def insight(request):
     return learnt(preset=request.param).insights[0]
+
+
+def test_latents_that_have_learnt_nothing_have_responses_that_are_zero(insight):
+    nothing = copy.deepcopy(insight)
+    for tensor in nothing.model.state_dict().values():
+        tensor.zero_()
+    assert_array_equal(nothing.responses(), np.zeros((len(insight.use), 1, *insight.size)))
 
 
 def test_populations_hold_the_likeliest_states(insight):

@@ -78,13 +78,15 @@ class Insight:
         """What each latent adds to a patch, in image units (of even noise): (H, R, *size).
 
         First what it does to the decoder's mean; for latents that own subspaces, then their principal axes, each as
-        long as its standard deviation.  What is zero for all latents is left out.
+        long as its standard deviation.  What is zero for all latents is left out, but for a first one.
         """
         H = len(self.use)
         on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
         decoded = [self.model.likelihood.expectation(self.model.decode(z), z) for z in (on, off)]
         along = self.model.likelihood.responses(decoded[0] - decoded[1])
-        along = along[:, along.abs().amax((0, 2)) > 0]
+        there = along.abs().amax((0, 2)) > 0
+        there[0] |= not there.any()
+        along = along[:, there]
         return (along.double().numpy() * self.scale.unit).reshape(*along.shape[:2], *self.size)
 
     @torch.no_grad()
