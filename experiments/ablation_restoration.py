@@ -57,7 +57,8 @@ def main() -> None:
     """Run all rows on all pictures."""
     parser = common.parser(__doc__, "ablation_restoration")
     parser.add_argument("--sigma", type=float, default=25)
-    parser.add_argument("--pictures", nargs="+", default=["house", "cameraman", "castle"])
+    names = ["house", "cameraman", "castle"]
+    parser.add_argument("--pictures", nargs="+", choices=names, default=names)
     options = parser.parse_args()
     record = common.Record(options.out, sigma=options.sigma, noise_seed=0)
     for picture, clean in pictures(40 if options.smoke else None):

@@ -126,9 +126,9 @@ class Subspaces(Expert):
     """Binary latents that switch small subspaces on, brightness always on, all in closed form.
 
     rank is the dimension of each subspace, always that of what no latent switches, batches the number of
-    M-steps per epoch; for `look` see `second_look`: subspaces that were learnt from less noise hold less
-    of it.  With offsets, subspaces need not go through zero; with nothing else (rank 0, always 0) that is
-    binary sparse coding.
+    M-steps per epoch; for `look` see `second_look`: what noise could have drawn is dropped before it, and
+    subspaces that are learnt from less noise hold less of it.  With offsets, subspaces need not go through
+    zero; with nothing else (rank 0, always 0) that is binary sparse coding.
     """
 
     rank: int
