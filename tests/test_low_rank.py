@@ -197,6 +197,17 @@ def test_one_active_bit_is_a_mixture_of_factor_analysers():
     assert_close(joint.logsumexp(1) - prior.logsumexp(0), mixture)
 
 
+@pytest.mark.parametrize("rank", [0, 2, 8])
+def test_subspaces_of_any_rank_can_be_turned(rank):
+    """Even one of more directions than there are values."""
+    model = model_of(rank, offsets=True)
+    x, observed = problem(model)
+    z = everywhere(model, len(x))
+    before = model.likelihood.log_prob(x, model.decode(z), observed, z)
+    model.likelihood.drop_noise(torch.full((4,), 1e12))
+    assert_close(model.likelihood.log_prob(x, model.decode(z), observed, z), before)
+
+
 def test_noise_is_dropped_and_what_is_there_stays_for_good():
     """A latent that noise alone taught loses its directions, others keep theirs; the density is turned, not changed."""
     model = model_of(rank=4, H=2, D=16)

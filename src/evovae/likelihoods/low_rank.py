@@ -107,7 +107,8 @@ class LowRankGaussian(Likelihood):
         g = (self.directions.shape[2] / usage.clamp(min=1e-8))[:, None]
         _, lengths, axes = torch.linalg.svd(self.subspaces.double(), full_matrices=False)
         told = lengths.square() > self.sigma2 * (2 * g.sqrt() + g)
-        self.directions[: self.rank].copy_((lengths * told)[..., None].mul(axes).transpose(0, 1))
+        self.directions[: self.rank] = 0
+        self.directions[: lengths.shape[1]] = ((lengths * told)[..., None] * axes).transpose(0, 1).to(self.sigma2.dtype)
 
     def responses(self, means: Tensor) -> Tensor:
         """The mean's own, and then the principal axes of each subspace, one standard deviation long."""
