@@ -126,10 +126,13 @@ def test_a_second_look_helps_and_can_be_cut_short():
     assert len(full.elbo) == SUBSPACES.epochs + 5 and not full.interrupted
     assert rms(full.image - blocks()) < 1.02 * rms(once.image - blocks())
     assert full.elbo[SUBSPACES.epochs] > once.elbo[-1] + 1  # a picture with less noise is far likelier
-    stop = SUBSPACES.epochs + 1
-    cut = evovae.denoise(noisy(), preset=twice, rng=0, callback=lambda p: p.epoch == stop, full_output=True)
-    assert cut.interrupted
+    cut, later = (
+        evovae.denoise(noisy(), preset=twice, rng=0, callback=lambda p, e=e: p.epoch == e, full_output=True)
+        for e in (SUBSPACES.epochs + 1, SUBSPACES.epochs + 2)
+    )
+    assert cut.interrupted and later.interrupted
     assert rms(cut.image - blocks()) < 1.02 * rms(once.image - blocks())  # as before it, less what noise had taught
+    assert_array_equal(cut.image, later.image)  # a look that has not ended changes nothing
 
 
 def test_several_experts_are_mixed_by_how_far_they_got():
