@@ -78,6 +78,17 @@ def test_masked_pixels_are_filled(noisy):
     assert abs(io.read(noisy / "out.tif").values[5:7, 5:7] - 60).max() < 40
 
 
+@pytest.mark.filterwarnings("default")
+def test_infinite_pixels_are_filled_on_request(noisy):
+    image = io.read(noisy / "in.tif").values
+    io.write(noisy / "dead.npy", io.Content(np.where(np.eye(24), np.inf, image)))
+    words = "denoise", noisy / "dead.npy", noisy / "out.npy", "--preset", "fast"
+    refused, filled = run(*words), run(*words, "--nonfinite", "mask")
+    assert refused.exit_code == 2 and "24 infinite pixels" in refused.output
+    assert filled.exit_code == 0 and "24 pixels are infinite" in filled.output
+    assert np.isfinite(io.read(noisy / "out.npy").values).all()
+
+
 def test_inpaint_fills_and_keeps_what_is_exact(noisy):
     image = io.read(noisy / "in.tif").values
     holes = np.zeros(image.shape, np.uint8)

@@ -106,6 +106,8 @@ def test_missing_pixels_are_filled():
     assert rms((out - blocks())[mask]) < 0.5 * blocks().std()
     with pytest.warns(UserWarning, match=f"^{mask.sum()} pixels are NaN"):
         assert_array_equal(quick(np.where(mask, np.nan, image)), out)
+    with pytest.warns(UserWarning, match=f"^{mask.sum()} pixels are infinite"):
+        assert_array_equal(quick(np.where(mask, -np.inf, image), nonfinite="mask"), out)
     assert_array_equal(quick(spoiled, mask=mask.astype(float)), out)
     assert_array_equal(quick(np.ma.MaskedArray(spoiled, mask)), out)
 
@@ -326,6 +328,8 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"image": np.full((4, 4), np.nan)}, ValueError, "no observed pixels"),
         ({"mask": np.ones((40, 40))}, ValueError, "no observed pixels"),
         ({"image": np.where(np.eye(40), np.inf, noisy())}, ValueError, r"40 infinite pixels, the first at \(0, 0\)"),
+        ({"image": np.full((4, 4), np.inf), "nonfinite": "mask"}, ValueError, "no observed pixels"),
+        ({"nonfinite": "fill"}, ValueError, "nonfinite is 'fill', but it is one of raise, mask"),
         ({"mask": np.zeros((3, 40))}, ValueError, r"mask has shape \(3, 40\)"),
         ({"mask": np.full((40, 40), 0.5)}, ValueError, "other than 0"),
         ({"sigma": 0}, ValueError, "sigma is 0"),

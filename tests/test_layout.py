@@ -174,4 +174,4 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
 
 
 def picture(image):
-    return Picture.of(image, None, None, 1e10)
+    return Picture.of(image, None, None, "raise", 1e10)

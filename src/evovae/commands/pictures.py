@@ -18,10 +18,13 @@ from evovae.commands.bar import Bar
 from evovae.commands.shared import NOT_WRITTEN, SIGNALLED, console, one_line_errors, say, size
 from evovae.pages import Pages, channel_axis
 from evovae.pages import restore as restore_pages
+from evovae.restore.border import NONFINITE
 from evovae.restore.presets import PRESETS
 
 Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]
 BALANCED = Preset("balanced")
+Nonfinite = StrEnum("Nonfinite", [*NONFINITE])  # type: ignore[misc]
+REFUSED = Nonfinite("raise")
 app = typer.Typer()
 
 Source = Annotated[
@@ -35,6 +38,7 @@ HeldOut = Annotated[
 ]
 Poisson = Annotated[bool, typer.Option("--poisson", help="Noise grows with the signal, as counts of photons do.")]
 Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
+Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixels are an error, or filled (mask).")]
 Axes = Annotated[
     str | None, typer.Option(help="What the axes of IN are, such as TZYX: Z, Y, X belong together, T not.")
 ]
@@ -62,6 +66,7 @@ def denoise(
     channel_axis: Channels = None,
     axes: Axes = None,
     page: Page = None,
+    nonfinite: Infinite = REFUSED,
     preset: Time = BALANCED,
     mask: Annotated[Path | None, typer.Option(help=MASK)] = None,
     std: Std = None,
@@ -89,6 +94,7 @@ def inpaint(
     channel_axis: Channels = None,
     axes: Axes = None,
     page: Page = None,
+    nonfinite: Infinite = REFUSED,
     preset: Time = BALANCED,
     std: Std = None,
     report: ReportFile = None,

@@ -24,7 +24,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, preset, poisson, max_seconds, device
+    sigma, channel_axis, nonfinite, preset, poisson, max_seconds, tile, max_memory, device
         See `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
@@ -53,33 +53,31 @@ class Denoiser(TransformerMixin, BaseEstimator):
         sigma: float | None = None,
         *,
         channel_axis: int | None = None,
+        nonfinite: str = "raise",
         preset: str | Expert | Sequence[Expert] = "balanced",
         poisson: bool = False,
         random_state: int | np.random.RandomState | None = None,
         max_seconds: float | None = None,
+        tile: int | None = None,
+        max_memory: float | None = None,
         device: str | None = None,
     ) -> None:
         self.sigma = sigma
         self.channel_axis = channel_axis
+        self.nonfinite = nonfinite
         self.preset = preset
         self.poisson = poisson
         self.random_state = random_state
         self.max_seconds = max_seconds
+        self.tile = tile
+        self.max_memory = max_memory
         self.device = device
 
     def fit(self, image: ArrayLike, y: object = None) -> Denoiser:
         """Restore an image, and keep its restoration.  Raises what `evovae.denoise` does."""
-        restoration = denoise(
-            image,
-            self.sigma,
-            channel_axis=self.channel_axis,
-            poisson=self.poisson,
-            preset=self.preset,
-            rng=seed(self.random_state),
-            max_seconds=self.max_seconds,
-            device=self.device,
-            full_output=True,
-        )
+        settings = self.get_params(deep=False)
+        rng = seed(settings.pop("random_state"))
+        restoration = denoise(image, rng=rng, full_output=True, **settings)
         assert isinstance(restoration, Restoration)
         self.restoration_, self.sigma_ = restoration, restoration.sigma
         return self

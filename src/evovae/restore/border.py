@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
 
+NONFINITE = ("raise", "mask")  # what infinite values may be
 DITHER = 0.05  # least noise to work with, over the picture's own deviation
 
 
@@ -19,8 +20,8 @@ DITHER = 0.05  # least noise to work with, over the picture's own deviation
 class Picture:
     """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
 
-    observed is True where a value is neither missing (NaN, masked in any way) nor to be ignored.  Spatial axes
-    of length 1 are left out; whole is the shape with them, axis where the channels were.
+    observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored.
+    Spatial axes of length 1 are left out; whole is the shape with them, axis where the channels were.
     """
 
     values: np.ndarray
@@ -29,25 +30,27 @@ class Picture:
     whole: tuple[int, ...]
 
     @classmethod
-    def of(cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, memory: float) -> "Picture":
+    def of(
+        cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, nonfinite: str, memory: float
+    ) -> "Picture":
         """Check everything that can be wrong with an array, and say it in a sentence."""
+        if nonfinite not in NONFINITE:
+            raise ValueError(f"nonfinite is {nonfinite!r}, but it is one of {', '.join(NONFINITE)}")
         hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
         image = np.asarray(image)
         check_room(image.shape, memory)
         _check_values(image)
         _check_axes(image.shape, channel_axis)
-        observed = ~(np.isnan(image) | hidden | _unknown(mask, image.shape, channel_axis))
+        given = ~(hidden | _unknown(mask, image.shape, channel_axis))
+        nan, infinite = given & np.isnan(image), given & np.isinf(image)
+        observed = given & ~nan & ~infinite
+        if nonfinite == "raise":
+            _check_finite(infinite)
         if not observed.any():
-            raise ValueError("no observed pixels: every pixel is NaN or masked")
-        infinite = np.argwhere(np.isinf(image) & observed)
-        if len(infinite):
-            first = tuple(map(int, infinite[0]))
-            raise ValueError(
-                f"image has {len(infinite)} infinite pixels, the first at {first}; mask=~np.isfinite(image) fills them"
-            )
-        missing = int(np.isnan(image).sum())
-        if missing:
-            _warn(f"{missing} pixels are NaN; they are taken for missing and filled")
+            raise ValueError("no observed pixels: every pixel is NaN, infinite or masked")
+        for missing, kind in ((nan, "NaN"), (infinite, "infinite")):
+            if missing.any():
+                _warn(f"{missing.sum()} pixels are {kind}; they are taken for missing and filled")
         if channel_axis is not None:
             image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
         spatial = image.shape if channel_axis is None else image.shape[:-1]
@@ -141,6 +144,14 @@ def _check_values(image: np.ndarray) -> None:
         )
     if image.dtype.kind in "iu" and image.dtype.itemsize == 8 and image.size and _beyond(image, 2**53):
         raise ValueError("image holds integers beyond 2^53, which floats cannot tell apart; subtract an offset first")
+
+
+def _check_finite(infinite: np.ndarray) -> None:
+    if infinite.any():
+        first = tuple(map(int, np.argwhere(infinite)[0]))
+        raise ValueError(
+            f"image has {infinite.sum()} infinite pixels, the first at {first}; nonfinite='mask' fills them"
+        )
 
 
 def _beyond(image: np.ndarray, limit: int) -> bool:

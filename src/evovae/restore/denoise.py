@@ -21,6 +21,7 @@ def denoise(
     *,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
+    nonfinite: str = "raise",
     poisson: bool = False,
     preset: str | Expert | Sequence[Expert] = "balanced",
     rng: int | np.random.Generator | None = None,
@@ -49,6 +50,8 @@ def denoise(
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
         The axis of colours or other channels, which patches reach through; all others are spatial.
+    nonfinite
+        Infinite pixels "raise" an error (the default), or "mask" takes them for missing, as NaN are.
     poisson
         Whether noise grows with the signal, as counts of photons do.  Its gain and offset are found in the
         image, a generalised Anscombe transform makes it even, and its exact unbiased inverse ends the work.
@@ -107,7 +110,7 @@ def denoise(
     (16, 16)
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Picture.of(image, mask, channel_axis, memory)
+    picture = Picture.of(image, mask, channel_axis, nonfinite, memory)
     options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_nothing)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -119,6 +122,7 @@ def inpaint(
     sigma: float | None = None,
     *,
     channel_axis: int | None = None,
+    nonfinite: str = "raise",
     poisson: bool = False,
     preset: str | Expert | Sequence[Expert] = "balanced",
     rng: int | np.random.Generator | None = None,
@@ -151,7 +155,7 @@ def inpaint(
     (16, 16)
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Picture.of(image, mask, channel_axis, memory)
+    picture = Picture.of(image, mask, channel_axis, nonfinite, memory)
     options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_structure)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

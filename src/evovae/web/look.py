@@ -36,7 +36,7 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
             content = io.read(path)
             check_values(content.values.size, limits.values)
             first = content.page(0) if content.batch_axes else content
-            bordered = Bordered.of(first.values, None, channel_axis(content), limits.memory)
+            bordered = Bordered.of(first.values, None, channel_axis(content), "raise", limits.memory)
             values = arranged(content)
     except MemoryBudgetError as error:
         raise HTTPException(413, str(error)) from error
