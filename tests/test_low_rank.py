@@ -222,10 +222,11 @@ def test_noise_is_dropped_and_what_is_there_stays_for_good():
         likelihood.update(likelihood.stats(x, model.decode(z), seen, q, z))
     before = likelihood.log_prob(x, model.decode(z), seen, z)
     told = likelihood.subspaces.transpose(1, 2) @ likelihood.subspaces
-    likelihood.drop_noise(torch.tensor([1e12, 1e12]))  # of so many data points everything is believed
+    usage = torch.tensor([n / 2, n / 2])
+    likelihood.drop_noise(usage, edge=0.0)  # nothing is too short
     assert_close(likelihood.log_prob(x, model.decode(z), seen, z), before)
     assert_close(likelihood.subspaces.transpose(1, 2) @ likelihood.subspaces, told, rtol=1e-4, atol=1e-6)
-    likelihood.drop_noise(torch.tensor([n / 4, n / 4]))  # half of what there were, as chance reaches a little farther
+    likelihood.drop_noise(usage, edge=1.4)  # as chance reaches a little farther than the edge
     for _ in range(3):
         there = (likelihood.subspaces != 0).any(2)
         assert there.tolist() == [[True, True, False, False], [False] * 4]

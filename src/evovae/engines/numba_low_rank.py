@@ -75,7 +75,7 @@ class FusedSubspaces:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`."""
-        model = self._model(x, states)
+        model, kept = self._model(x, states)
         plan = plan_of(search, operators.exactly_informed_flip, self.q_min, states.n_latents)
         seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
@@ -90,28 +90,23 @@ class FusedSubspaces:
         with np.errstate(invalid="ignore", over="ignore"):
             total = _Sums(*(np.sum(parts, axis=0) for parts in zip(*sums, strict=True)))
         elbo, substitutions, square = total.scalars
-        half = total.inner  # may overflow: whoever asked looks whether parameters stay finite
-        with np.errstate(invalid="ignore", over="ignore"):
-            inner = half + half.T - np.diag(half.diagonal())
-        idle = np.flatnonzero(np.arange(model.rank)[:, None] >= model.ranks)  # s is as the prior has it
-        inner[model.always + idle, model.always + idle] = total.usage[idle % len(model.odds)]
+        usage = total.usage[model.place]
         statistics = [
             [len(rows) * x.shape[1], float(model.noise) * square],
-            total.usage,
-            total.cross.ravel(),
-            inner.ravel(),
+            usage,
+            *self._everywhere(total, usage, kept),
         ]
         return Totals(
             count=len(rows),
             elbo=torch.tensor(elbo),
             substitutions=torch.tensor(int(substitutions)),
             likelihood=torch.from_numpy(np.concatenate(statistics)),
-            prior=torch.from_numpy(np.append(total.usage, len(rows))),
+            prior=torch.from_numpy(np.append(usage, len(rows))),
         )
 
     def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
-        model = self._model(x, states)
+        model, _ = self._model(x, states)
         no_search = plan_of(
             Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents
         )
@@ -129,8 +124,11 @@ class FusedSubspaces:
         mean, variance = torch.from_numpy(result)
         return mean * float(model.noise) ** 0.5, variance * float(model.noise)
 
-    def _model(self, x: Tensor, states: States) -> Model:
-        """The parameters as the kernels want them; sizes are checked, as kernels go where they are told."""
+    def _model(self, x: Tensor, states: States) -> tuple[Model, np.ndarray]:
+        """The parameters as the kernels want them, and which of `LowRankGaussian.rows` they have.
+
+        Sizes are checked, as kernels go where they are told.
+        """
         p = self.likelihood
         J, H, D = p.directions.shape
         if D != x.shape[1] or not H == states.n_latents == self.prior.n_latents:
@@ -142,31 +140,63 @@ class FusedSubspaces:
             raise ValueError(
                 f"{len(p.always)} directions and {J} for a latent are more than the {MOST_DIMS} there is room for"
             )
-        noise = p.sigma2.item()
-        rows = (p.rows / noise**0.5).contiguous()
-        gram = rows @ rows.T
-        inside = gram[len(p.always) :, len(p.always) :].view(J, H, J, H).diagonal(dim1=1, dim2=3)
-        a, b = torch.tril_indices(J, J)
-        pi = self.prior.pi.numpy().astype(float)
-        return Model(
+        noise, A = p.sigma2.item(), len(p.always)
+        ranks = _ranks(p.directions[: p.rank])
+        bits = np.argsort(-ranks, kind="stable")
+        count = np.array([*(np.arange(p.rank)[:, None] < ranks).sum(1), *[H] * (J - p.rank)], int)
+        kept = np.concatenate([np.arange(A), *(A + j * H + bits[:n] for j, n in enumerate(count))])
+        rows = (p.rows[kept] / noise**0.5).contiguous()
+        gram = (rows @ rows.T).numpy()
+        start = A + np.cumsum([0, *count])[:J]
+        pi = self.prior.pi.numpy().astype(float)[bits]
+        model = Model(
             rows=rows.numpy(),
             columns=rows.T.contiguous().numpy(),
-            gram=gram.numpy(),
-            blocks=inside[a, b].contiguous().numpy(),
-            always=len(p.always),
+            gram=gram,
+            blocks=_blocks(gram, start, count, H),
+            always=A,
             rank=p.rank,
-            ranks=_ranks(p.directions[: p.rank]),
             offsets=J - p.rank,
+            bits=bits,
+            place=np.argsort(bits),
+            start=start,
+            count=count,
+            owner=np.concatenate([np.full(A, -1), *map(np.arange, count)]),
+            ranks=ranks[bits],
             odds=np.log(pi / (1 - pi)).astype(np.float32),
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),
         )
+        return model, kept
+
+    def _everywhere(self, total: "_Sums", usage: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sums u t' and u u' of all directions, flat: where one is zero, its s is as the prior has it."""
+        p = self.likelihood
+        K, D = p.rows.shape
+        cross, inner = np.zeros((K, D)), np.zeros((K, K))
+        cross[kept] = total.cross
+        half = total.inner  # may overflow: whoever asked looks whether parameters stay finite
+        with np.errstate(invalid="ignore", over="ignore"):
+            inner[np.ix_(kept, kept)] = half + half.T - np.diag(half.diagonal())
+        idle = np.setdiff1d(np.arange(K), kept)
+        inner[idle, idle] = usage[(idle - len(p.always)) % len(usage)]
+        return cross.ravel(), inner.ravel()
 
 
 def _ranks(directions: Tensor) -> np.ndarray:
     """How many of each latent's directions (rank, H, D) come before those that are all zero: (H,)."""
     places = np.arange(1, len(directions) + 1)[:, None] * (directions != 0).any(2).numpy()
     return places.max(axis=0, initial=0)
+
+
+def _blocks(gram: np.ndarray, start: np.ndarray, count: np.ndarray, H: int) -> np.ndarray:
+    """Inner products within latents (J (J + 1) / 2, H), for pairs of directions a >= b, in the order of places."""
+    pairs = [(a, b) for a in range(len(count)) for b in range(a + 1)]
+    blocks = np.zeros((len(pairs), H), gram.dtype)
+    for block, (a, b) in zip(blocks, pairs, strict=True):
+        n = min(count[a], count[b])
+        block[:n] = gram[start[a] + np.arange(n), start[b] + np.arange(n)]
+    return blocks
 
 
 class _Sums(NamedTuple):

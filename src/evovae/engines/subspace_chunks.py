@@ -8,10 +8,10 @@ from numba import uint64
 from evovae.engines.chunks import weigh
 from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
-from evovae.engines.kernels import copy, on_bits
+from evovae.engines.kernels import copy
 from evovae.engines.plans import Plan
 from evovae.engines.simd import add_rows
-from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, pair, solve
+from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, on_places, pair, solve
 
 
 def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Room:
@@ -68,13 +68,13 @@ def look(x, observed, model, room):
             fill(i, n_seen, model, room)
         for a in range(model.rank + model.offsets):
             for b in range(a + 1):
-                out = room.blocks[a * (a + 1) // 2 + b]
-                first, second = model.always + a * H, model.always + b * H
-                for h in range(H):
+                n = min(model.count[a], model.count[b])
+                out, first, second = room.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
+                for h in range(n):
                     out[h] = 0
                 for i in range(n_seen):
                     row = model.columns[room.where[i]]
-                    for h in range(H):
+                    for h in range(n):
                         out[h] += row[first + h] * row[second + h]
     return n_seen
 
@@ -125,7 +125,7 @@ def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     k, dims, u, second = room.size[s] + room.ones[s], room.dims[s], room.u[s], room.v
     invert(s, room, room.tmp)
     second_moments(s, room, second)
-    for i in range(on_bits(room.words[s], room.idx)):
+    for i in range(on_places(room.words[s], model, room.idx)):
         usage[room.idx[i]] += q
     for i in range(k):
         out, row, amount = cross[dims[i]], inner[dims[i]], q * u[i]
@@ -166,9 +166,9 @@ def drop_small(S, q_min, room):
 def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room, cross, inner, usage, sums):
     """One EM step of the data points `rows`, whose projections on all directions are onto[start + ...].
 
-    Populations words and lpj are replaced; added to are cross (K, D), one half of inner (K, K), usage (H,) and
-    sums = [elbo, substitutions, square], as in
-    `LowRankGaussian.stats`; the square is in units of the noise.
+    Populations words and lpj are replaced; added to are cross (K, D), one half of inner (K, K), usage (H,) in the
+    order of places, and sums = [elbo, substitutions, square], as in `LowRankGaussian.stats`; the square is in units
+    of the noise.
     """
     S = words.shape[1]
     for place, n in enumerate(rows):

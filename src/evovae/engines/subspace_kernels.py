@@ -1,10 +1,11 @@
 """Compiled parts for `LowRankGaussian`: one data point at a time, in units of the noise.
 
 A state's coefficients are the always-on ones and those of each bit that is on, which vary, and then
-those of the offsets of these bits, which are one.  Directions that are zero have none.  Where all
-pixels are seen, all inner products of directions (`gram`) are shared by all data points and a state
-costs a small Cholesky factor; elsewhere each data point has its own, which is filled in where it is
-needed.
+those of the offsets of these bits, which are one.  Directions that are zero have none: latents stand
+in places, those with most directions first, so that the ones that have a j-th direction come first and
+lie together.  Where all pixels are seen, all inner products of directions (`gram`) are shared by all
+data points and a state costs a small Cholesky factor; elsewhere each data point has its own, which is
+filled in where it is needed.
 """
 
 import math
@@ -22,9 +23,14 @@ NEVER = f4(-1e30)
 
 # The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
 # blocks (J (J + 1) / 2, H) those within latents, for the J = rank + offsets directions of each.  always,
-# rank and offsets (0 or 1) are counts, ranks (H,) how many directions of a latent come before those that are
-# all zero, odds (H,) the prior's log-odds, constant as in kernels.Net.
-Model = namedtuple("Model", "rows columns gram blocks always rank ranks offsets odds noise constant")
+# rank and offsets (0 or 1) are counts.  bits (H,) says which latent stands in a place, place (H,) where one
+# stands.  The j-th directions are those of the first count[j] places, from start[j] on; owner (K,) is the
+# place of each direction, or -1.  In the order of places: ranks (H,), how many directions each has, and
+# odds (H,), the prior's log-odds.  constant as in kernels.Net.
+Model = namedtuple(
+    "Model",
+    "rows columns gram blocks always rank offsets bits place start count owner ranks odds noise constant",
+)
 # Room for the states that one data point may see in a step, and their factors.
 Room = namedtuple(
     "Room",
@@ -34,10 +40,19 @@ Room = namedtuple(
 
 
 @part
+def on_places(words, model, idx):
+    """List the places of the bits that are on; returns how many."""
+    n = on_bits(words, idx)
+    for i in range(n):
+        idx[i] = model.place[idx[i]]
+    return n
+
+
+@part
 def enter(s, model, room):
     """List the coefficients of state s from its bits, and set its log prior (but for a constant) and tag."""
     words, dims = room.words[s], room.dims[s]
-    n, H = on_bits(words, room.idx), model.odds.shape[0]
+    n = on_places(words, model, room.idx)
     room.tags[s] = tag_of(words)
     room.prior[s] = f4(0)
     k, ones = model.always, n * model.offsets
@@ -52,10 +67,10 @@ def enter(s, model, room):
     k = model.always
     for i in range(n):
         for j in range(model.ranks[room.idx[i]]):
-            dims[k] = model.always + j * H + room.idx[i]
+            dims[k] = model.start[j] + room.idx[i]
             k += 1
     for i in range(ones):
-        dims[k + i] = model.always + model.rank * H + room.idx[i]
+        dims[k + i] = model.start[model.rank] + room.idx[i]
         room.u[s, k + i] = 1
 
 
@@ -73,21 +88,22 @@ def fill(row, n_seen, model, room):
 @part
 def need(s, n_seen, model, room):
     """Fill in the whole rows of the gram matrix that the gains of state s need and that are not there yet."""
-    H = model.odds.shape[0]
-    for i in range(on_bits(room.words[s], room.idx)):
+    for i in range(on_places(room.words[s], model, room.idx)):
         h = room.idx[i]
         if not room.have[h]:
             room.have[h] = True
-            for j in range(model.rank + model.offsets):
-                fill(model.always + j * H + h, n_seen, model, room)
+            for j in range(model.ranks[h]):
+                fill(model.start[j] + h, n_seen, model, room)
+            for j in range(model.rank, model.rank + model.offsets):
+                fill(model.start[j] + h, n_seen, model, room)
 
 
 @part
 def pair(s, model, room):
     """Fill in the entries of the gram matrix that state s itself needs, in rows that are not there."""
-    A, H, dims = model.always, model.odds.shape[0], room.dims[s]
+    dims = room.dims[s]
     for i in range(room.size[s] + room.ones[s]):
-        if dims[i] >= A and not room.have[(dims[i] - A) % H]:
+        if model.owner[dims[i]] >= 0 and not room.have[model.owner[dims[i]]]:
             row, out = model.rows[dims[i]], room.gram[dims[i]]
             for j in range(room.size[s] + room.ones[s]):
                 other, v = model.rows[dims[j]], f4(0)
@@ -142,31 +158,30 @@ def solve(s, gram, room):
 @part
 def take_offsets_off(k, blocks, model, room):
     """What the offset of each latent gains by itself, and its part in the projections c on the latent's directions."""
-    H, A, J = model.odds.shape[0], model.always, model.rank
-    offset = slice(A + J * H, A + (J + 1) * H)
+    J, first = model.rank, model.start[model.rank]
     last = room.left[J * (J + 1) // 2 + J]
     for b in range(J + 1):
-        own = slice(A + b * H, A + (b + 1) * H)
+        n = model.count[b]
+        cb = room.c[model.start[b] : model.start[b] + n]
         copy(blocks[J * (J + 1) // 2 + b], last)
         for i in range(k):
-            vo, vb = room.v[i, offset], room.v[i, own]
-            for h in range(H):
+            vo, vb = room.v[i, first : first + n], room.v[i, model.start[b] : model.start[b] + n]
+            for h in range(n):
                 last[h] -= vo[h] * vb[h]
-        cb = room.c[own]
-        for h in range(H):
+        for h in range(n):
             room.gain[h] += cb[h] - f4(0.5) * last[h] if b == J else f4(0)
             cb[h] -= last[h]
 
 
 @part
 def flip_gains(s, free, gram, blocks, model, room):
-    """Exactly how much lpj changes when each bit of state s flips; uses place `free` for states without a bit.
+    """Exactly how much lpj changes when each bit of state s flips; uses slot `free` for states without a bit.
 
     Given state s, the directions have the inner products gram - v' v and the projections c on what is
     left of the data; a latent that is added takes off its offset, and then has a Cholesky factor of its
     own block of these.
     """
-    k, H, A = room.size[s], model.odds.shape[0], model.always
+    k, H = room.size[s], model.odds.shape[0]
     dims, factor, gain, c, left = room.dims[s], room.factor[s], room.gain, room.c, room.left
     for i in range(k):
         room.order[i] = i
@@ -192,44 +207,47 @@ def flip_gains(s, free, gram, blocks, model, room):
     if model.offsets:
         take_offsets_off(k, blocks, model, room)
     for a in range(model.rank):
-        ca = c[A + a * H : A + (a + 1) * H]
+        n, first = model.count[a], model.start[a]
+        ca = c[first : first + n]
         for b in range(a + 1):
-            mine = left[a * (a + 1) // 2 + b]
-            copy(blocks[a * (a + 1) // 2 + b], mine)
+            mine, other = left[a * (a + 1) // 2 + b, :n], model.start[b]
+            copy(blocks[a * (a + 1) // 2 + b, :n], mine)
             for i in range(k):
-                va, vb = room.v[i, A + a * H : A + (a + 1) * H], room.v[i, A + b * H : A + (b + 1) * H]
-                for h in range(H):
+                va, vb = room.v[i, first : first + n], room.v[i, other : other + n]
+                for h in range(n):
                     mine[h] -= va[h] * vb[h]
             for t in range(b):
-                la, lb = left[a * (a + 1) // 2 + t], left[b * (b + 1) // 2 + t]
-                for h in range(H):
+                la, lb = left[a * (a + 1) // 2 + t, :n], left[b * (b + 1) // 2 + t, :n]
+                for h in range(n):
                     mine[h] -= la[h] * lb[h]
             if b < a:
-                inverse, cb = left[b * (b + 1) // 2 + b], c[A + b * H : A + (b + 1) * H]
-                for h in range(H):
+                inverse, cb = left[b * (b + 1) // 2 + b, :n], c[other : other + n]
+                for h in range(n):
                     mine[h] *= inverse[h]
                     ca[h] -= mine[h] * cb[h]
             else:
-                for h in range(H):
+                for h in range(n):
                     pivot = max(f4(1) + mine[h], f4(1))
                     det[h] *= pivot
                     mine[h] = f4(1) / math.sqrt(pivot)
                     ca[h] *= mine[h]
                     quad[h] += ca[h] * ca[h]
         if a % 4 == 3 or a == model.rank - 1:  # a product of a few pivots at a time overflows nothing
-            for h in range(H):
+            for h in range(model.count[a - a % 4]):
                 gain[h] -= f4(0.5) * math.log(det[h])
                 det[h] = 1
     free_dims = MOST_DIMS - k - ones - model.offsets
     for h in range(H):
-        gain[h] = NEVER if model.ranks[h] > free_dims else gain[h] + f4(0.5) * quad[h]
+        quad[h] = NEVER if model.ranks[h] > free_dims else gain[h] + f4(0.5) * quad[h]
     for h in range(H):
-        if (room.words[s, h >> 6] >> uint64(h & 63)) & uint64(1):
+        bit = model.bits[h]
+        gain[bit] = quad[h]
+        if (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1):
             copy(room.words[s], room.words[free])
-            room.words[free, h >> 6] ^= uint64(1) << uint64(h & 63)
+            room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)
             enter(free, model, room)
             solve(free, gram, room)
-            gain[h] = room.lpj[free] - room.lpj[s]
+            gain[bit] = room.lpj[free] - room.lpj[s]
 
 
 @part

@@ -96,17 +96,18 @@ class LowRankGaussian(Likelihood):
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
         return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
 
-    def drop_noise(self, usage: Tensor) -> None:
+    def drop_noise(self, usage: Tensor, edge: float = 1.0) -> None:
         """Turn each subspace to its principal axes, longest first, and drop those that noise could have drawn.
 
         In n data points of D values, noise alone has principal components of up to sigma2 (1 + sqrt(D / n))^2
         (Marchenko & Pastur 1967), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).
-        Shorter ones become zero, and stay zero.  usage (H,) is n, how many data points have each latent on,
-        expected under the posterior.
+        Those of less than `edge` times that become zero, and stay zero.  usage (H,) is n, how many data points
+        have each latent on, expected under the posterior.  Data points that overlap, and that chose the
+        latent as it fits their noise, make for longer ones.
         """
         g = (self.directions.shape[2] / usage.clamp(min=1e-8))[:, None]
         _, lengths, axes = torch.linalg.svd(self.subspaces.double(), full_matrices=False)
-        told = lengths.square() > self.sigma2 * (2 * g.sqrt() + g)
+        told = lengths.square() > edge * self.sigma2 * (2 * g.sqrt() + g)
         self.directions[: self.rank] = 0
         self.directions[: lengths.shape[1]] = ((lengths * told)[..., None] * axes).transpose(0, 1).to(self.sigma2.dtype)
 

@@ -132,16 +132,14 @@ class Job:
 
     def epochs(self, resume: Mapping[str, Tensor]) -> Iterator[Epoch]:
         """Train; can be stopped after any epoch, and go on from the snapshot of one (or from an empty one)."""
-        on_restored, last = self.expert.second_look
-        stages = [(self._fit, self.expert.epochs), (self._learn_from_restored, on_restored), (self._fit, last)]
         reached, resume = int(resume.get("stage", torch.tensor(0))), dict(resume)
-        for stage, (course, length) in enumerate(stages):
-            if stage < reached or not length:
+        for stage, course in enumerate(self.expert.courses):
+            if stage < reached or not course.epochs:
                 continue
-            for epoch in course(length, resume):
+            learn = self._learn_from_restored if course.restored else self._fit
+            for epoch in learn(course.epochs, resume):
                 yield replace(epoch, snapshot=partial(self._snapshot, stage, epoch))
-            if stage == 0 and self.expert.length > self.expert.epochs:
-                cast(LowRankGaussian, self.model.likelihood).drop_noise(self.states.usage())
+            course.after(self.model, self.states)
             resume = {}
 
     def _snapshot(self, stage: int, epoch: Epoch) -> Snapshot:

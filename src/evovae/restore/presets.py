@@ -31,11 +31,11 @@ def _width(width: int, shape: tuple[int, ...]) -> int:
 
 
 def _subspaces(
-    patch: int, noise: float, shape: tuple[int, ...], *, epochs: int, look: tuple[int, int], states: int, parents: int
+    patch: int, rank: int, noise: float, shape: tuple[int, ...], *, epochs: int, look: tuple[int, int], states: int
 ) -> Subspaces:
     """Larger patches hold more, noise hides more, and small pictures have little to learn from."""
-    latents, rank = (96, 6) if noise > HIGH else (128, 6 if patch < 10 else 8)
-    search = Search(parents, 5, mutate=exactly_informed_flip)
+    latents = 96 if noise > HIGH else 128
+    search = Search(2, 5, mutate=exactly_informed_flip)
     width = _width(patch, shape)
     patches = prod(max(n - width + 1, 1) for n in shape)
     latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
@@ -52,22 +52,21 @@ def _network(
 
 
 def fast(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
-    """Seconds: a first look."""
-    return (_subspaces(12 if noise > HIGH else 8, noise, shape, epochs=4, look=(0, 0), states=6, parents=2),)
+    """Seconds: one size of patches."""
+    return (_subspaces(12 if noise > HIGH else 8, 6, noise, shape, epochs=3, look=(2, 1), states=6),)
 
 
 def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
-    patches = (8, 16) if noise > HIGH else (8, 12)
-    subspaces = (_subspaces(patch, noise, shape, epochs=4, look=(2, 1), states=8, parents=2) for patch in patches)
+    sizes = {8: 10, 12: 8}  # patch: rank
+    subspaces = (_subspaces(*size, noise, shape, epochs=4, look=(2, 1), states=8) for size in sizes.items())
     network = (_network(noise, shape, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
 
 
 def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
-    look = (2, 3)
-    subspaces = (_subspaces(patch, noise, shape, epochs=8, look=look, states=12, parents=4) for patch in (8, 12, 16))
+    subspaces = (_subspaces(patch, 12, noise, shape, epochs=8, look=(2, 1), states=12) for patch in (8, 12, 16))
     network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
