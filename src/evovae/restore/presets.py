@@ -58,15 +58,16 @@ def fast(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
 
 def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
-    sizes = {8: 10, 12: 8}  # patch: rank
-    subspaces = (_subspaces(*size, noise, shape, epochs=4, look=(2, 1), states=8) for size in sizes.items())
+    sizes = (8, 10), (12, 8)  # patch, rank
+    subspaces = (_subspaces(*size, noise, shape, epochs=4, look=(2, 1), states=8) for size in sizes)
     network = (_network(noise, shape, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
     return (*subspaces, *(network if noise > HIGH else ()))
 
 
 def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
-    subspaces = (_subspaces(patch, 12, noise, shape, epochs=8, look=(2, 1), states=12) for patch in (8, 12, 16))
+    sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
+    subspaces = (_subspaces(*size, noise, shape, epochs=8, look=(2, 1), states=12) for size in sizes)
     network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
