@@ -39,6 +39,7 @@ ROWS = {
     "6 x 6 patches": [replace(BASE, patch=6)],
     "12 x 12 patches, rank 8": [LARGE],
     "with a second look (4 + 2 + 1 epochs)": [replace(BASE, epochs=4, look=(2, 1))],
+    "with a second look, rank 12": [replace(BASE, epochs=4, look=(2, 1), rank=12)],
     "mix of 8 x 8 and 12 x 12": [BASE, LARGE],
     "network (binary codes alone), 7 epochs": [NETWORK],
     "mix of 8 x 8, 12 x 12 and network": [BASE, LARGE, NETWORK],

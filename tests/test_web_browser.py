@@ -18,7 +18,10 @@ from evovae import io
 pytest.importorskip("fastapi")
 webdriver = pytest.importorskip("selenium.webdriver")
 
-from selenium.common.exceptions import WebDriverException  # noqa: E402 - only where there is a driver
+from selenium.common.exceptions import (  # noqa: E402 - only where there is a driver
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
@@ -83,7 +86,8 @@ class Browser:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def until(self, holds):
-        return WebDriverWait(self.driver, PATIENCE, 0.1).until(lambda _: holds())
+        drawn_anew = [StaleElementReferenceException]  # between being found and being read
+        return WebDriverWait(self.driver, PATIENCE, 0.1, drawn_anew).until(lambda _: holds())
 
     def shown(self, selector):
         return self.until(lambda: (found := self.find(selector)).is_displayed() and found)
