@@ -31,11 +31,19 @@ def _width(width: int, shape: tuple[int, ...]) -> int:
 
 
 def _subspaces(
-    patch: int, rank: int, noise: float, shape: tuple[int, ...], *, epochs: int, look: tuple[int, int], states: int
+    patch: int,
+    rank: int,
+    noise: float,
+    shape: tuple[int, ...],
+    *,
+    epochs: int,
+    look: tuple[int, int],
+    states: int,
+    parents: int = 2,
 ) -> Subspaces:
     """Larger patches hold more, noise hides more, and small pictures have little to learn from."""
     latents = 96 if noise > HIGH else 128
-    search = Search(2, 5, mutate=exactly_informed_flip)
+    search = Search(parents, 5, mutate=exactly_informed_flip)
     width = _width(patch, shape)
     patches = prod(max(n - width + 1, 1) for n in shape)
     latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
@@ -67,7 +75,8 @@ def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
 def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
     sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
-    subspaces = (_subspaces(*size, noise, shape, epochs=8, look=(2, 1), states=12) for size in sizes)
+    look = (2, 3)
+    subspaces = (_subspaces(*size, noise, shape, epochs=8, look=look, states=12, parents=4) for size in sizes)
     network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
     return (*subspaces, network)
 
