@@ -21,7 +21,7 @@ from evovae.web.schemas import Duration, Picture
 from evovae.web.telling import SHARE
 
 # Times of a preset over that of "fast", and of a picture with holes over one without; see docs/performance.md.
-RELATIVE = {"fast": 1.0, "balanced": 8.5, "best": 75.0}
+RELATIVE = {"fast": 1.0, "balanced": 6.0, "best": 50.0}
 HOLES = 3.5
 START = 3.0  # seconds until a process has begun to work
 FRESH = 3600.0  # seconds for which a measured time is trusted: other work comes and goes
