@@ -31,6 +31,7 @@ SHAPES = {
     "brightness and offsets": (9, 6, 0, 1, True),
     "directions dropped": (9, 6, 3, 1, False, True),
     "offsets, directions dropped": (70, 21, 3, 2, True, True),
+    "fewer directions than latents": (300, 6, 1, 1, False, True),
 }
 
 

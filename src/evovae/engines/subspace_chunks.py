@@ -18,7 +18,7 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
     """Scratch space for one thread: the population, all the children that one step can bring, and one more."""
     slots, W, H = n_states + plan.P * plan.C * plan.G + 1, words.shape[-1], len(model.odds)
     K, D = model.rows.shape
-    wide = max(slots, K, D, MOST_DIMS) + 1
+    wide = max(slots, H, K, D, MOST_DIMS) + 1  # K is less than H where most directions are zero
     return Room(
         words=np.empty((slots, W), np.uint64),
         tags=np.empty(slots, np.uint64),

@@ -101,9 +101,9 @@ class LowRankGaussian(Likelihood):
 
         In n data points of D values, noise alone has principal components of up to sigma2 (1 + sqrt(D / n))^2
         (Marchenko & Pastur 1967), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).
-        Those of less than `edge` times that become zero, and stay zero.  usage (H,) is n, how many data points
-        have each latent on, expected under the posterior.  Data points that overlap, and that chose the
-        latent as it fits their noise, make for longer ones.
+        Axes of less than `edge` times that squared length become zero, and stay zero; data points that overlap,
+        or chose the latent as it fits their noise, make for longer ones than independent points do.  usage (H,)
+        is n, how many data points have each latent on, expected under the posterior.
         """
         g = (self.directions.shape[2] / usage.clamp(min=1e-8))[:, None]
         _, lengths, axes = torch.linalg.svd(self.subspaces.double(), full_matrices=False)

@@ -24,8 +24,8 @@ from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
 FLOOR = 2e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
-# How long axes must be, over what noise can draw (`LowRankGaussian.drop_noise`): after a quarter of the epochs, when
-# little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
+# The least variance along an axis, over what noise can draw (`LowRankGaussian.drop_noise`): after a quarter of the
+# epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
 EARLY, LATE = 0.5, 1.4
 
 
