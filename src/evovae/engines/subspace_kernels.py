@@ -156,6 +156,29 @@ def solve(s, gram, room):
 
 
 @part
+def condition(s, gram, room):
+    """What state s leaves over: v (k, K), so that directions have inner products gram - v' v, and projections c."""
+    k, ones, dims, factor, c = room.size[s], room.ones[s], room.dims[s], room.factor[s], room.c
+    for i in range(k):
+        room.order[i] = i
+    for i in range(k):
+        v = room.v[i]
+        copy(gram[dims[i]], v)
+        for j in range(i):
+            room.val[j] = -factor[i, j]
+        add_rows(v, room.v, room.order, room.val, i)
+        for d in range(v.shape[0]):
+            v[d] *= factor[i, i]
+    copy(room.onto, c)
+    for i in range(k):
+        room.val[i] = -room.y[s, i]
+    add_rows(c, room.v, room.order, room.val, k)
+    for i in range(ones):
+        room.val[i] = -1
+    add_rows(c, gram, dims[k:], room.val, ones)
+
+
+@part
 def take_offsets_off(k, blocks, model, room):
     """What the offset of each latent gains by itself, and its part in the projections c on the latent's directions."""
     J, first = model.rank, model.start[model.rank]
@@ -174,36 +197,15 @@ def take_offsets_off(k, blocks, model, room):
 
 
 @part
-def flip_gains(s, free, gram, blocks, model, room):
-    """Exactly how much lpj changes when each bit of state s flips; uses slot `free` for states without a bit.
+def added_gains(k, blocks, model, room):
+    """How much lpj grows with each latent, in the order of places, given a state of k coefficients.
 
-    Given state s, the directions have the inner products gram - v' v and the projections c on what is
-    left of the data; a latent that is added takes off its offset, and then has a Cholesky factor of its
-    own block of these.
+    A latent that is added takes off its offset, and then has a Cholesky factor of its own block of what is left.
     """
-    k, H = room.size[s], model.odds.shape[0]
-    dims, factor, gain, c, left = room.dims[s], room.factor[s], room.gain, room.c, room.left
-    for i in range(k):
-        room.order[i] = i
-    for i in range(k):
-        v = room.v[i]
-        copy(gram[dims[i]], v)
-        for j in range(i):
-            room.val[j] = -factor[i, j]
-        add_rows(v, room.v, room.order, room.val, i)
-        for d in range(v.shape[0]):
-            v[d] *= factor[i, i]
-    copy(room.onto, c)
-    for i in range(k):
-        room.val[i] = -room.y[s, i]
-    add_rows(c, room.v, room.order, room.val, k)
-    ones = room.ones[s]
-    for i in range(ones):
-        room.val[i] = -1
-    add_rows(c, gram, dims[k:], room.val, ones)
-    det, quad = room.tmp[0], room.tmp[1]
-    for h in range(H):
-        det[h], quad[h], gain[h] = 1, 0, model.odds[h]
+    gain, c, left, det, quad = room.gain, room.c, room.left, room.tmp[0], room.tmp[1]
+    copy(model.odds, gain)
+    for h in range(gain.shape[0]):
+        det[h], quad[h] = 1, 0
     if model.offsets:
         take_offsets_off(k, blocks, model, room)
     for a in range(model.rank):
@@ -236,12 +238,21 @@ def flip_gains(s, free, gram, blocks, model, room):
             for h in range(model.count[a - a % 4]):
                 gain[h] -= f4(0.5) * math.log(det[h])
                 det[h] = 1
-    free_dims = MOST_DIMS - k - ones - model.offsets
-    for h in range(H):
-        quad[h] = NEVER if model.ranks[h] > free_dims else gain[h] + f4(0.5) * quad[h]
+    for h in range(gain.shape[0]):
+        gain[h] += f4(0.5) * quad[h]
+
+
+@part
+def flip_gains(s, free, gram, blocks, model, room):
+    """Exactly how much lpj changes when each bit of state s flips; uses slot `free` for states without a bit."""
+    H, gain, by_place = model.odds.shape[0], room.gain, room.tmp[0]
+    condition(s, gram, room)
+    added_gains(room.size[s], blocks, model, room)
+    copy(gain, by_place)
+    free_dims = MOST_DIMS - room.size[s] - room.ones[s] - model.offsets
     for h in range(H):
         bit = model.bits[h]
-        gain[bit] = quad[h]
+        gain[bit] = NEVER if model.ranks[h] > free_dims else by_place[h]
         if (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1):
             copy(room.words[s], room.words[free])
             room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)

@@ -150,7 +150,7 @@ def _check_finite(infinite: np.ndarray) -> None:
     if infinite.any():
         first = tuple(map(int, np.argwhere(infinite)[0]))
         raise ValueError(
-            f"image has {infinite.sum()} infinite pixels, the first at {first}; nonfinite='mask' fills them"
+            f"image has {infinite.sum()} infinite pixels, the first at {first}; nonfinite = mask fills them"
         )
 
 
