@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from scipy.ndimage import gaussian_filter
 import evovae
 from evovae import Network, Restoration, Search, Subspaces
 from evovae.checkpoint import load_model
-from evovae.operators import exactly_informed_flip
+from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
+from evovae.priors import Bernoulli
 from evovae.restore.border import Scale, as_dtype
+from evovae.restore.experts import described
 from evovae.restore.noise_level import estimate
 from evovae.restore.presets import PRESETS
 
@@ -339,6 +342,7 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
         ({"preset": []}, TypeError, "an Expert or several"),
         ({"preset": ["fast"]}, TypeError, "an Expert or several"),
+        ({"preset": replace(SUBSPACES, epochs=0)}, ValueError, "trains for no epoch"),
         ({"rng": 0.5}, TypeError, "float"),
         ({"rng": True}, TypeError, "bool"),
         ({"rng": np.random.RandomState(0)}, TypeError, "RandomState"),
@@ -351,6 +355,26 @@ def test_bad_input_is_refused_in_a_sentence(options, error, message):
     options = {"image": noisy()} | options
     with pytest.raises(error, match=message):
         evovae.denoise(options.pop("image"), **options)
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (80,)])
+def test_a_few_patches_do_not_learn_the_noise_by_heart(shape):
+    noise = 10 * np.random.default_rng(0).standard_normal(shape)
+    assert rms(evovae.denoise(100 + noise, preset="fast", rng=0) - 100) < 0.5 * rms(noise)
+
+
+def test_warnings_point_at_the_call():
+    with pytest.warns(UserWarning) as caught:
+        evovae.denoise(np.where(np.eye(40), np.nan, noisy())[:4], preset=replace(SUBSPACES, epochs=1), rng=0)
+    assert len(caught) == 2 and {warning.filename for warning in caught} == {__file__}
+
+
+def test_experts_are_described_by_what_they_are_made_of():
+    search = Search(2, 4, select=partial(by_fitness), mutate=SparseFlip(Bernoulli(16)))
+    told = described(replace(SUBSPACES, search=search))
+    assert told["kind"] == "Subspaces" and told["rank"] == SUBSPACES.rank
+    assert told["search"]["select"] == ["by_fitness", [], {}]
+    assert told["search"]["mutate"] == {"prior": "Bernoulli", "rate": 0.1}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -104,15 +104,41 @@ def test_crops_come_from_where_something_is_seen():
     assert crops.observed.reshape(len(crops.values), -1).any(1).all()
 
 
-def test_progress_and_resume_go_through_tiles(few, tmp_path, monkeypatch):
+def test_crops_reach_the_far_edges():
+    observed = np.zeros(NOISY.shape, bool)
+    observed[:, -1] = True
+    crops, _ = Tiled((4, 4), 4096, 40, 1.0).sample(replace(picture(NOISY), observed=observed), seeded())
+    assert crops.observed.reshape(len(crops.values), -1).any(1).all()
+
+
+@pytest.mark.parametrize("patch", [1, (1, 3)])
+def test_patches_one_pixel_wide_leave_no_gaps(few, patch):
+    image = np.stack([NOISY, 250 - NOISY], 2)
+    seen = []
+    result = evovae.denoise(
+        image[:40, :40],
+        channel_axis=2,
+        preset=replace(SUBSPACES, patch=patch, epochs=2),
+        rng=0,
+        tile=12,
+        callback=lambda p: seen.append(np.isfinite(p.preview()).all()),
+    )
+    assert np.isfinite(result).all() and all(seen)
+
+
+def test_progress_goes_through_tiles_and_a_run_goes_on_to_the_bit(few, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "INTERVAL", 0.0)
-    options = {"preset": [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)], "rng": 0, "tile": 40}
+    experts = [replace(SUBSPACES, epochs=2, look=(2, 0)), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=2)]
+    options = {"preset": experts, "rng": 0, "tile": 40}
     seen = []
     whole = evovae.denoise(NOISY, **options, callback=seen.append)
     shares = [p.share for p in seen]
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and len(shares) > 20
-    evovae.denoise(NOISY, **options, resume=tmp_path, callback=lambda p: p.epoch == 2)
-    assert_array_equal(evovae.denoise(NOISY, **options, resume=tmp_path), whole)
+    for stops in [(3, 4), (5,), (7,)]:  # in the second look, and again; in the network; in the model after that
+        folder = tmp_path / str(stops)
+        for stop in stops:
+            evovae.denoise(NOISY, **options, resume=folder, callback=lambda p, stop=stop: p.epoch == stop)
+        assert_array_equal(evovae.denoise(NOISY, **options, resume=folder), whole)
 
 
 def test_an_interrupt_among_tiles_keeps_the_models_before(few):
@@ -146,6 +172,8 @@ def test_little_memory_makes_tiles_and_too_little_is_refused():
     assert isinstance(small, Tiled) and small.most < 396**2
     with pytest.raises(MemoryBudgetError, match="patches of 25 values.*allow more"):
         plan(large, SUBSPACES, None, 2.5e7)
+    with pytest.raises(MemoryBudgetError, match="of which 0.02 GiB may be used"):  # and not tried with half of it
+        evovae.denoise(large.values + np.eye(400), preset=SUBSPACES, max_memory=0.02 * 2**30)
 
 
 def test_tiles_narrower_than_patches_are_refused():

@@ -32,7 +32,7 @@ PARTS = 4  # sums are kept apart for this many shares of a block, so that result
 
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `FusedSubspaces` can run this model and search."""
-    return _has_parts(model) and knows(search, operators.exactly_informed_flip)
+    return _has_parts(model) and _has_room(model) and knows(search, operators.exactly_informed_flip)
 
 
 def _has_parts(model: TVAE) -> bool:
@@ -44,6 +44,11 @@ def _has_parts(model: TVAE) -> bool:
         and likelihood.sigma2.dtype == torch.float32
         and likelihood.sigma2.device.type == "cpu"
     )
+
+
+def _has_room(model: TVAE) -> bool:
+    likelihood = cast(LowRankGaussian, model.likelihood)
+    return len(likelihood.always) + len(likelihood.directions) <= MOST_DIMS
 
 
 class FusedSubspaces:

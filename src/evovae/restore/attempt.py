@@ -1,6 +1,5 @@
 """One restoration, from the checked picture to the result."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from torch import Generator
 
 from evovae.checkpoint import Folder
 from evovae.devices import device_memory
-from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of
+from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of, warn
 from evovae.restore.experts import Expert, described
 from evovae.restore.insight import Insight
 from evovae.restore.job import Job
@@ -66,7 +65,7 @@ def restore(picture: Picture, options: Options, memory: float, watch: Watch) -> 
     except MemoryError as error:
         if isinstance(error, MemoryBudgetError):
             raise
-        warnings.warn(f"memory ran out ({error}); trying again with half of it", stacklevel=3)
+        warn(f"memory ran out ({error}); trying again with half of it")
     with memory_errors(MemoryBudgetError):
         return _attempt(picture, options, seed, memory / 2, watch)
 
@@ -180,13 +179,15 @@ def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple
     experts = (preset,) if isinstance(preset, Expert) else tuple(preset)
     if not experts or not all(isinstance(expert, Expert) for expert in experts):
         raise TypeError(f"preset is {preset!r}, but a name, an Expert or several of them are needed")
+    if any(expert.length < 1 for expert in experts):
+        raise ValueError("an expert in preset trains for no epoch, but needs one at least")
     return experts
 
 
 def _unchanged(picture: Picture) -> Restoration:
     """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
     if picture.values.size == 1:
-        warnings.warn("an image of a single pixel comes back unchanged", stacklevel=4)
+        warn("an image of a single pixel comes back unchanged")
     mean = picture.values[picture.observed].mean(dtype=float)
     filled = as_dtype(np.where(picture.observed, picture.values, mean), picture.values.dtype)
     filled = picture.outside(filled)

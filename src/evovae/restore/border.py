@@ -1,6 +1,7 @@
 """The border between users' arrays and float32 tensors: checks, and dtypes on the way out."""
 
 import hashlib
+import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,7 +51,7 @@ class Picture:
             raise ValueError("no observed pixels: every pixel is NaN, infinite or masked")
         for missing, kind in ((nan, "NaN"), (infinite, "infinite")):
             if missing.any():
-                _warn(f"{missing.sum()} pixels are {kind}; they are taken for missing and filled")
+                warn(f"{missing.sum()} pixels are {kind}; they are taken for missing and filled")
         if channel_axis is not None:
             image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
         spatial = image.shape if channel_axis is None else image.shape[:-1]
@@ -90,7 +91,7 @@ class Picture:
         if len(widths) != len(self.shape):
             raise ValueError(f"patches of {len(widths)} axes do not fit an image with {len(self.shape)} spatial axes")
         if any(width > n for width, n in zip(widths, self.shape, strict=True)):
-            _warn(f"the image of shape {self.shape} is narrower than a patch of {width}; patches are cut to it")
+            warn(f"the image of shape {self.shape} is narrower than a patch of {width}; patches are cut to it")
         return *map(min, widths, self.shape), *self.values.shape[len(self.shape) :]
 
     def crop(self, window: tuple[slice, ...]) -> "Picture":
@@ -131,9 +132,12 @@ def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in spatial if n > 1) or (1,)
 
 
-def _warn(message: str) -> None:
-    """A warning that points at the user's call of `denoise` or `inpaint`."""
-    warnings.warn(message, stacklevel=5)
+def warn(message: str) -> None:
+    """A warning that points at the call from outside of this package."""
+    package, frame, level = __name__.partition(".")[0], inspect.currentframe(), 1
+    while frame and frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def _check_values(image: np.ndarray) -> None:
@@ -165,7 +169,7 @@ def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
         raise ValueError(f"image has shape {shape}: axis {shape.index(0)} is empty")
     if channel_axis is None:
         if len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4:
-            _warn(f"shape {shape} looks like RGB; pass channel_axis=-1, or it is restored as a stack of 3-D")
+            warn(f"shape {shape} looks like RGB; pass channel_axis=-1, or it is restored as a stack of 3-D")
         return
     if not -len(shape) <= channel_axis < len(shape) or len(shape) == 1:
         raise ValueError(
@@ -208,7 +212,7 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return np.where(values >= limits.max, limits.max, inside).astype(dtype)
     limit = np.finfo(dtype).max
     if (np.abs(values) > limit).any():
-        warnings.warn(f"some values are beyond what {dtype} holds and were clipped", stacklevel=2)
+        warn(f"some values are beyond what {dtype} holds and were clipped")
     return np.clip(values, -limit, limit).astype(dtype)
 
 

@@ -45,7 +45,8 @@ def denoise(
     image
         Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.
     sigma
-        A known noise level, in image units: models find no less.  Default: found.
+        A known noise level, in image units: models find no less.  Default: found.  With `poisson` it counts
+        only where noise turns out not to grow with the signal.
     mask
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
@@ -76,8 +77,9 @@ def denoise(
         Where networks are trained: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there
         is one.  `Subspaces`, and so most of the presets' work, are at home on the CPU, and stay there.
     resume
-        A folder in which progress is kept, every 20 seconds and where work is stopped.  Where it holds some of the same
-        call, work goes on from there: to the bit as if it had never stopped.
+        A folder in which progress is kept: every 20 seconds, and where callback or max_seconds stop it.  Where it holds
+        some of the same call, work goes on from there, to the bit as if it had never stopped.  For pictures that fill
+        the memory give max_memory, too: how they are cut depends on it.
     full_output
         Return a `Restoration` (with uncertainty, noise level and models) in place of the array.
 

@@ -205,4 +205,11 @@ class Subspaces(Expert):
 def described(expert: Expert) -> dict[str, Any]:
     """An expert's kind and settings, in what JSON can hold."""
     settings = {"kind": type(expert).__name__, **asdict(expert)}
-    return json.loads(json.dumps(settings, default=lambda function: function.__name__))
+    return json.loads(json.dumps(settings, default=_described))
+
+
+def _described(part: object) -> object:
+    """A function, or an object that works like one, by name, with what it is given."""
+    if isinstance(part, partial):
+        return [_described(part.func), part.args, part.keywords]
+    return getattr(part, "__name__", type(part).__name__)

@@ -1,7 +1,6 @@
 """One expert at work on one picture."""
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,7 +13,7 @@ from evovae.em import Epoch, Snapshot
 from evovae.engines import Engine, choose
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
-from evovae.restore.border import Picture, Scale
+from evovae.restore.border import Picture, Scale, warn
 from evovae.restore.experts import FLOOR, Expert
 from evovae.restore.interpolate import smooth
 from evovae.restore.mixing import View
@@ -22,7 +21,9 @@ from evovae.restore.patches import extract, merge
 from evovae.states import States
 
 REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
-LEAST = 1 / 8  # of the noise deviation that was estimated: models that find less have learnt the noise by heart
+# The least noise deviation to find, over the one that was estimated: models that find less have learnt the noise by
+# heart.  With few patches they would, so that it goes up to SURE there; chosen on crops of BSD of 12 to 32 pixels.
+LEAST, SURE, FEW = 1 / 8, 0.9, 1000
 REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
 RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is known already
 STEPS = 3  # E-steps on patches of which more has become known
@@ -74,7 +75,9 @@ class Patches:
         positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
         places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
         rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
-        used = torch.stack([torch.stack(places).sum(0) % 2 == 0, *rim]).any(0)
+        overlap = torch.tensor(self.size) > 1  # where patches are one wide, each pixel has its own
+        even = torch.tensordot(overlap.long(), torch.stack(places), 1) % 2 == 0
+        used = torch.stack([even, *rim]).any(0)
         return replace(self, used=used.flatten().to(self.x.device))
 
     def among_all(self, values: Tensor) -> Tensor:
@@ -116,15 +119,14 @@ class Job:
         lost = expert.centred * (count > 0).sum() / count.sum()
         spatial = patches.image.ndim - (picture.axis is not None)
         start = patches.filled(spatial, expert.centred)
-        model = expert.model(
-            start, max((noise / scale.unit) ** 2, FLOOR), max(least, LEAST * noise) ** 2 / scale.unit**2, generator
-        ).to(device)
+        least = max(least, noise * max(LEAST, SURE * (1 - len(patches.x) / FEW)))
+        model = expert.model(start, max((noise / scale.unit) ** 2, FLOOR), (least / scale.unit) ** 2, generator)
         return cls(
             patches=patches,
             states=States.random(len(patches.x), expert.states, expert.latents, generator).to(device),
             scale=scale,
             freedom=(1 - lost).clamp(min=0.1),
-            model=model,
+            model=model.to(device),
             engine=choose(model, expert.search),
             expert=expert,
             generator=generator,
@@ -136,16 +138,18 @@ class Job:
         for stage, course in enumerate(self.expert.courses):
             if stage < reached or not course.epochs:
                 continue
-            learn = self._learn_from_restored if course.restored else self._fit
+            noise = resume.get("noise", cast(Tensor, self.model.likelihood.sigma2).clone())
+            learn = partial(self._learn_from_restored, noise) if course.restored else self._fit
             for epoch in learn(course.epochs, resume):
-                yield replace(epoch, snapshot=partial(self._snapshot, stage, epoch))
+                yield replace(epoch, snapshot=partial(self._snapshot, stage, noise, epoch))
             course.after(self.model, self.states)
             resume = {}
 
-    def _snapshot(self, stage: int, epoch: Epoch) -> Snapshot:
-        """That of the training, and the model and populations that it started from."""
+    def _snapshot(self, stage: int, noise: Tensor, epoch: Epoch) -> Snapshot:
+        """That of the training, the model and populations that it started from, and their sigma2."""
         main = {f"main.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
-        return {**epoch.snapshot(), **main, "main.words": self.states.words.clone(), "stage": torch.tensor(stage)}
+        populations = {"main.words": self.states.words.clone(), "main.lpj": self.states.lpj.clone()}
+        return {**epoch.snapshot(), **main, **populations, "stage": torch.tensor(stage), "noise": noise}
 
     def _fit(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         return self._train(self.model, self.patches, self.states, epochs, resume)
@@ -153,7 +157,7 @@ class Job:
     def _train(self, model: TVAE, patches: Patches, states: States, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         return self.expert.fit(model, patches.x, patches.observed, states, epochs, self.generator, resume)
 
-    def _learn_from_restored(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
+    def _learn_from_restored(self, noise: Tensor, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         """Train a copy on the restored picture, as if `REMNANT` of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
@@ -161,7 +165,7 @@ class Job:
         if resume:
             self.model.load_state_dict({name: resume[f"main.{name}"] for name in self.model.state_dict()})
             self.states.words.copy_(resume["main.words"])
-        noise = cast(Tensor, self.model.likelihood.sigma2).clone()
+            self.states.lpj.copy_(resume["main.lpj"])
         if REMNANT * noise < FLOOR:  # no noise is left in it to speak of
             yield from self._fit(epochs, resume)
             return
@@ -177,6 +181,7 @@ class Job:
         self.model.load_state_dict(pupil.state_dict())
         cast(LowRankGaussian, self.model.likelihood).sigma2.copy_(noise)
         self.states.words.copy_(states.words)
+        self.states.lpj.copy_(states.lpj)
 
     @property
     def sigma(self) -> float:
@@ -245,7 +250,7 @@ class Job:
         share = _share(known, size)
         reached = sure = _covered(share >= REACH, image.shape, size)
         if not reached.all():
-            warnings.warn("a hole is wider than patches; it is filled from its rim inwards, and unsure", stacklevel=2)
+            warn("a hole is wider than patches; it is filled from its rim inwards, and unsure")
         while not reached.all():
             rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
             filled, known = torch.where(rim, image, filled), known | rim

@@ -83,11 +83,9 @@ class Tiled(Layout):
         axes = len(picture.shape)
         width = round(min(CROP, self.most) ** (1 / axes))
         edges = [min(width + w - 1, n) for w, n in zip(self.size, picture.shape, strict=False)]
-        steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]  # crops share pixels, but no patches
-        along = zip(picture.shape, edges, steps, strict=True)
-        corners = list(product(*(range(0, n - e + 1, step) for n, e, step in along)))
-        order = torch.randperm(len(corners), generator=generator).tolist()
-        windows = [tuple(slice(c, c + e) for c, e in zip(corners[i], edges, strict=True)) for i in order]
+        steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]
+        corners = _corners(picture.shape, edges, steps, generator)
+        windows = (tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)) for corner in corners)
         seen = [window for window in windows if picture.observed[window].any()]
         return picture.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
 
@@ -114,6 +112,15 @@ class Tiled(Layout):
         count = -(-n // (self.edge - 2 * w - 1)) if n > self.edge else 1
         cuts = [n * i // count for i in range(count + 1)]
         return [(max(a - w, 0) // 2 * 2, min(b + w, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generator: Generator) -> list[tuple[int, ...]]:
+    """Of all crops, in random order: they share pixels, but no patches.  Those at the far edges do, and are last."""
+    along = [range(0, n - e + 1, step) for n, e, step in zip(shape, edges, steps, strict=True)]
+    corners = list(product(*along))
+    ends = product(*({*places, n - e} for places, n, e in zip(along, shape, edges, strict=True)))
+    order = torch.randperm(len(corners), generator=generator).tolist()
+    return [*(corners[i] for i in order), *sorted(set(ends) - set(corners))]
 
 
 def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> Layout:

@@ -45,6 +45,8 @@ def memory_errors(kind: type[MemoryError] = MemoryError) -> Iterator[None]:
     """Memory that cannot be had is an error of that kind, also where torch asked for it."""
     try:
         yield
+    except MemoryBudgetError:
+        raise
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
             raise kind(str(error)) from error

@@ -16,7 +16,8 @@ Preset = Callable[[float, tuple[int, ...]], tuple[Expert, ...]]
 
 # The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
 HIGH = 0.6
-# Patches that a subspace needs, or it learns their noise by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
+# Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
+# by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
 
 

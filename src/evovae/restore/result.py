@@ -20,10 +20,10 @@ class Progress:
     """One epoch of a running restoration, as its callback sees it.
 
     model is the number of the one in training, from 0; epoch and epochs count over all of them; sigma is the noise
-    level found so far, in image units; elbo the mean bound of a patch in nats; substitutions the new states per patch;
-    share how much of the work is done, from 0 to 1; seconds since the start.  Large pictures report after each tile,
-    too.  `preview()` is the picture as restored so far, from half of the patches; while the callback
-    runs, not later.  Large pictures show what is finished.
+    level found so far, in image units (in those of the transformed image, where noise grows with the signal); elbo the
+    mean bound of a patch in nats; substitutions the new states per patch; share how much of the work is done, from 0
+    to 1; seconds since the start.  Large pictures report after each tile, too.  `preview()` is the picture as restored
+    so far, from half of the patches; while the callback runs, not later.  Large pictures show what is finished.
     """
 
     model: int

@@ -1,7 +1,6 @@
 """The experts' work on a picture, one after the other: watched, kept, and stopped with the best so far."""
 
 import time
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +8,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from evovae.checkpoint import Folder
 from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.model import TVAE
-from evovae.restore.border import Picture
+from evovae.restore.border import Picture, warn
 from evovae.restore.job import Job
 from evovae.restore.layout import Layout
 from evovae.restore.mixing import View
@@ -138,10 +137,14 @@ class InFolder(Keep):
 
 @dataclass
 class Work:
-    """What has been learnt: the models that got through an epoch at least, and what they say."""
+    """What has been learnt: the models that got through an epoch at least, and what they say.
+
+    drawn is the generator's state after them, from which the next job draws; empty before the first.
+    """
 
     models: list[TVAE] = field(default_factory=list)
     views: list[View] = field(default_factory=list)
+    drawn: Snapshot = field(default_factory=dict)
 
     def add(self, model: TVAE, view: View) -> None:
         """One more."""
@@ -150,7 +153,7 @@ class Work:
 
     def snapshot(self) -> Snapshot:
         """All of it."""
-        tensors: Snapshot = {}
+        tensors = dict(self.drawn)
         for number, (model, view) in enumerate(zip(self.models, self.views, strict=True)):
             tensors |= {f"model.{number}.{name}": tensor for name, tensor in model.state_dict().items()}
             values = torch.tensor([view.sigma, view.share], dtype=torch.float64)
@@ -163,6 +166,7 @@ class Work:
         view = _under(f"view.{number}.", kept)
         model.load_state_dict(_under(f"model.{number}.", kept))
         self.add(model, View(view["image"].numpy(), view["std"].numpy(), *view["values"].tolist()))
+        self.drawn = {"generator": kept["generator"]}
 
 
 def train(
@@ -190,7 +194,7 @@ def _train(
     for number, (layout, job) in enumerate(jobs):
         if f"view.{number}.image" in kept:
             work.load(number, job.model, kept)
-            job.generator.set_state(kept.get("generator", job.generator.get_state()))
+            job.generator.set_state(kept["generator"])
         else:
             stop = _learn(layout, job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
@@ -198,13 +202,9 @@ def _train(
                 work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
             if stop:
                 return
-            keep.take(partial(_between_jobs, work, watch, job.generator))
+            work.drawn = {"generator": job.generator.get_state()}
+            keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
         before += job.expert.length
-
-
-def _between_jobs(work: Work, watch: Watch, generator: Generator) -> Snapshot:
-    """What has been done, and where the next job draws from."""
-    return {**work.snapshot(), **watch.snapshot(), "generator": generator.get_state()}
 
 
 def _learn(
@@ -232,7 +232,7 @@ def _learn(
     except DivergenceError as error:
         if len(watch.elbo) == before:
             raise
-        warnings.warn(f"{error}; it is taken like that", stacklevel=2)
+        warn(f"{error}; it is taken like that")
         watch.skip(job.expert.length - len(watch.elbo) + before)
     return False
 

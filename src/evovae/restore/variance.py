@@ -121,6 +121,8 @@ def find(image: Tensor, observed: Tensor, spatial: int) -> Stabiliser:
     fitted by a line over the bins' means, robustly and relative to its height.
     """
     axes = [axis for axis in range(spatial) if image.shape[axis] >= WINDOW]
+    if not axes:
+        return Even()
     level, square = _levels_and_squares(image.double(), observed, axes)
     if len(level) < BINS:
         return Even()
