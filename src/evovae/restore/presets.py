@@ -27,8 +27,11 @@ def _epochs(epochs: int, shape: tuple[int, ...]) -> int:
 
 
 def _width(width: int, shape: tuple[int, ...]) -> int:
-    """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are."""
-    return round(width ** (2 / len(shape)))
+    """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are.
+
+    It is a third of the picture at most, so that there are some patches to learn from.
+    """
+    return min(round(width ** (2 / len(shape))), max(max(shape) // 3, 1))
 
 
 def _subspaces(
