@@ -64,6 +64,7 @@ def test_noise_that_does_not_grow_is_left_alone():
     everywhere = torch.ones(200, 200, dtype=torch.bool)
     falling = smooth((200, 200)) + np.sqrt(300 - smooth((200, 200))) * rng.standard_normal((200, 200))
     assert find(torch.from_numpy(falling), everywhere, 2) == Even()
+    assert find(torch.zeros(5, 5), torch.ones(5, 5, dtype=torch.bool), 2) == Even()
     few = torch.from_numpy(rng.poisson(100, (7, 7)))
     assert find(few, torch.ones(7, 7, dtype=torch.bool), 2) == Even()
 
