@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 .PHONY: demo test test-all check clean
 
 demo: .venv/demo
-	$(BIN)/evovae demo demo
+	$(BIN)/evovae demo demo --overwrite
 
 test: .venv/dev
 	$(PYTEST) -m "not slow"

@@ -221,6 +221,14 @@ def test_models_come_back_whole(tmp_path, model):
     assert_close(again.prior.pi, model.prior.pi)
 
 
+def test_much_can_be_said_of_a_model(tmp_path):
+    offset = torch.rand(200_000, dtype=torch.float64, generator=seeded())
+    checkpoint.save_model(tmp_path / "m", MODELS["network"], {"unit": 2.5, "offset": offset})
+    _, about = checkpoint.load_model(tmp_path / "m")
+    assert about.keys() == {"unit", "offset"} and about["unit"] == 2.5
+    assert torch.equal(about["offset"], offset)
+
+
 def test_models_that_cannot_be_built_again_are_refused(tmp_path):
     model = TVAE(nn.Linear(5, 6), likelihoods.Gaussian(), priors.Bernoulli(5))
     with pytest.raises(TypeError, match=r"a Linear cannot be built again.*state_dict"):

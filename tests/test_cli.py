@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evovae import cli, io
+from evovae.commands import bar
 from evovae.evolve import Search
 from evovae.restore import Network, presets
 from evovae.restore.experts import described
@@ -152,6 +153,33 @@ def test_overwrite_replaces(noisy):
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory:\nyou tried to allocate 9 bytes"),
+            "memory: you tried",
+        ),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=["torch", "python"],
+)
+def test_memory_that_is_not_there_is_one_line(noisy, monkeypatch, error, message):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("evovae.denoise", full)
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
+    assert done.exit_code == 2 and message in done.output, done.output
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def test_names_are_printed_as_they_are(noisy):
+    done = run("denoise", noisy / "in.tif", noisy / "out[red].tif", "--preset", "fast")
+    assert done.exit_code == 0 and (noisy / "out[red].tif").exists()
+    assert "out[red].tif" in "".join(done.output.split())
+
+
 def test_a_full_disk_is_exit_4(noisy, monkeypatch):
     def full(path, image):
         raise OSError(28, "No space left on device")
@@ -172,7 +200,7 @@ def test_a_result_that_cannot_be_written_is_put_elsewhere(noisy, monkeypatch):
     monkeypatch.setattr(io, "write", full)
     done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
     assert done.exit_code == 4
-    place = Path(done.output.split("the restored picture is in")[1].strip())
+    place = Path(done.output.split("the result is in")[1].strip())
     assert io.read(place).values.shape == (24, 24)
     place.unlink()
     place.parent.rmdir()
@@ -194,6 +222,58 @@ def test_pages_are_restored_one_by_one(noisy):
     np.testing.assert_array_equal(io.read(noisy / "b.tif").values, out.values[1])
 
 
+@pytest.mark.parametrize("kept", [(0, 1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2)], ids=["TYXC", "YXC", "TYX", "YX"])
+def test_masks_are_those_of_all_pages_or_of_each_with_or_without_channels(noisy, kept):
+    frame = io.read(noisy / "in.tif").values
+    film = np.stack([np.stack([frame, 255 - frame], -1), np.stack([frame.T, frame], -1)])
+    holes = np.zeros(film.shape, np.uint8)
+    holes[0, ::3, ::2] = holes[1, 1::3, 1::2] = 1
+    mask = holes.max(tuple(axis for axis in range(4) if axis not in kept))
+    io.write(noisy / "mask.npy", io.Content(mask))
+    shape = [n if axis in kept else 1 for axis, n in enumerate(film.shape)]
+    filled = np.broadcast_to(mask.reshape(shape) == 1, film.shape)
+    io.write(noisy / "film.tif", io.Content(np.where(filled, np.float32(1e4), film), "TYXC"))
+    words = ("--mask", noisy / "mask.npy", "--sigma", "0.0001", "--preset", "fast")
+    done = run("inpaint", noisy / "film.tif", noisy / "out.tif", *words)
+    assert done.exit_code == 0, done.output
+    out = io.read(noisy / "out.tif").values
+    np.testing.assert_allclose(out[~filled], film[~filled], atol=0.01)
+    assert (out[filled] < 1e3).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "words", "message"),
+    [
+        ((3, 24, 24), (), "mask has shape (3, 24, 24), but there are 2 pages of shape (24, 24)"),
+        ((24, 23), (), "give one of shape (2, 24, 24), or one of a page"),
+        ((24, 24), ("--channel-axis", "7"), "channel_axis is 7"),
+    ],
+)
+def test_masks_of_other_pages_are_refused(noisy, monkeypatch, shape, words, message):
+    monkeypatch.chdir(noisy)
+    io.write(noisy / "film.tif", io.Content(np.stack([io.read(noisy / "in.tif").values] * 2), "TYX"))
+    io.write(noisy / "mask.npy", io.Content(np.zeros(shape, np.uint8)))
+    done = run("inpaint", "film.tif", "out.tif", "--mask", "mask.npy", "--preset", "fast", *words)
+    assert done.exit_code == 2 and message in " ".join(done.output.split()), done.output
+    assert not (noisy / "out.tif").exists()
+
+
+def test_an_interrupt_leaves_other_pages_as_they_are_however_long_they_might_take(noisy, monkeypatch):
+    class Interrupted(bar.Bar):
+        def __call__(self, report):
+            if self.page == 0:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("evovae.commands.pictures.Bar", Interrupted)
+    frame = io.read(noisy / "in.tif").values
+    io.write(noisy / "film.tif", io.Content(np.stack([frame, frame + 1]), "TYX"))
+    words = ("--preset", "fast", "--max-seconds", "1000", "--report", noisy / "r.json")
+    done = run("denoise", noisy / "film.tif", noisy / "out.tif", *words)
+    assert done.exit_code == 130, done.output
+    assert len(json.loads((noisy / "r.json").read_text())["pages"]) == 1
+    np.testing.assert_array_equal(io.read(noisy / "out.tif").values[1], frame + 1)
+
+
 @pytest.fixture
 def folder(noisy):
     (noisy / "in").mkdir()
@@ -213,6 +293,18 @@ def test_all_pictures_of_a_folder_are_restored(folder):
         assert (folder / "std" / f"{name}.tif").exists() and (folder / "reports" / f"{name}.json").exists()
     done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
     assert done.exit_code == 3 and "a.png and 2 others exist" in " ".join(done.output.split())
+
+
+def test_pictures_that_differ_in_their_suffix_alone_have_reports_of_their_own(folder):
+    (folder / "in" / "c.png").rename(folder / "in" / "a.tif.png")
+    (folder / "in" / "a.tif").write_bytes((folder / "in.tif").read_bytes())
+    outputs = ["--std", folder / "std", "--report", folder / "reports"]
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast", *outputs)
+    assert done.exit_code == 0, done.output
+    names = {"a.png", "a.tif", "a.tif.png", "b.png"}
+    assert {path.name for path in (folder / "std").iterdir()} == {f"{name}.tif" for name in names}
+    for name in names:
+        assert json.loads((folder / "reports" / f"{name}.json").read_text())["input"].endswith(f"/{name}")
 
 
 def test_a_bad_picture_does_not_keep_others_from_it(folder):
@@ -301,8 +393,14 @@ def test_a_signal_writes_the_best_so_far(noisy, number, code):
     assert json.loads((noisy / "r.json").read_text())["pages"][0]["interrupted"]
 
 
-def test_demo_writes_its_pictures(tmp_path):
-    done = run("demo", tmp_path / "new" / "demo", "--preset", "fast")
+def test_demo_writes_its_pictures_over_others_only_when_asked_to(tmp_path):
+    (tmp_path / "new" / "demo").mkdir(parents=True)
+    (tmp_path / "new" / "demo" / "noisy.png").write_text("mine")
+    words = "demo", tmp_path / "new" / "demo", "--preset", "fast"
+    refused = run(*words)
+    assert refused.exit_code == 3 and "noisy.png exists" in "".join(refused.output.split("\n"))
+    assert os.listdir(tmp_path / "new" / "demo") == ["noisy.png"]
+    done = run(*words, "--overwrite")
     assert done.exit_code == 0, done.output
     assert "dB" in done.output and "noise level" in done.output
     pictures = {"noisy.png", "denoised.png", "uncertainty.png", "side_by_side.png"}

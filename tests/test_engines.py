@@ -208,6 +208,17 @@ def test_flat_posteriors_over_many_states_still_give_gradients():
     assert model.decoder.layers[0].weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("make_engine", DEVICES)
+def test_no_data_points_give_no_gradients(make_engine):
+    model = make("one hidden layer").to(DEVICES[make_engine])
+    x = data(5).to(DEVICES[make_engine])
+    states = States.random(5, 8, 70, seeded()).to(x.device)
+    observed, nothing = torch.ones_like(x, dtype=torch.bool), torch.arange(0)
+    totals = make_engine(model).step(x, observed, nothing, states, Search(2, 2), seeded())
+    assert totals.count == 0 and totals.elbo == 0
+    assert all((p.grad == 0).all() for p in model.decoder.parameters())
+
+
 def test_skipping_states_of_little_mass_changes_gradients_little():
     model, x = make("one hidden layer"), data(60)
     observed = torch.ones_like(x, dtype=torch.bool)

@@ -261,6 +261,18 @@ def test_row_25_broken_exif_costs_no_result(tmp_path):
         assert_array_equal(again(tmp_path / "a.tif", content).values, content.values)
 
 
+@pytest.mark.parametrize("profile", [zlib.compress(bytes(999))[:-9], b"nonsense"], ids=["cut", "nonsense"])
+def test_row_25_a_damaged_colour_profile_costs_no_picture(tmp_path, profile):
+    image = values((9, 8))
+    plain = imagecodecs.png_encode(image)
+    put(tmp_path / "a.png", plain[:33] + png._chunk(b"iCCP", b"profile\0\0" + profile) + plain[33:])
+    with pytest.warns(UserWarning, match="a.png has a damaged colour profile, which is left out"):
+        content = io.read(tmp_path / "a.png")
+    assert_array_equal(again(tmp_path / "b.png", content).values, image)
+    with Image.open(tmp_path / "b.png") as out:
+        assert "icc_profile" not in out.info
+
+
 @pytest.mark.parametrize("shape", [(16, 24), (16, 24, 1), (16, 24, 3)])
 def test_jpegs_are_written_well(tmp_path, shape):
     image = np.broadcast_to((3 * np.arange(24, dtype=np.uint8)).reshape(24, *shape[2:3] and (1,)), shape).copy()
@@ -500,7 +512,7 @@ def test_white_is_still_zero(tmp_path):
 def test_row_27_animations_are_stacks_only_when_asked_for(tmp_path, kind):
     frames = [Image.fromarray(values((9, 8, 3), np.uint8)) for _ in range(3)]
     path = put(tmp_path / f"a.{kind.lower()}", encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
-    with pytest.raises(io.UnsupportedFormatError, match="animation of 3 frames; .*axes TYXC"):
+    with pytest.raises(io.UnsupportedFormatError, match="animation of 3 frames; .*or TYXC"):
         io.read(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the palette
@@ -514,6 +526,15 @@ def test_row_27_animations_are_stacks_only_when_asked_for(tmp_path, kind):
     with pytest.raises(io.UnsupportedFormatError, match="PNG holds single pictures"):
         io.check_writable(tmp_path / "b.png", content, overwrite=False)
     assert_array_equal(again(tmp_path / "b.tif", content).values, content.values)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_row_27_grey_animations_have_no_axis_of_colours(tmp_path, kind):
+    frames = [Image.fromarray(values((9, 8))) for _ in range(3)]
+    path = put(tmp_path / f"a.{kind.lower()}", encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
+    with pytest.raises(io.UnsupportedFormatError, match=r"axes TYX \(grey\)"):
+        io.read(path)
+    assert_array_equal(io.read(path, axes="TYX").values, np.stack(frames))
 
 
 def test_a_still_gif_is_read(tmp_path):
@@ -863,6 +884,15 @@ def ngff(path, image, version):
     group = zarr.create_group(path, zarr_format=version, attributes={"mine": 1, **said})
     group.create_array("0", data=image, chunks=(1, 1, 8, 8))
     group.create_array("1", data=image[..., ::2, ::2], chunks=(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("t", "c"), ("time", "x"), ("1", "x")])
+def test_names_in_zarr_that_are_no_axes_of_a_picture_are_none(tmp_path, names):
+    image = values((9, 8))
+    zarr.create_array(tmp_path / "a.zarr", data=image, dimension_names=names)
+    content = io.read(tmp_path / "a.zarr")
+    assert content.axes is None and content.batch_axes == ()
+    assert_array_equal(again(tmp_path / "b.zarr", content).values, image)
 
 
 @pytest.mark.parametrize("version", [2, 3])

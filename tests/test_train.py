@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import h5py
 import numpy as np
@@ -153,6 +156,9 @@ def test_tables_are_read_in_blocks(tmp_path, monkeypatch):
         (np.full((70, 4), np.inf), {}, ValueError, "rows 0 to 69 of the data hold infinite values"),
         (np.full((70, 4), 0.5), {"likelihood": "bernoulli"}, ValueError, "zeros and ones"),
         (np.full((70, 4), -1), {"likelihood": "poisson"}, ValueError, "counts 0, 1, 2"),
+        (np.array([[0.0], [1e300]]), {}, ValueError, "too large to work with; scale them down"),
+        (np.full((3, 1), 1.7e308), {}, ValueError, "too large to work with"),
+        (np.full((3, 1), 1e39), {"likelihood": "poisson"}, ValueError, "too large to work with"),
         (np.zeros((70, 4)), {"states": 65}, ValueError, "there are 2\\^6 = 64 distinct states"),
         (np.zeros((70, 4)), {"parents": 11}, ValueError, "cannot select 11 distinct parents"),
         (np.zeros((70, 4)), {"children": 7}, ValueError, "7 children cannot differ"),
@@ -163,6 +169,88 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path, values, change, 
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(error, match=message):
         run(tmp_path / "a.npy", tmp_path / "out", replace(SETTINGS, **change))
+
+
+def read(source, shard=None):
+    with opened(source) as array:
+        return Rows.read(array, likelihoods.Gaussian(), shard or Alone(), Room(Path(), PLENTY))
+
+
+def test_small_differences_of_large_values_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("evovae.tables.BLOCK", 64)
+    differences = np.random.default_rng(0).normal(size=(100, 4))
+    differences -= differences.mean(0)
+    np.save(tmp_path / "a.npy", 1e9 + 0.1 * differences)
+    rows = read(tmp_path / "a.npy")
+    assert_allclose(rows.unit, 0.1 * differences.std(), rtol=1e-5)
+    assert_allclose(rows.x, differences / differences.std(), atol=1e-5)
+
+
+class Side(Alone):
+    """One of two processes, here threads."""
+
+    world, meeting, values = 2, Barrier(2, timeout=60), [None, None]
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def add(self, values):
+        self.meeting.wait()
+        self.values[self.rank] = values
+        self.meeting.wait()
+        return self.values[0] + self.values[1]
+
+
+def test_processes_agree_on_offset_and_unit(tmp_path):
+    values = table(101) * np.linspace(1, 9, 101)[:, None]
+    values[:60, 3] = np.nan  # which the first process never sees
+    np.save(tmp_path / "a.npy", values)
+    with ThreadPoolExecutor(2) as pool:
+        sides = list(pool.map(lambda rank: read(tmp_path / "a.npy", Side(rank)), range(2)))
+    whole = read(tmp_path / "a.npy")
+    for side in sides:
+        assert_allclose(side.offset, whole.offset)
+        assert_allclose(side.unit, whole.unit)
+    assert_allclose(torch.cat([side.x for side in sides]), whole.x, atol=1e-6)
+
+
+def test_colons_in_names_of_files_and_of_datasets(tmp_path):
+    (tmp_path / "run:2").mkdir()
+    np.save(tmp_path / "run:2" / "a.npy", table(9))
+    with h5py.File(tmp_path / "run:2" / "a.H5", "w") as file:
+        file["x:1.h5"], file["y"] = table(9), table(9) + 1
+    for source in ("a.npy", "a.H5:x:1.h5"):
+        with opened(f"{tmp_path}/run:2/{source}") as array:
+            assert_array_equal(array[:], table(9))
+
+
+def cut(path, share=0.5):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+@pytest.mark.parametrize("damage", ["npy empty", "npy cut", "npz", "zarr", "h5", "h5 cut"])
+def test_damaged_tables_are_refused_in_a_sentence(tmp_path, damage):
+    path = tmp_path / f"a.{damage[:4].strip()}".replace("npz", "npy")
+    if damage == "npz":
+        np.savez(tmp_path / "a.npz", table())
+        (tmp_path / "a.npz").rename(path)
+    elif path.suffix == ".npy":
+        np.save(path, table())
+        cut(path, share=0.5 if damage == "npy cut" else 0)
+    elif path.suffix == ".zarr":
+        zarr.create_array(path, data=table(), chunks=(100, 16))
+        cut(path / "c" / "1" / "0")
+    else:
+        with h5py.File(path, "w") as file:
+            chunks = file.create_dataset("x", data=table(), chunks=(100, 16), fletcher32=True).id
+            place = chunks.get_chunk_info(1).byte_offset
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+        cut(path, share=0.5 if damage == "h5 cut" else 1)
+    done = CliRunner().invoke(app, ["train", str(path), f"{tmp_path}/run"])
+    assert done.exit_code == 2 and len(done.output.splitlines()) == 1, done.output
+    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_tables_that_are_none_are_refused(tmp_path):
@@ -199,6 +287,16 @@ def test_another_run_is_refused_and_damage_costs_one_step(data, tmp_path, monkey
     assert_array_equal(parameters(model), parameters(whole))
 
 
+def test_what_others_put_beside_the_steps_is_left_alone(data, tmp_path):
+    place = tmp_path / "out" / "progress"
+    (place / "mine").mkdir(parents=True)
+    (place / "mine" / "parameters.safetensors").write_bytes(b"")
+    (place / "notes.txt").write_text("mine")
+    run(data, tmp_path / "out", stop_after=2)
+    run(data, tmp_path / "out")
+    assert (place / "notes.txt").exists() and (place / "mine" / "parameters.safetensors").exists()
+
+
 def test_a_folder_in_use_is_refused(data, tmp_path):
     with module._locked(tmp_path, Alone()), pytest.raises(BusyError, match="another process works in"):
         run(data, tmp_path)
@@ -225,6 +323,53 @@ def test_a_full_disk_is_a_warning_and_costs_no_step_that_was_kept(data, tmp_path
     model, bounds = run(data, tmp_path / "out")
     assert len(bounds) == 3
     assert_array_equal(parameters(model), parameters(whole))
+
+
+def test_a_log_that_cannot_be_written_is_a_warning(data, tmp_path, monkeypatch):
+    whole, bounds = run(data, tmp_path / "whole")
+    opens = Path.open
+
+    def full(path, *mode):
+        if path.name == "log.jsonl":
+            raise OSError(28, "No space left on device")
+        return opens(path, *mode)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.warns(UserWarning, match="epoch . could not be logged: .*No space left"):
+        model, same = run(data, tmp_path / "out")
+    assert same == bounds
+    assert_array_equal(parameters(model), parameters(whole))
+
+
+def test_models_and_samples_that_cannot_be_written_are_put_elsewhere(data, tmp_path, monkeypatch):
+    run(data, tmp_path / "whole", replace(SETTINGS, epochs=1))
+    model = tmp_path / "whole" / "model.safetensors"
+    replaces = Path.replace
+
+    def full(path, target):
+        if path.parent in (tmp_path, tmp_path / "out") and target.suffix in (".safetensors", ".npy"):
+            raise OSError(28, "No space left on device")
+        return replaces(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    options = [word for name in ("latents", "states", "parents", "children") for word in (f"--{name}", "3")]
+    for words in (
+        ["train", str(data), f"{tmp_path}/out", "--epochs", "1", *options],
+        ["sample", str(model), "5", f"{tmp_path}/new.npy"],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 4 and "could not write: [Errno 28] No space left" in done.output, done.output
+        place = Path(done.output.split("the result is in")[1].strip())
+        assert len(load_model(place)[1]["offset"] if words[0] == "train" else np.load(place)[0]) == 16
+        shutil.rmtree(place.parent)
+
+
+def test_models_of_many_features_can_be_read_again(tmp_path):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(3, 60_000)))
+    run(tmp_path / "a.npy", tmp_path / "out", replace(SETTINGS, hidden=(), latents=4, epochs=1))
+    done = CliRunner().invoke(app, ["sample", f"{tmp_path}/out/model.safetensors", "2", f"{tmp_path}/new.npy"])
+    assert done.exit_code == 0, done.output
+    assert np.load(tmp_path / "new.npy").shape == (2, 60_000)
 
 
 @pytest.mark.parametrize("pieces", [(1, 3), (3, 2), (2, 1)])

@@ -2,6 +2,7 @@
 
 import io as streams
 import json
+import os
 import re
 import socket
 import struct
@@ -11,10 +12,12 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from sqlite3 import OperationalError
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.testing import assert_array_equal
 from typer.testing import CliRunner
 
 from evovae import cli, io
@@ -24,6 +27,7 @@ httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
+from evovae.web import paint  # noqa: E402 - only where there is a web framework
 from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there is a web framework
 from evovae.web.estimate import Clock, machine  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
@@ -125,6 +129,14 @@ def header(width, height, depth=8, colour=0):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body) + data + chunk(b"IEND", b"")
 
 
+def cubes():
+    """A TIFF of colours before Z, which can be read, and not written."""
+    file = streams.BytesIO()
+    options = {"planarconfig": "separate", "volumetric": True, "photometric": "rgb", "tile": (16, 16, 16)}
+    tifffile.imwrite(file, np.arange(3 * 4 * 16 * 16, dtype=np.uint16).reshape(3, 4, 16, 16), **options)
+    return file.getvalue()
+
+
 # Uploads
 
 
@@ -171,10 +183,12 @@ def test_kinds_of_pictures(client, values, suffix, axes, dtype, frames):
         (header(2**31 - 1, 2**31 - 1, 16, 6), 413, "at most 100,000"),
         (header(317, 316), 413, "100,172 values"),
         (encoded(np.full((8, 8), np.inf, np.float32), ".tif"), 422, "64 infinite pixels"),
+        (encoded(blocks()[1] * 1e300, ".tif"), 422, "values too large"),
         (encoded(np.full((8, 8), np.nan, np.float32), ".tif"), 422, "no observed pixels"),
         (encoded(np.zeros((40, 40, 100), np.uint8), ".tif"), 413, "at most 100,000"),
         (encoded(np.ones((8, 8), np.complex64), ".tif"), 422, "complex"),
         (encoded(np.ones((12, 3, 8, 8), np.uint8), ".tif", "YZXQ"), 415, "only Z, Y and X can be shown"),
+        (cubes(), 415, "not SZYX"),
         (bytes(200_001), 413, "more than 200,000 bytes"),
     ],
 )
@@ -266,6 +280,36 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
 
         monkeypatch.setattr(np, "save", full)
         refused(client.post("/api/uploads", content=NOISY), 507, "No space left", "free some")
+
+
+def test_a_job_that_cannot_be_kept_is_said(tmp_path, monkeypatch):
+    with running(tmp_path / "site") as client:
+        upload = uploaded(client)["id"]
+
+        def full(*_):
+            raise OperationalError("database or disk is full")
+
+        monkeypatch.setattr(Jobs, "add", full)
+        refused(client.post("/api/jobs", json={"upload": upload}), 507, "database or disk is full", "free some")
+        assert not list((tmp_path / "site" / "jobs").iterdir())
+
+
+@pytest.mark.parametrize("step", ["started", "ended"])
+def test_a_disk_that_is_full_for_a_while_fails_a_job_and_not_those_after_it(tmp_path, monkeypatch, step):
+    usual, failed = getattr(Jobs, step), []
+
+    def full(*arguments):
+        if not failed:
+            failed.append(arguments)
+            raise OperationalError("database or disk is full")
+        usual(*arguments)
+
+    monkeypatch.setattr(Jobs, step, full)
+    with running(tmp_path / "site") as client:
+        first, second = submitted(client), submitted(client)
+        assert waited(client, second)["state"] == "done"
+        ended = waited(client, first)
+        assert ended["state"] == "failed" and "could not be kept: database or disk is full" in ended["message"]
 
 
 # Jobs
@@ -469,7 +513,7 @@ def test_a_restarted_server_finds_what_was_done_and_marks_the_rest_failed(tmp_pa
             "seconds": None,
         }
     )
-    (tmp_path / "site" / "jobs" / "lost").mkdir(parents=True)
+    (tmp_path / "site" / "jobs" / ("d" * 32)).mkdir(parents=True)
     jobs = Jobs(tmp_path / "site" / "jobs.sqlite")
     for name in ("a" * 32, "b" * 32, "c" * 32):
         jobs.add(name, Wish(upload="0" * 32), about)
@@ -480,16 +524,22 @@ def test_a_restarted_server_finds_what_was_done_and_marks_the_rest_failed(tmp_pa
     with running(tmp_path / "site") as client:
         states = {job["id"][0]: (job["state"], job["message"]) for job in client.get("/api/jobs").json()}
     assert states == {"a": ("done", ""), "b": ("failed", LOST), "c": ("failed", LOST)}
-    assert not (tmp_path / "site" / "jobs" / "lost").exists()
+    assert not (tmp_path / "site" / "jobs" / ("d" * 32)).exists()
 
 
-def test_what_is_old_is_removed(tmp_path):
+def test_what_is_old_is_removed_and_what_is_of_others_is_not(tmp_path):
     with running(tmp_path / "site") as client:
         upload = uploaded(client)
         submitted(client)
+    for place in ("uploads", "jobs"):
+        (tmp_path / "site" / place / "mine").mkdir()
+        (tmp_path / "site" / place / "notes.txt").write_text("mine")
+        os.utime(tmp_path / "site" / place / "mine", (0, 0))
     with running(tmp_path / "site", replace(SMALL, kept_uploads=0.0, kept_jobs=0.0)) as client:
         assert client.get("/api/jobs").json() == []
         refused(client.get(f"/api/uploads/{upload['id']}"), 404, "send the picture again")
+    for place in ("uploads", "jobs"):
+        assert {path.name for path in (tmp_path / "site" / place).iterdir()} == {"mine", "notes.txt"}
 
 
 def test_a_damaged_picture_that_stays_behind_fails_in_a_sentence(tmp_path):
@@ -585,6 +635,11 @@ def test_any_axes_become_frames(axes, shape, expected):
     found = arranged(io.Content(values, axes))
     assert found.shape == expected
     assert sorted(found.ravel()) == sorted(values.ravel())
+
+
+def test_a_single_pixel_can_be_shown():
+    for image in (paint.heat(np.ones((1, 1, 1)), 1.0), paint.grey(np.ones((1, 1, 3)), 0.0, 1.0)):
+        assert_array_equal(decoded(paint.png(image)), image)
 
 
 def test_patches_lie_within_the_page():

@@ -163,6 +163,7 @@ class Folder:
         return sorted(path for path in self.path.glob("*.safetensors") if path.stem.isdecimal())
 
 
+ABOUT = "about."  # before the names of tensors that are no parameters
 # How each part of a model is built again: what its constructor took.
 PARTS: dict[type, Callable[[Any], dict[str, Any]]] = {
     decoders.MLP: lambda p: {"sizes": list(p.sizes), "slope": p.slope},
@@ -185,7 +186,9 @@ KINDS = {f"{kind.__module__.split('.')[1]}.{kind.__name__}": kind for kind in PA
 
 
 def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) -> None:
-    """Write a model whose decoder, likelihood and prior are those of this package.
+    """Write a model whose decoder, likelihood and prior are those of this package, and what is to be said about it.
+
+    That is anything JSON can hold; what may be long should be a tensor.
 
     Raises
     ------
@@ -198,7 +201,10 @@ def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) 
         if type(part) not in PARTS:
             raise TypeError(f"a {type(part).__name__} cannot be built again from a file; save its state_dict() instead")
         parts[role] = {"kind": names[type(part)], **PARTS[type(part)](part)}
-    save_tensors(path, model.state_dict(), {"model": parts, **(about or {})})
+    long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
+    short = {name: said for name, said in (about or {}).items() if name not in long}
+    tensors = {**model.state_dict(), **{ABOUT + name: said for name, said in long.items()}}
+    save_tensors(path, tensors, {"model": parts, **short})
 
 
 def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
@@ -214,6 +220,8 @@ def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
         parts = about.pop("model")
         with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
             model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
+        long = {name: tensors.pop(name) for name in [*tensors] if name.startswith(ABOUT)}
+        about |= {name.removeprefix(ABOUT): said for name, said in long.items()}
         model.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds no model of this version: {' '.join(str(error).split())}") from error

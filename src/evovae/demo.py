@@ -1,11 +1,13 @@
 """A first run on a real picture: scikit-image's camera man, cropped, with noise added."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.image
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from skimage.data import camera
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -16,17 +18,26 @@ from evovae.restore.border import as_dtype
 WINDOW = np.s_[32:288, 112:368]
 
 
-def run(folder: Path, sigma: float, preset: str, seed: int, callback: Callable[[Progress], bool | None]) -> str:
+def run(
+    folder: Path, sigma: float, preset: str, seed: int, callback: Callable[[Progress], bool | None], overwrite: bool
+) -> str:
     """Denoise the demo picture, write noisy, denoised, uncertainty and side_by_side .png; returns a summary."""
+    targets = [folder / f"{name}.png" for name in ("noisy", "denoised", "uncertainty", "side_by_side")]
+    for target in targets:
+        io.check_place(target, overwrite=overwrite)
     clean = camera()[WINDOW].astype(float)
     noisy = clean + sigma * np.random.default_rng(seed).standard_normal(clean.shape)
     result = denoise(noisy, preset=preset, rng=seed, callback=callback, full_output=True)
     assert isinstance(result, Restoration)
-    io.write(folder / "noisy.png", io.Content(as_dtype(noisy, np.dtype(np.uint8))))
-    io.write(folder / "denoised.png", io.Content(as_dtype(result.image, np.dtype(np.uint8))))
-    matplotlib.image.imsave(folder / "uncertainty.png", result.std, cmap="magma", vmin=0)
+    for target, image in zip(targets[:2], (noisy, result.image), strict=True):
+        io.write(target, io.Content(as_dtype(image, np.dtype(np.uint8))))
     before, after = (peak_signal_noise_ratio(clean, image, data_range=255) for image in (noisy, result.image))
-    _side_by_side(folder / "side_by_side.png", noisy, result, before, after)
+    figure = _side_by_side(noisy, result, before, after)
+    io.write_atomically(
+        targets[2], partial(matplotlib.image.imsave, arr=result.std, cmap="magma", vmin=0, format="png")
+    )
+    io.write_atomically(targets[3], partial(figure.savefig, dpi=100, format="png"))
+    plt.close(figure)
     return (
         f"PSNR {before:.2f} dB before, {after:.2f} dB after ({after - before:+.2f} dB)\n"
         f"noise level {result.sigma:.2f} found, {sigma:g} true\n"
@@ -34,7 +45,7 @@ def run(folder: Path, sigma: float, preset: str, seed: int, callback: Callable[[
     )
 
 
-def _side_by_side(path: Path, noisy: np.ndarray, result: Restoration, before: float, after: float) -> None:
+def _side_by_side(noisy: np.ndarray, result: Restoration, before: float, after: float) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained")
     grey = {"cmap": "gray", "vmin": 0, "vmax": 255}
     panels = (
@@ -47,5 +58,4 @@ def _side_by_side(path: Path, noisy: np.ndarray, result: Restoration, before: fl
         axis.set_title(title)
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes[-1], shrink=0.8)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    return figure

@@ -114,8 +114,7 @@ def fit(
         optimizer.zero_grad()
         totals = engine.step(x, observed, rows, states, search, generator)
         shard.average(course.adjusted, totals.count)
-        course.set_rates(schedule(done, epochs))
-        optimizer.step()
+        course.take_step(schedule(done, epochs))
         return totals
 
     def pass_over_data() -> Totals:
@@ -163,10 +162,15 @@ class _Course:
         self.recent, self.weight = Totals(0, nothing, nothing, nothing, nothing), 0.0
         self.number, self.setbacks = 0, 0
 
-    def set_rates(self, share: float) -> None:
-        """Learning rates are the optimiser's own times a share, halved after each setback."""
+    def take_step(self, share: float) -> None:
+        """A step of the optimiser at its own learning rates times a share, halved after each setback."""
+        self._set_rates(share / 2**self.setbacks)
+        self.optimizer.step()
+        self._set_rates(1)  # so that another run finds them as this one did
+
+    def _set_rates(self, share: float) -> None:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * share / 2**self.setbacks
+            group["lr"] = peak * share
 
     def remember(self, batch: Totals, memory: float) -> None:
         """Let the sums so far fade, and add those of a batch."""

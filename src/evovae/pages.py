@@ -25,35 +25,45 @@ def restore(
     content: Content,
     mask: np.ndarray | None,
     begin: Callable[[int, int], object],
+    stopped: Callable[[], bool],
     *,
+    channel_axis: int | None,
     resume: Path | None,
     max_seconds: float | None,
     **options: Any,  # noqa: ANN401 - those of `evovae.denoise`
 ) -> Pages:
-    """Restore page after page with `evovae.denoise` or `evovae.inpaint`, until one is stopped; others stay as they are.
+    """Restore page after page with `evovae.denoise` or `evovae.inpaint`, until it is stopped; others stay as they are.
 
-    begin is told the number of each page and how many there are.  A mask is that of all pages, or of each.
-    resume names a folder that holds one for each page; max_seconds are for all of them together.
+    begin is told the number of each page and how many there are; stopped says whether to end after a page.  A mask is
+    that of all pages, or of each, with or without its channels.  channel_axis is that of a page.  resume names a folder
+    that holds one for each page; max_seconds are for all of them together.
+
+    Raises
+    ------
+    ValueError
+        Before any work, for a mask of another shape.
     """
     pages = list(_indices(content))
-    values, std = content.values.copy(), np.zeros(content.values.shape)
+    masks = _shares(content, mask, channel_axis)
     results: list[Restoration] = []
-    for number, index in enumerate(pages):
+    for number, (index, own) in enumerate(zip(pages, masks, strict=True)):
         begin(number, len(pages))
-        own = mask[index] if mask is not None and mask.ndim == values.ndim else mask
         result = function(
             content.values[index],
             mask=own,
+            channel_axis=channel_axis,
             resume=None if resume is None else resume / f"{number:05d}",
             max_seconds=None if max_seconds is None else max_seconds / len(pages),
             full_output=True,
             **options,
         )
         assert isinstance(result, Restoration)
-        values[index], std[index] = result.image, result.std
         results.append(result)
-        if result.interrupted and max_seconds is None:
+        if stopped():
             break
+    values, std = content.values.copy(), np.zeros(content.values.shape)
+    for index, result in zip(pages, results, strict=False):
+        values[index], std[index] = result.image, result.std
     return Pages(values, std, results)
 
 
@@ -62,6 +72,25 @@ def channel_axis(content: Content) -> int | None:
     if content.channel_axis is None:
         return None
     return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
+
+
+def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None) -> list[np.ndarray | None]:
+    """What of a mask belongs to each page: of one of all pages a part, otherwise all of it."""
+    pages, shape = list(_indices(content)), content.values.shape
+    own = [axis for axis in range(len(shape)) if axis not in content.batch_axes]
+    if mask is None or len(own) == len(shape):  # a single picture, whose mask is looked at with it
+        return [mask] * len(pages)
+    channels = [] if channel_axis is None else own[channel_axis:][:1]  # none, too, where there is no such axis
+    for left_out in ([], channels):
+        kept = [axis for axis in range(len(shape)) if axis not in left_out]
+        if mask.shape == tuple(shape[axis] for axis in kept):
+            return [mask[tuple(index[axis] for axis in kept)] for index in pages]
+        if mask.shape == tuple(shape[axis] for axis in own if axis not in left_out):
+            return [mask] * len(pages)
+    raise ValueError(
+        f"mask has shape {mask.shape}, but there are {len(pages)} pages of shape {tuple(shape[axis] for axis in own)}; "
+        f"give one of shape {shape}, or one of a page, which is that of all"
+    )
 
 
 def _indices(content: Content) -> Iterator[tuple[int | slice, ...]]:

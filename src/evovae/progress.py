@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 PIECE = 2**19  # populations in a file
 SHARED = "parameters.safetensors"
+STEP = "[0-9]" * 8  # what the folders of steps are called; others are not ours
 
 
 def seed_of(*numbers: int) -> int:
@@ -73,14 +74,14 @@ class Progress:
         """Remove what is no whole step, and all but the last ones; nobody writes before that is done."""
         if self.shard.rank == 0:
             whole = self._steps()[-KEPT:]
-            for step in self.folder.iterdir():
-                if step not in whole:
+            for step in self.folder.glob(STEP):
+                if step not in whole and step.is_dir():
                     shutil.rmtree(step)
         self.shard.add(torch.zeros(()))
 
     def _steps(self) -> list[Path]:
         """Whole steps, oldest first."""
-        return sorted(path.parent for path in self.folder.glob(f"*/{SHARED}"))
+        return sorted(path.parent for path in self.folder.glob(f"{STEP}/{SHARED}"))
 
     def _save_own(self, step: Path, states: States, generator: Generator) -> None:
         own = self.shard.rows(self.N)

@@ -56,7 +56,7 @@ class States:
     def random(
         cls, N: int, S: int, H: int, generator: Generator, *, p: float | None = None, dtype: torch.dtype = torch.float32
     ) -> States:
-        """N populations of S distinct states, each bit on with probability p (default 1/H)."""
+        """N populations of S distinct states, each bit on with probability p (default 1/H), which is 1/2 at most."""
         if not 1 <= S <= 2**H:
             raise ValueError(f"there are 2^{H} = {2**H} distinct states of {H} bits, so S = {S} is not possible")
         p = min(1 / H if p is None else p, 0.5)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from torch import Tensor
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
 from evovae.sharding import Shard
 
-BLOCK = 2**16  # rows that are read at once
+BLOCK = 2**22  # values that are read at once
 SAMPLED = 2**12  # rows that tell one table from another
 
 
@@ -34,7 +36,8 @@ def opened(source: str | Path) -> Iterator[Any]:
     ValueError, TypeError, OSError
         For what is no table of numbers.
     """
-    path, _, name = str(source).partition(":")
+    hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", str(source), re.IGNORECASE | re.DOTALL)
+    path, name = hdf5.groups("") if hdf5 else (str(source), "")
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
         yield _checked(source, _Npy(Path(path)))
@@ -60,7 +63,10 @@ class _Npy:
         self.shape, self.dtype = array.shape, array.dtype
 
     def __getitem__(self, rows: Any) -> np.ndarray:  # noqa: ANN401 - whatever numpy takes
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)[rows]
+        try:
+            return np.lib.format.open_memmap(self.path, mode="r")[rows]
+        except ValueError as error:
+            raise ValueError(f"{self.path} is no .npy file, or damaged: {error}") from error
 
 
 def _dataset(file: Any, name: str, source: object) -> Any:  # noqa: ANN401 - h5py has no types
@@ -84,8 +90,16 @@ def digest(array: Any) -> str:  # noqa: ANN401 - anything that can be sliced
     """A hash of the shape, the type, and rows from all over the table, to tell tables apart."""
     hashed = hashlib.sha256(f"{tuple(array.shape)} {np.dtype(array.dtype).str}".encode())
     for start in np.unique(np.linspace(0, array.shape[0] - 1, SAMPLED).astype(int)).tolist():
-        hashed.update(np.ascontiguousarray(array[start]).data)
+        hashed.update(np.ascontiguousarray(_read(array, start)).data)
     return hashed.hexdigest()
+
+
+def _read(array: Any, rows: int | slice) -> np.ndarray:  # noqa: ANN401
+    """Some rows of a table; a ValueError where they are damaged, which each library says in its own way."""
+    try:
+        return np.asarray(array[rows])
+    except (RuntimeError, EOFError, KeyError, zlib.error) as error:
+        raise ValueError(f"the data are damaged: {error}") from error
 
 
 class Room:
@@ -128,33 +142,32 @@ class Rows:
     unit: float
 
     @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # values too large are refused by `_scaled`
     def read(cls, array: Any, likelihood: Likelihood, shard: Shard, room: Room) -> Rows:  # noqa: ANN401
         """The rows of a shard; NaN is missing.  Offsets and unit are those of all shards.
 
         Raises
         ------
         ValueError
-            Where values are infinite, or cannot come from the likelihood.
+            Where values are infinite or too large, or cannot come from the likelihood.
         """
         own = shard.rows(array.shape[0])
         n, D = own.stop - own.start, prod(array.shape[1:])
         x, observed = room.empty((n, D), torch.float32), room.empty((n, D), torch.bool)
-        sums = torch.zeros(2, D, dtype=torch.float64)
+        moments = _Moments.none(D)
         for part, values in _blocks(array, own):
             seen = ~np.isnan(values)
             check_support(likelihood, values[seen])
             observed[part] = torch.from_numpy(seen)
-            x[part] = torch.from_numpy(np.where(seen, values, 0).astype(np.float32))
-            sums += torch.stack([x[part].double().sum(0), observed[part].double().sum(0)])
-        total, count = shard.add(sums)
-        if not count.any():
+            moments += _Moments.of(values, seen)
+        moments = moments.of_all(shard)
+        if not moments.count.any():
             raise ValueError("the data have no observed values: all are NaN")
         on_a_scale = isinstance(likelihood, Gaussian | Laplace)
-        offset = on_a_scale * total / count.clamp(min=1)
-        unit = _spread(x, observed, offset, shard) if on_a_scale else 1.0
-        for part_of_x, seen_part in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
-            part_of_x.copy_(torch.where(seen_part, (part_of_x - offset) / unit, 0))
-        return cls(array.shape[0], x, observed, offset.numpy(), unit)
+        offset, unit = (moments.mean, moments.spread) if on_a_scale else (np.zeros(D), 1.0)
+        for part, values in _blocks(array, own):  # again, as single precision holds no more than differences
+            x[part] = _scaled(values, observed[part], offset, unit)
+        return cls(array.shape[0], x, observed, offset, unit)
 
     def to(self, device: torch.device) -> Rows:
         """On a device; themselves, if they are there already."""
@@ -163,9 +176,10 @@ class Rows:
 
 def _blocks(array: Any, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:  # noqa: ANN401
     """Places in the shard, and the values there, flattened to (block, D)."""
-    for start in range(rows.start, rows.stop, BLOCK):
-        stop = min(start + BLOCK, rows.stop)
-        values = np.asarray(array[start:stop]).reshape(stop - start, -1)
+    step = max(BLOCK // prod(array.shape[1:]), 1)
+    for start in range(rows.start, rows.stop, step):
+        stop = min(start + step, rows.stop)
+        values = _read(array, slice(start, stop)).reshape(stop - start, -1).astype(float, copy=False)
         if np.isinf(values).any():
             raise ValueError(
                 f"rows {start} to {stop - 1} of the data hold infinite values; NaN says that one is missing"
@@ -173,15 +187,52 @@ def _blocks(array: Any, rows: slice) -> Iterator[tuple[slice, np.ndarray]]:  # n
         yield slice(start - rows.start, stop - rows.start), values
 
 
-def _spread(x: Tensor, observed: Tensor, offset: Tensor, shard: Shard) -> float:
-    """The standard deviation of what is observed, about the offsets; 1 where nothing varies."""
-    sums = torch.zeros(2, dtype=torch.float64)
-    for part, seen in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
-        squares = torch.where(seen, (part - offset).square(), 0).sum()
-        sums += torch.stack([squares, seen.sum().double()])
-    square, count = shard.add(sums)
-    spread = float((square / count).sqrt())
-    return spread if spread > 1e-12 * float(offset.abs().max()) else 1.0
+def _scaled(values: np.ndarray, observed: Tensor, offset: np.ndarray, unit: float) -> Tensor:
+    """Values (n, D) in the units of a model, zero where not observed, unless they are too large for that."""
+    scaled = np.where(observed.numpy(), (values - offset) / unit, 0).astype(np.float32)
+    if not (np.isfinite(unit) and np.isfinite(scaled).all()):
+        raise ValueError("the data hold values too large to work with; scale them down")
+    return torch.from_numpy(scaled)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Of each feature (D,): how many values were observed, their mean, and the sum of squares about it."""
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def none(cls, D: int) -> _Moments:
+        return cls(*np.zeros((3, D)))
+
+    @classmethod
+    def of(cls, values: np.ndarray, seen: np.ndarray) -> _Moments:
+        """Those of a block (n, D)."""
+        count = seen.sum(0)
+        mean = np.where(seen, values, 0).sum(0) / count.clip(1)
+        return cls(count, mean, np.square(np.where(seen, values - mean, 0)).sum(0))
+
+    def __add__(self, other: _Moments) -> _Moments:
+        """Those of both; means are not lost in large sums (Chan et al. 1979)."""
+        count = self.count + other.count
+        step, share = other.mean - self.mean, other.count / count.clip(1)
+        between = self.count * share * np.square(step)
+        return _Moments(count, self.mean + step * share, self.squares + other.squares + between)
+
+    def of_all(self, shard: Shard) -> _Moments:
+        """Those of all processes."""
+        count = shard.add(torch.from_numpy(self.count)).numpy()
+        mean = shard.add(torch.from_numpy(self.mean * (self.count / count.clip(1)))).numpy()
+        about = self.squares + self.count * np.square(self.mean - mean)
+        return _Moments(count, mean, shard.add(torch.from_numpy(about)).numpy())
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of all values about their means; 1 where nothing varies."""
+        spread = float(np.sqrt(self.squares.sum() / self.count.sum()))
+        return spread if spread > 1e-12 * np.abs(self.mean).max() else 1.0
 
 
 def check_support(likelihood: Likelihood, values: np.ndarray, they_have: str = "the data have") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -93,12 +94,13 @@ def train(
     device: torch.device = CPU,
     report: Callable[[Epoch, TVAE], object],
     stop: Stop,
+    save: Callable[[Path, TVAE, Mapping[str, Any]], object] = save_model,
 ) -> TVAE:
     """Train on the table `source`, keep progress, log and model in `folder`, and go on from what is there.
 
     memory says how many bytes data and populations may take in this process; what goes beyond lies in files.  For a
     device other than the CPU, both must fit into its own memory.  All processes see the same folder.  report is called
-    after each epoch, in the first process alone.
+    after each epoch, and save at the end, in the first process alone.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def train(
             if ended:
                 break
         if shard.rank == 0:
-            save_model(folder / "model.safetensors", run.model, run.about)
+            save(folder / "model.safetensors", run.model, run.about)
     return run.model
 
 
@@ -160,7 +162,7 @@ class _Run:
             states=_populations(len(rows.x), settings, generator, room).to(device),
             generator=generator,
             progress=Progress(folder / "progress", run, rows.N, shard),
-            about={"run": run, "offset": rows.offset.tolist(), "unit": rows.unit, "shape": shape},
+            about={"run": run, "offset": torch.from_numpy(rows.offset), "unit": rows.unit, "shape": shape},
         )
 
     def epochs(self, kept: Mapping[str, torch.Tensor]) -> Iterator[Epoch]:
@@ -227,8 +229,11 @@ class _Log:
             "seconds": epoch.seconds,
             **own,
         }
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:  # training goes on without it
+            warnings.warn(f"epoch {epoch.number} could not be logged: {error}", stacklevel=2)
 
 
 def _number(line: str) -> float:

@@ -1,8 +1,9 @@
 """Models of tables of data: trained by any number of processes, and drawn from."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -10,8 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Generator
 
 from evovae import io
-from evovae.checkpoint import load_model
-from evovae.commands.shared import console, one_line_errors, say, size
+from evovae.checkpoint import load_model, save_model
+from evovae.commands.shared import console, kept_elsewhere, one_line_errors, say, size
 from evovae.devices import find_device
 from evovae.em import Epoch
 from evovae.model import TVAE
@@ -102,10 +103,16 @@ def train(
         place, told = find_device(device), _Told(epochs)
         report = _Board(told, folder) if tensorboard and shard.rank == 0 else told
         with told.bar:
-            train_on(data, folder, settings, shard, memory=memory, device=place, report=report, stop=stop)
+            train_on(data, folder, settings, shard, memory=memory, device=place, report=report, stop=stop, save=_saved)
         _conclude(shard, folder, stop)
     if stop.signal:
         raise typer.Exit(128 + stop.signal)
+
+
+def _saved(path: Path, model: TVAE, about: Mapping[str, Any]) -> None:
+    """Write the model, here or elsewhere."""
+    with kept_elsewhere(path, lambda place: save_model(place, model, about)):
+        save_model(path, model, about)
 
 
 def _conclude(shard: Shard, folder: Path, stop: Stop) -> None:
@@ -130,8 +137,9 @@ def sample(
             raise ValueError(f"{model} does not say what units and shape its data have; write those of `evovae train`")
         io.check_place(target, overwrite=overwrite)
         x, _ = drawn_from.sample(n, Generator().manual_seed(seed))
-        values = (x.double().numpy() * about["unit"] + np.array(about["offset"])).reshape(n, *about["shape"])
+        values = (x.double().numpy() * about["unit"] + np.asarray(about["offset"])).reshape(n, *about["shape"])
         content = io.Content(values.astype(np.float32))
         io.check_writable(target, content, overwrite=overwrite)
-        io.write(target, content)
+        with kept_elsewhere(target, lambda path: io.write(path, content)):
+            io.write(target, content)
     say(f"{n} data points written: {target}", "default")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,7 +14,7 @@ import typer
 import evovae
 from evovae import io
 from evovae.commands.bar import Bar
-from evovae.commands.shared import NOT_WRITTEN, SIGNALLED, console, one_line_errors, say, size
+from evovae.commands.shared import SIGNALLED, console, kept_elsewhere, one_line_errors, size
 from evovae.pages import Pages, channel_axis
 from evovae.pages import restore as restore_pages
 from evovae.restore.border import NONFINITE
@@ -175,7 +174,8 @@ def _restore_all(
     """Each picture in a folder, to one of the same name in another; a bad one does not keep the others from it.
 
     Of several processes that torchrun started, each takes its share.  --std, --report and --resume name folders, --mask
-    one, or a picture for all.  With --resume, pictures that are there are done.
+    one, or a picture for all.  With --resume, pictures that are there are done.  Uncertainties and reports are named
+    after the pictures: with their suffixes, where some of them differ in those alone.
     """
     with one_line_errors():
         paths = sorted(path for path in source.iterdir() if io.is_known(path))
@@ -189,8 +189,10 @@ def _restore_all(
         for folder in (target, std, report):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
+    differ = len({path.stem for path in paths}) == len(paths)
     code = 0
     for path in mine:
+        name = path.stem if differ else path.name
         if resume is not None and target / path.name in there:
             continue
         try:
@@ -199,8 +201,8 @@ def _restore_all(
                 source=path,
                 target=target / path.name,
                 mask=mask / path.name if mask is not None and mask.is_dir() else mask,
-                std=None if std is None else std / f"{path.stem}.tif",
-                report=None if report is None else report / f"{path.stem}.json",
+                std=None if std is None else std / f"{name}.tif",
+                report=None if report is None else report / f"{name}.json",
                 resume=None if resume is None else resume / path.name,
                 overwrite=overwrite,
                 **options,
@@ -240,27 +242,14 @@ def _restore_one(
             options["channel_axis"] = channel_axis(content)
         bar = Bar()
         with bar.running():
-            done = restore_pages(function, content, holes, bar.begin, callback=bar, **options)
-    try:
+            done = restore_pages(function, content, holes, bar.begin, lambda: bar.signal > 0, callback=bar, **options)
+    with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
         files.write(content, done, options)
-    except OSError as error:
-        say(f"could not write: {error}{_saved_elsewhere(files.target, content.replaced(done.values))}", "red")
-        raise typer.Exit(NOT_WRITTEN) from error
     seconds = sum(result.seconds for result in done.results)
     found = ", ".join(f"{result.sigma:.4g}" for result in done.results)
-    console.print(f"noise level found: {found}   seconds: {seconds:.1f}   written: {files.target}")
+    console.print(f"noise level found: {found}   seconds: {seconds:.1f}   written: {files.target}", markup=False)
     if bar.signal:
         raise typer.Exit(128 + bar.signal)
-
-
-def _saved_elsewhere(target: Path, content: io.Content) -> str:
-    """Try a folder for temporary files, so that nothing is lost; what to say about it."""
-    try:
-        place = Path(tempfile.mkdtemp(prefix="evovae-")) / target.name
-        io.write(place, content)
-    except (OSError, ValueError):
-        return ""
-    return f"; the restored picture is in {place}"
 
 
 def _report(done: Pages, source: Path, options: dict[str, Any]) -> dict[str, object]:

@@ -164,6 +164,8 @@ def _net(model: _Parts) -> Net:
 
 
 def _set_gradients(decoder: MLP, sums: list[_Sums], count: int) -> None:
+    """Those of the mean bound of so many data points, with the sign of a loss; zero if there are none."""
+    count = max(count, 1)
     for i, layer in enumerate(decoder.layers):
         layer.weight.grad = torch.from_numpy(np.ascontiguousarray(sum(s.weights[i] for s in sums).T) / -count)
         layer.bias.grad = torch.from_numpy(sum(s.biases[i] for s in sums) / -count)

@@ -20,7 +20,7 @@ def _read(path: Path, frames: bool) -> Content:
         if picture.n_frames > 1 and not frames:
             raise UnsupportedFormatError(
                 f"is an animation of {picture.n_frames} frames; "
-                "take them for a stack with axes TYXC, or choose one as a page"
+                "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
             )
         check_size((picture.n_frames, *picture.size, 4), np.dtype(np.uint8), len(data))
         if not data.rstrip(b"\0").endswith(TRAILER):

@@ -4,6 +4,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,13 +55,18 @@ def _frames(first: dict[bytes, memoryview]) -> int:
     return max(1, *struct.unpack_from(">I", first[b"acTL"])) if b"acTL" in first else 1
 
 
-def _metadata(first: dict[bytes, memoryview], kept: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+def _metadata(path: Path, first: dict[bytes, memoryview], kept: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     metadata: dict[str, Any] = {"png": tuple(kept)}
     if b"eXIf" in first:
         metadata["exif"] = bytes(first[b"eXIf"])
     if b"iCCP" in first:
-        packed = bytes(first[b"iCCP"]).partition(b"\0")[2][1:]
-        metadata["icc"] = zlib.decompressobj().decompress(packed, MAX_PROFILE)
+        unpacking, profile = zlib.decompressobj(), b""
+        with suppress(zlib.error):
+            profile = unpacking.decompress(bytes(first[b"iCCP"]).partition(b"\0")[2][1:], MAX_PROFILE)
+        if unpacking.eof:
+            metadata["icc"] = profile
+        else:
+            warnings.warn(f"{path.name} has a damaged colour profile, which is left out", stacklevel=3)
     return metadata
 
 
@@ -77,17 +83,18 @@ def read(path: Path) -> Content:
     data, first, kept = _checked(path)
     if _frames(first) > 1:
         raise UnsupportedFormatError(
-            f"is an animation of {_frames(first)} frames; take them for a stack with axes TYXC, or choose one as a page"
+            f"is an animation of {_frames(first)} frames; "
+            "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
         )
-    return _content(imagecodecs.png_decode(data), "YX", _metadata(first, kept))
+    return _content(imagecodecs.png_decode(data), "YX", _metadata(path, first, kept))
 
 
 def read_frames(path: Path) -> Content:
     """All frames of an animation as a stack, or a still picture."""
     data, first, kept = _checked(path)
     if _frames(first) == 1:
-        return _content(imagecodecs.png_decode(data), "YX", _metadata(first, kept))
-    return _content(imagecodecs.apng_decode(data), "TYX", _metadata(first, kept))
+        return _content(imagecodecs.png_decode(data), "YX", _metadata(path, first, kept))
+    return _content(imagecodecs.apng_decode(data), "TYX", _metadata(path, first, kept))
 
 
 def check(content: Content) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from evovae.io.content import Content, UnsupportedFormatError
+from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
 from evovae.io.limits import check_size
 
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
@@ -76,7 +76,7 @@ def _multiscales(attributes: Mapping[str, Any]) -> list[Any]:
 
 
 def _axes(array: zarr.Array, group: Mapping[str, Any]) -> str | None:
-    """Letters for the axes, where all have names of one letter."""
+    """Letters for the axes, where all have names of one letter, and at least one is spatial."""
     names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get(OLD_DIMENSIONS)
     scales = _multiscales(group)
     if scales and "axes" in scales[0]:
@@ -84,7 +84,7 @@ def _axes(array: zarr.Array, group: Mapping[str, Any]) -> str | None:
     if not names or len(names) != array.ndim or not all(isinstance(n, str) and len(n) == 1 for n in names):
         return None
     letters = "".join(names).upper()
-    return letters if letters.isalpha() and letters.isascii() else None
+    return letters if letters.isalpha() and letters.isascii() and {*letters} & {*SPATIAL} else None
 
 
 def check(content: Content) -> None:

@@ -1,6 +1,7 @@
 """Uploads and jobs over HTTP: what the page uses, and anyone else may."""
 
 import shutil
+from sqlite3 import OperationalError
 from typing import Annotated, Any
 
 import numpy as np
@@ -93,8 +94,9 @@ def submit(wish: Wish, site: TheSite) -> Job:
         if isinstance(error, QueueFullError):
             waiting = f"{site.limits.queue} jobs are waiting, as many as may be; try again when one is done"
             raise HTTPException(429, waiting, {"Retry-After": "10"}) from error
-        if isinstance(error, OSError):
-            raise HTTPException(507, f"the job cannot be kept: {error.strerror}; free some space") from error
+        if isinstance(error, OSError | OperationalError):
+            why = getattr(error, "strerror", None) or error
+            raise HTTPException(507, f"the job cannot be kept: {why}; free some space") from error
         raise
 
 

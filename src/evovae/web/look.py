@@ -37,6 +37,7 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
             check_values(content.values.size, limits.values)
             first = content.page(0) if content.batch_axes else content
             bordered = Bordered.of(first.values, None, channel_axis(content), "raise", limits.memory)
+            io.check_writable(path, content, overwrite=True)
             values = arranged(content)
     except MemoryBudgetError as error:
         raise HTTPException(413, str(error)) from error
@@ -45,7 +46,12 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
     except (ValueError, TypeError) as error:
         raise HTTPException(422, _unnamed(error, path)) from error
     notes = [_unnamed(warning.message, path) for warning in said if issubclass(warning.category, UserWarning)]
-    low, high = window(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = window(values)
+        span, deviation = bordered.span, float(bordered.values[bordered.observed].std(dtype=float))
+        sigma = estimate(*bordered.tensors, len(bordered.shape))
+    if not np.isfinite([low, high, span, deviation, sigma]).all():
+        raise HTTPException(422, "the picture holds values too large to work with; scale them down")
     about = Picture(
         id=name,
         format=form,
@@ -59,9 +65,9 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
         frames=values.shape[0] * values.shape[1],
         low=low,
         high=high,
-        span=bordered.span,
-        deviation=float(bordered.values[bordered.observed].std(dtype=float)),
-        sigma=estimate(*bordered.tensors, len(bordered.shape)),
+        span=span,
+        deviation=deviation,
+        sigma=sigma,
         notes=notes,
     )
     return about, values

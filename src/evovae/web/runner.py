@@ -1,10 +1,13 @@
 """Jobs, each in a process of its own: a bounded queue, and limits of time and memory."""
 
+import logging
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from evovae.web.jobs import Jobs
 from evovae.web.limits import MIB, Limits
 from evovae.web.names import LOG, PROBLEM, SUMMARY
 from evovae.web.schemas import Job, Picture, State, Summary, Wish
+
+logger = logging.getLogger(__name__)
 
 LOOK = 0.1  # seconds between looks at a process
 
@@ -108,17 +113,36 @@ class Runner:
                 if self._closed:
                     return
                 name = self._waiting.pop(0)
-                self.jobs.started(name)
-                try:
-                    running = self._running[name] = _Running(self._process(name))
-                except OSError as error:
-                    self.jobs.ended(name, State.FAILED, f"no process could be started for it: {error.strerror}")
-                    continue
-            with running.process:
-                self._wait(running)
-            with self._change:
-                del self._running[name]
-                self.jobs.ended(name, *self._outcome(name, running))
+                with self._survived(name):
+                    self._begin(name)
+            if name in self._running:
+                with self._survived(name):
+                    self._finish(name)
+
+    @contextmanager
+    def _survived(self, name: str) -> Iterator[None]:
+        """Let what goes wrong here end that job alone: the disk is full, say, and the next job may do better."""
+        try:
+            yield
+        except (OSError, sqlite3.Error, ValueError) as error:
+            logger.exception("what became of job %s could not be kept", name)
+            with suppress(sqlite3.Error):
+                self.jobs.ended(name, State.FAILED, f"what became of it could not be kept: {error}")
+
+    def _begin(self, name: str) -> None:
+        self.jobs.started(name)
+        try:
+            self._running[name] = _Running(self._process(name))
+        except OSError as error:
+            self.jobs.ended(name, State.FAILED, f"no process could be started for it: {error.strerror}")
+
+    def _finish(self, name: str) -> None:
+        running = self._running[name]
+        with running.process:
+            self._wait(running)
+        with self._change:
+            del self._running[name]
+            self.jobs.ended(name, *self._outcome(name, running))
 
     def _process(self, name: str) -> subprocess.Popen[bytes]:
         """A worker in a session of its own: an interrupt from the terminal is the server's alone."""

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ID = r"^[0-9a-f]{32}$"
+from evovae.web.names import ID
+
 Preset = Literal["fast", "balanced", "best"]
 
 

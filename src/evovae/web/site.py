@@ -12,9 +12,9 @@ from fastapi import Path as InPath
 from evovae.web.estimate import Clock
 from evovae.web.jobs import Jobs
 from evovae.web.limits import Limits
-from evovae.web.names import SUMMARY
+from evovae.web.names import ID, SUMMARY, made
 from evovae.web.runner import Runner
-from evovae.web.schemas import ID, Job, Summary
+from evovae.web.schemas import Job, Summary
 from evovae.web.uploads import Uploads
 
 
@@ -69,7 +69,7 @@ class Site:
         for job in jobs:
             if job.created < oldest:
                 self.remove(job.id)
-        for place in (self.folder / "jobs").iterdir():
+        for place in made(self.folder / "jobs"):
             if place.name not in {job.id for job in jobs}:
                 shutil.rmtree(place, ignore_errors=True)
         self.runner.start()

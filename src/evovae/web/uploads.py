@@ -15,7 +15,7 @@ from evovae import io
 from evovae.web.headers import SUFFIXES, kind
 from evovae.web.limits import Limits
 from evovae.web.look import look
-from evovae.web.names import CLEAN, PICTURE, VALUES
+from evovae.web.names import CLEAN, PICTURE, VALUES, made
 from evovae.web.schemas import Picture
 
 HALF_RECEIVED = 3600.0  # seconds after which nobody sends the rest
@@ -31,7 +31,7 @@ class Uploads:
 
     def purge(self) -> None:
         """Remove what is old, and what was left half received by a server that was ended."""
-        for place in self.folder.iterdir():
+        for place in made(self.folder):
             keep = self.limits.kept_uploads if (place / PICTURE).exists() else HALF_RECEIVED
             if time.time() - place.stat().st_mtime > keep:
                 shutil.rmtree(place, ignore_errors=True)
@@ -66,7 +66,8 @@ class Uploads:
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, OSError):
-                raise HTTPException(507, f"the picture cannot be kept: {error.strerror}; free some space") from error
+                why = error.strerror or error
+                raise HTTPException(507, f"the picture cannot be kept: {why}; free some space") from error
             raise
 
     def add(self, picture: np.ndarray, clean: np.ndarray) -> Picture:

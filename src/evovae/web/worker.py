@@ -36,6 +36,7 @@ def work(folder: Path, memory: int) -> None:
         content,
         mask,
         telling.begin,
+        telling.stop.is_set,
         preset=wish.preset,
         sigma=wish.sigma,
         rng=wish.seed,
