@@ -1,7 +1,8 @@
 """The fused CPU engine for `LowRankGaussian` with a silent decoder: closed forms all the way, compiled.
 
 Where no pixel is missing, data points share all inner products of directions; a state then costs a
-Cholesky factor of the size of its coefficients, and the exact gains of all its flips little more.
+Cholesky factor of the size of its coefficients.  Gains of flips are estimated for all latents, and exact for
+the most promising ones, side by side in vectors; children are solved only if they are kept, or have children.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ from evovae.decoders import Silent
 from evovae.engines.base import Totals
 from evovae.engines.plans import knows
 from evovae.engines.plans import plan as plan_of
-from evovae.engines.subspace_chunks import em_chunk, make_room, moments_chunk
-from evovae.engines.subspace_kernels import MOST_DIMS, Model
+from evovae.engines.subspace_chunks import em_chunk, make_lanes, make_room, moments_chunk, prepare
+from evovae.engines.subspace_kernels import MOST_DIMS, Model, Products
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import LowRankGaussian
@@ -26,13 +27,18 @@ from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.states import States
 
-BLOCK = 8192  # data points whose projections are held at once
+BLOCK = 2048  # data points whose projections are held at once
+LEAST_FREE = 1e-3  # what a latent keeps beside others at least, where short lists are made
 PARTS = 4  # sums are kept apart for this many shares of a block, so that results do not depend on threads
 
 
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `FusedSubspaces` can run this model and search."""
-    return _has_parts(model) and _has_room(model) and knows(search, operators.exactly_informed_flip)
+    return (
+        _has_parts(model)
+        and _has_room(cast(LowRankGaussian, model.likelihood))
+        and knows(search, operators.exactly_informed_flip)
+    )
 
 
 def _has_parts(model: TVAE) -> bool:
@@ -46,8 +52,8 @@ def _has_parts(model: TVAE) -> bool:
     )
 
 
-def _has_room(model: TVAE) -> bool:
-    likelihood = cast(LowRankGaussian, model.likelihood)
+def _has_room(likelihood: LowRankGaussian) -> bool:
+    """Whether states of one bit have a weight."""
     return len(likelihood.always) + len(likelihood.directions) <= MOST_DIMS
 
 
@@ -90,10 +96,11 @@ class FusedSubspaces:
             room = make_room(states.words.shape[1], plan, model, data[2])
             em_chunk(share, start, seed, onto, *data, plan, model, room, *mine)
 
+        projections = _Projections(model, len(rows))
         for block in rows.split(BLOCK):
-            self.workers.run(work, *_shares(block), [_onto(x, observed, block, model)] * PARTS, sums)
+            self.workers.run(work, *_shares(block), [projections.of(x, observed, block)] * PARTS, sums)
         with np.errstate(invalid="ignore", over="ignore"):
-            total = _Sums(*(np.sum(parts, axis=0) for parts in zip(*sums, strict=True)))
+            total = _added(sums)
         elbo, substitutions, square = total.scalars
         usage = total.usage[model.place]
         statistics = [
@@ -122,15 +129,16 @@ class FusedSubspaces:
             room = make_room(states.words.shape[1], no_search, model, data[-1])
             moments_chunk(share, start, onto, *data, np.float32(self.q_min), model, room, mean, variance)
 
+        projections = _Projections(model, len(rows))
         for first in range(0, len(rows), BLOCK):
             block, out = rows[first : first + BLOCK], result[:, first : first + BLOCK]
-            onto = _onto(x, observed, block, model)
+            onto = projections.of(x, observed, block)
             self.workers.run(work, *_shares(block), *([item] * PARTS for item in (onto, *out)))
         mean, variance = torch.from_numpy(result)
         return mean * float(model.noise) ** 0.5, variance * float(model.noise)
 
     def _model(self, x: Tensor, states: States) -> tuple[Model, np.ndarray]:
-        """The parameters as the kernels want them, and which of `LowRankGaussian.rows` they have.
+        """The parameters as the kernels want them, and which of `LowRankGaussian.rows` they have, in the order of sums.
 
         Sizes are checked, as kernels go where they are told.
         """
@@ -141,7 +149,7 @@ class FusedSubspaces:
                 f"directions of {D} values for {H} latents and a prior of {self.prior.n_latents} latents do not fit "
                 f"data of {x.shape[1]} values and states of {states.n_latents} bits"
             )
-        if len(p.always) + J > MOST_DIMS:
+        if not _has_room(p):
             raise ValueError(
                 f"{len(p.always)} directions and {J} for a latent are more than the {MOST_DIMS} there is room for"
             )
@@ -153,12 +161,14 @@ class FusedSubspaces:
         rows = (p.rows[kept] / noise**0.5).contiguous()
         gram = (rows @ rows.T).numpy()
         start = A + np.cumsum([0, *count])[:J]
+        blocks = _blocks(gram, start, count, H)
+        free = _free(p.subspaces[bits] / noise**0.5, p.always / noise**0.5, ranks[bits])
+        owner = np.concatenate([np.full(A, -1), *map(np.arange, count)])
         pi = self.prior.pi.numpy().astype(float)[bits]
         model = Model(
             rows=rows.numpy(),
             columns=rows.T.contiguous().numpy(),
-            gram=gram,
-            blocks=_blocks(gram, start, count, H),
+            products=Products(gram, blocks, np.empty_like(blocks), np.empty(H, np.float32)),
             always=A,
             rank=p.rank,
             offsets=J - p.rank,
@@ -166,13 +176,17 @@ class FusedSubspaces:
             place=np.argsort(bits),
             start=start,
             count=count,
-            owner=np.concatenate([np.full(A, -1), *map(np.arange, count)]),
+            owner=owner,
+            slot=np.argsort(np.argsort(owner, kind="stable")),
             ranks=ranks[bits],
+            free=free,
+            shared=-0.5 * ranks[bits].astype(np.float32) * np.log(free),
             odds=np.log(pi / (1 - pi)).astype(np.float32),
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),
         )
-        return model, kept
+        prepare(model, make_lanes(model))
+        return model, kept[np.argsort(model.slot)]
 
     def _everywhere(self, total: "_Sums", usage: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The sums u t' and u u' of all directions, flat: where one is zero, its s is as the prior has it."""
@@ -182,7 +196,9 @@ class FusedSubspaces:
         cross[kept] = total.cross
         half = total.inner  # may overflow: whoever asked looks whether parameters stay finite
         with np.errstate(invalid="ignore", over="ignore"):
-            inner[np.ix_(kept, kept)] = half + half.T - np.diag(half.diagonal())
+            whole = half + half.T
+            np.fill_diagonal(whole, half.diagonal())
+            inner[np.ix_(kept, kept)] = whole
         idle = np.setdiff1d(np.arange(K), kept)
         inner[idle, idle] = usage[(idle - len(p.always)) % len(usage)]
         return cross.ravel(), inner.ravel()
@@ -204,6 +220,26 @@ def _blocks(gram: np.ndarray, start: np.ndarray, count: np.ndarray, H: int) -> n
     return blocks
 
 
+def _free(subspaces: Tensor, always: Tensor, ranks: np.ndarray) -> np.ndarray:
+    """Which share of a latent's (H, rank, D) directions another one leaves it, or A (always, D): (H + 1, H).
+
+    With white rows w (rank, D) of what each adds, the squared canonical correlations of two of them are on average
+    |w w'|^2 / rank.
+    """
+    H, rank, _ = subspaces.shape
+    white, common = _white(subspaces).flatten(0, 1), _white(always)
+    among = (white @ white.T).square().view(H, rank, H, rank).sum((1, 3))
+    both = torch.cat([among, (common @ white.T).square().view(len(common), H, rank).sum((0, 2))[None]])
+    return (1 - both.numpy() / ranks.clip(1)).clip(LEAST_FREE).astype(np.float32)
+
+
+def _white(rows: Tensor) -> Tensor:
+    """F^-1 rows (.., n, D), where F F' = I + rows rows', which single precision could not tell from a singular one."""
+    rows = rows.double()
+    inner = torch.eye(rows.shape[-2], dtype=rows.dtype) + rows @ rows.transpose(-2, -1)
+    return torch.linalg.solve_triangular(torch.linalg.cholesky_ex(inner)[0], rows, upper=False).float()
+
+
 class _Sums(NamedTuple):
     """The sums of one share: cross and half of inner, usage of bits, and [elbo, substitutions, square]."""
 
@@ -218,13 +254,28 @@ class _Sums(NamedTuple):
         return cls(np.zeros(model.rows.shape), np.zeros((K, K)), np.zeros(len(model.odds)), np.zeros(3))
 
 
+def _added(sums: list[_Sums]) -> _Sums:
+    """All of them, in the arrays of the first."""
+    for other in sums[1:]:
+        for mine, more in zip(sums[0], other, strict=True):
+            mine += more
+    return sums[0]
+
+
 def _shares(block: Tensor) -> tuple[Sequence, Sequence]:
     """The data points of each share, and where each starts in the block."""
     shares = np.array_split(block.numpy(), PARTS)
     return shares, np.cumsum([0, *map(len, shares[:-1])]).tolist()
 
 
-def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Model) -> np.ndarray:
-    """Projections of the data on all directions, in units of the noise: (len(rows), K)."""
-    seen = torch.where(observed[rows], x[rows], 0) / float(model.noise) ** 0.5
-    return (seen @ torch.from_numpy(model.columns)).numpy()
+class _Projections:
+    """Room for the projections of a block of data on all directions, in units of the noise."""
+
+    def __init__(self, model: Model, N: int) -> None:
+        self.columns, self.unit = torch.from_numpy(model.columns), float(model.noise) ** 0.5
+        self.room = torch.empty(min(N, BLOCK), self.columns.shape[1])
+
+    def of(self, x: Tensor, observed: Tensor, rows: Tensor) -> np.ndarray:
+        """Those of some rows of the data: (len(rows), K), until the next call."""
+        seen = torch.where(observed[rows], x[rows], 0) / self.unit
+        return torch.mm(seen, self.columns, out=self.room[: len(rows)]).numpy()

@@ -74,7 +74,55 @@ def _splat(builder: Any, value: Any) -> Any:  # noqa: ANN401
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
 
+def _subtract_products(ways: int) -> Callable:
+    """The loop of `subtract_products`; `ways` sums run side by side."""
+
+    @intrinsic
+    def subtract(typingctx: Any, out: Any, x: Any, first: Any, second: Any, stride: Any, n: Any) -> Any:  # noqa: ANN401
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ANN401
+            out_at, x_at = (
+                context.make_array(t)(context, builder, a) for t, a in zip(signature.args[:2], args[:2], strict=True)
+            )
+            first, second, stride, n = args[2:]
+            (target,) = _vectors(builder, out_at.data, LANES)
+            sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(ways)]
+            for held in sums:
+                builder.store(ir.Constant(VECTOR, [0.0] * LANES), held)
+
+            def add_product(j: Any, held: Any) -> None:  # noqa: ANN401
+                step = builder.mul(j, stride)
+                places = (builder.gep(x_at.data, [builder.add(start, step)]) for start in (first, second))
+                one, other = (builder.load(_vectors(builder, place, LANES)[0], align=4) for place in places)
+                product = builder.fmul(one, other, flags=("fast",))
+                builder.store(builder.fadd(builder.load(held), product, flags=("fast",)), held)
+
+            step = ir.Constant(INDEX, ways)
+            whole = builder.mul(builder.sdiv(n, step), step)
+            with cgutils.for_range_slice(builder, ir.Constant(INDEX, 0), whole, step) as (j, _):
+                for w, held in enumerate(sums):
+                    add_product(builder.add(j, ir.Constant(INDEX, w)), held)
+            with cgutils.for_range_slice(builder, whole, n, ir.Constant(INDEX, 1)) as (j, _):
+                add_product(j, sums[0])
+            total = builder.load(target, align=4)
+            for held in sums:
+                total = builder.fsub(total, builder.load(held), flags=("fast",))
+            builder.store(total, target, align=4)
+            return context.get_dummy_value()
+
+        return types.void(out, x, types.int64, types.int64, types.int64, types.int64), generate
+
+    return subtract
+
+
 _wide, _narrow = _tile(4 * LANES, 2), _tile(LANES, 4)
+
+_subtract = _subtract_products(2)
+
+
+@part
+def subtract_products(out: Any, x: Any, first: Any, second: Any, stride: Any, n: Any) -> None:  # noqa: ANN401
+    """out (LANES,) -= sum of x[first + j * stride + lane] * x[second + j * stride + lane] over j < n; x is flat."""
+    _subtract(out, x, first, second, stride, n)
 
 
 @part

@@ -10,8 +10,20 @@ from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import copy
 from evovae.engines.plans import Plan
-from evovae.engines.simd import add_rows
-from evovae.engines.subspace_kernels import MOST_DIMS, Model, Room, enter, evolve, fill, on_places, pair, solve
+from evovae.engines.simd import LANES, add_rows
+from evovae.engines.subspace_kernels import (
+    MOST_DIMS,
+    Lanes,
+    Model,
+    Products,
+    Room,
+    complete,
+    enter,
+    evolve,
+    fill,
+    make_ready,
+    on_places,
+)
 
 
 def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Room:
@@ -19,6 +31,7 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
     slots, W, H = n_states + plan.P * plan.C * plan.G + 1, words.shape[-1], len(model.odds)
     K, D = model.rows.shape
     wide = max(slots, H, K, D, MOST_DIMS) + 1  # K is less than H where most directions are zero
+    listed = min(-(-2 * plan.C // LANES) * LANES, H)
     return Room(
         words=np.empty((slots, W), np.uint64),
         tags=np.empty(slots, np.uint64),
@@ -26,67 +39,95 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
         prior=np.empty(slots, f4),
         size=np.empty(slots, np.int64),
         ones=np.empty(slots, np.int64),
+        ready=np.empty(slots, np.bool_),
         dims=np.empty((slots, MOST_DIMS), np.int64),
         factor=np.empty((slots, MOST_DIMS, MOST_DIMS), f4),
         y=np.empty((slots, MOST_DIMS), f4),
         u=np.empty((slots, MOST_DIMS), f4),
-        gram=np.empty_like(model.gram),
-        blocks=np.empty_like(model.blocks),
+        products=Products(*map(np.zeros_like, model.products)),
         have=np.empty(H, np.bool_),
         where=np.empty(D + 1, np.int64),
         seen=np.empty(D, f4),
         onto=np.empty(K, f4),
-        left=np.empty_like(model.blocks),
-        v=np.empty((MOST_DIMS, K), f4),
         c=np.empty(K, f4),
+        parts=np.empty((model.rank, H), f4),
         gain=np.empty(H, f4),
+        free=np.empty(H, f4),
         keys=np.empty(wide, f4),
+        short=np.empty(listed, np.int64),
+        lanes=make_lanes(model),
         idx=np.empty(wide, np.int64),
         val=np.empty(wide, f4),
-        order=np.empty(max(n_states, MOST_DIMS), np.int64),
+        order=np.empty(max(n_states, H + 1, MOST_DIMS), np.int64),
         chosen=np.empty(plan.P, np.int64),
         flips=np.empty(plan.C, np.int64),
+        gains=np.empty(plan.C, f4),
+        known=np.empty(plan.C, np.bool_),
         pool=np.empty(max(n_states, plan.P * plan.C), np.int64),
         q=np.empty(n_states, f4),
+        second=np.empty((MOST_DIMS, MOST_DIMS), f4),
         tmp=np.empty((MOST_DIMS + 2, max(H, D, MOST_DIMS)), f4),
     )
 
 
+def make_lanes(model: Model) -> Lanes:
+    """Scratch space for latents side by side."""
+    J = model.rank + model.offsets
+    return Lanes(
+        start=np.arange(J) * LANES,
+        count=np.full(J, LANES),
+        dims=np.empty(J * LANES, np.int64),
+        there=np.empty(J * LANES, f4),
+        c=np.empty(J * LANES, f4),
+        v=np.empty((MOST_DIMS, J * LANES), f4),
+        left=np.empty((len(model.products.blocks), LANES), f4),
+        det=np.empty(LANES, f4),
+        parts=np.empty((model.rank, LANES), f4),
+        gain=np.empty(LANES, f4),
+    )
+
+
+@kernel
+def prepare(model, lanes):
+    """Fill in what inner products over all pixels have beside them."""
+    complete(model.products, model, lanes)
+
+
 @part
 def look(x, observed, model, room):
-    """List the seen pixels; where some are missing, start this data point's own gram matrix.  Returns how many."""
+    """List the seen pixels; where some are missing, start this data point's own inner products.  Returns how many."""
     n_seen, H = 0, model.odds.shape[0]
     for d in range(x.shape[0]):
         room.where[n_seen] = d
         room.seen[d] = 1 if observed[d] else 0
         n_seen += 1 if observed[d] else 0
-    complete = n_seen == x.shape[0]
     for h in range(H):
-        room.have[h] = complete
-    if not complete:
+        room.have[h] = n_seen == x.shape[0]
+    if n_seen < x.shape[0]:
         for i in range(model.always):
             fill(i, n_seen, model, room)
         for a in range(model.rank + model.offsets):
             for b in range(a + 1):
                 n = min(model.count[a], model.count[b])
-                out, first, second = room.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
+                out, first, second = room.products.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
                 for h in range(n):
                     out[h] = 0
                 for i in range(n_seen):
                     row = model.columns[room.where[i]]
                     for h in range(n):
                         out[h] += row[first + h] * row[second + h]
+        complete(room.products, model, room.lanes)
     return n_seen
 
 
 @part
-def load(n, words, gram, model, room):
+def load(n, words, products, model, room):
     """Bring the population of data point n into the room, evaluated."""
     for s in range(words.shape[1]):
         copy(words[n, s], room.words[s])
         enter(s, model, room)
-        pair(s, model, room)
-        solve(s, gram, room)
+        room.ready[s] = False
+        make_ready(s, products, model, room)
 
 
 @part
@@ -122,24 +163,26 @@ def second_moments(s, room, out):
 @part
 def add_sums(s, q, x, observed, n_seen, model, room, cross, inner, usage):
     """Add q times state s's part in the sums of the M-step; returns that of the missing pixels in the square."""
-    k, dims, u, second = room.size[s] + room.ones[s], room.dims[s], room.u[s], room.v
+    k, dims, u, second, slots = room.size[s] + room.ones[s], room.dims[s], room.u[s], room.second, room.idx
     invert(s, room, room.tmp)
     second_moments(s, room, second)
     for i in range(on_places(room.words[s], model, room.idx)):
         usage[room.idx[i]] += q
     for i in range(k):
-        out, row, amount = cross[dims[i]], inner[dims[i]], q * u[i]
+        slots[i] = model.slot[dims[i]]
+    for i in range(k):
+        out, row, amount = cross[slots[i]], inner[slots[i]], q * u[i]
         for d in range(x.shape[0]):
             out[d] += amount * x[d]
         for j in range(i + 1):
-            row[dims[j]] += q * second[i, j]
+            row[slots[j]] += q * second[i, j]
     missing = x.shape[0] - n_seen
     if missing == 0:
         return f4(0)
     square = f4(missing)
     unit = math.sqrt(model.noise)
     for i in range(k):
-        out, mine = cross[dims[i]], model.rows[dims[i]]
+        out, mine = cross[slots[i]], model.rows[dims[i]]
         for j in range(k):
             other, amount = model.rows[dims[j]], second[max(i, j), min(i, j)]
             for d in range(x.shape[0]):
@@ -166,19 +209,17 @@ def drop_small(S, q_min, room):
 def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room, cross, inner, usage, sums):
     """One EM step of the data points `rows`, whose projections on all directions are onto[start + ...].
 
-    Populations words and lpj are replaced; added to are cross (K, D), one half of inner (K, K), usage (H,) in the
-    order of places, and sums = [elbo, substitutions, square], as in `LowRankGaussian.stats`; the square is in units
-    of the noise.
+    Populations words and lpj are replaced; added to are cross (K, D) and one half of inner (K, K) in the order of
+    slots, usage (H,) in that of places, and sums = [elbo, substitutions, square], as in `LowRankGaussian.stats`; the
+    square is in units of the noise.
     """
     S = words.shape[1]
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
-        complete = n_seen == x.shape[1]
-        gram = model.gram if complete else room.gram
-        blocks = model.blocks if complete else room.blocks
+        products = model.products if n_seen == x.shape[1] else room.products
         copy(onto[start + place], room.onto)
-        load(n, words, gram, model, room)
-        found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), gram, blocks, n_seen, model, room)
+        load(n, words, products, model, room)
+        found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), products, n_seen, model, room)
         energy = f4(0)
         for i in range(n_seen):
             energy += x[n, room.where[i]] ** 2
@@ -192,6 +233,7 @@ def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room
             sums[1] += 1 if s >= S else 0
         for j in range(drop_small(S, plan.q_min, room)):
             s, q = room.order[j], room.q[j]
+            make_ready(s, products, model, room)
             square += add_sums(s, q, x[n], observed[n], n_seen, model, room, cross, inner, usage)
         sums[2] += square
 
@@ -202,9 +244,9 @@ def moments_chunk(rows, start, onto, x, observed, words, q_min, model, room, mea
     S = words.shape[1]
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
-        gram = model.gram if n_seen == x.shape[1] else room.gram
+        products = model.products if n_seen == x.shape[1] else room.products
         copy(onto[start + place], room.onto)
-        load(n, words, gram, model, room)
+        load(n, words, products, model, room)
         weigh(S, S, room)
         m, v = mean[start + place], variance[start + place]
         for d in range(m.shape[0]):

@@ -3,9 +3,9 @@
 A state's coefficients are the always-on ones and those of each bit that is on, which vary, and then
 those of the offsets of these bits, which are one.  Directions that are zero have none: latents stand
 in places, those with most directions first, so that the ones that have a j-th direction come first and
-lie together.  Where all pixels are seen, all inner products of directions (`gram`) are shared by all
-data points and a state costs a small Cholesky factor; elsewhere each data point has its own, which is
-filled in where it is needed.
+lie together.  Where all pixels are seen, inner products of directions are shared by all data points and
+a state costs a small Cholesky factor; elsewhere each data point has its own, which are filled in where
+they are needed.
 """
 
 import math
@@ -13,30 +13,37 @@ from collections import namedtuple
 
 from numba import uint64
 
-from evovae.engines.draws import add_gumbel, f4, top, uniform_at
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
 from evovae.engines.jit import part
 from evovae.engines.kernels import copy, on_bits, select, tag_of, twin
-from evovae.engines.simd import add_rows
+from evovae.engines.simd import LANES, add_rows, subtract_products
 
 MOST_DIMS = 64  # coefficients of one state; states with more have no weight
 NEVER = f4(-1e30)
 
-# The model over its noise: rows (K, D) directions and columns (D, K), gram (K, K) of all pixels, and
-# blocks (J (J + 1) / 2, H) those within latents, for the J = rank + offsets directions of each.  always,
-# rank and offsets (0 or 1) are counts.  bits (H,) says which latent stands in a place, place (H,) where one
-# stands.  The j-th directions are those of the first count[j] places, from start[j] on; owner (K,) is the
-# place of each direction, or -1.  In the order of places: ranks (H,), how many directions each has, and
-# odds (H,), the prior's log-odds.  constant as in kernels.Net.
+# Inner products of directions over the noise: gram (K, K), blocks (J (J + 1) / 2, H) those within latents, and their
+# `factor`s with what is left of the prior's log-odds in base (H,); of all pixels, or of those that are seen.
+Products = namedtuple("Products", "gram blocks factors base")
+# The model over its noise: rows (K, D) directions and columns (D, K), and their inner products over all pixels, for
+# the J = rank + offsets directions of each latent.  always, rank and offsets (0 or 1) are counts.  bits (H,) says
+# which latent stands in a place, place (H,) where one stands.  The j-th directions are those of the first count[j]
+# places, from start[j] on.  Of each direction, owner (K,) is the place of its latent, or -1, and slot (K,) where its
+# sums are: those of one latent lie together, which spares caches.  In the order of places: ranks (H,), how many
+# directions each has, and odds (H,), the prior's log-odds; free (H + 1, H) is which share of what a latent adds is
+# left beside another one, or beside what is always there (the last row), over all pixels, and shared what that spares
+# of its determinant.  constant as in kernels.Net.
 Model = namedtuple(
     "Model",
-    "rows columns gram blocks always rank offsets bits place start count owner ranks odds noise constant",
+    "rows columns products always rank offsets bits place start count owner slot ranks odds free shared noise constant",
 )
 # Room for the states that one data point may see in a step, and their factors.
 Room = namedtuple(
     "Room",
-    "words tags lpj prior size ones dims factor y u gram blocks have where onto left v c gain keys idx val "
-    "order chosen flips pool q tmp seen",
+    "words tags lpj prior size ones ready dims factor y u products have where seen onto c parts gain keys short lanes "
+    "free idx val order chosen flips gains known pool q second tmp",
 )
+# Room for LANES latents side by side: (.., LANES), or (.. J LANES) for those of all their directions.
+Lanes = namedtuple("Lanes", "start count dims there c v left det parts gain")
 
 
 @part
@@ -79,7 +86,7 @@ def fill(row, n_seen, model, room):
     """Row `row` of the gram matrix of the seen pixels."""
     for i in range(n_seen):
         room.val[i] = model.rows[row, room.where[i]]
-    out = room.gram[row]
+    out = room.products.gram[row]
     for k in range(out.shape[0]):
         out[k] = 0
     add_rows(out, model.columns, room.where, room.val, n_seen)
@@ -104,7 +111,7 @@ def pair(s, model, room):
     dims = room.dims[s]
     for i in range(room.size[s] + room.ones[s]):
         if model.owner[dims[i]] >= 0 and not room.have[model.owner[dims[i]]]:
-            row, out = model.rows[dims[i]], room.gram[dims[i]]
+            row, out = model.rows[dims[i]], room.products.gram[dims[i]]
             for j in range(room.size[s] + room.ones[s]):
                 other, v = model.rows[dims[j]], f4(0)
                 for d in range(row.shape[0]):
@@ -156,128 +163,221 @@ def solve(s, gram, room):
 
 
 @part
-def condition(s, gram, room):
-    """What state s leaves over: v (k, K), so that directions have inner products gram - v' v, and projections c."""
-    k, ones, dims, factor, c = room.size[s], room.ones[s], room.dims[s], room.factor[s], room.c
+def factor(rank, lanes):
+    """Cholesky factors of I + left in its place, with inverses on the diagonal; half of log det is taken off gain."""
+    left, det, gain = lanes.left, lanes.det, lanes.gain
+    for lane in range(LANES):
+        det[lane] = 1
+    for a in range(rank):
+        row = a * (a + 1) // 2
+        for b in range(a + 1):
+            mine, above = left[row + b], b * (b + 1) // 2
+            subtract_products(mine, left, row * LANES, above * LANES, LANES, b)
+            if b < a:
+                inverse = left[above + b]
+                for lane in range(LANES):
+                    mine[lane] *= inverse[lane]
+            else:
+                for lane in range(LANES):
+                    pivot = max(f4(1) + mine[lane], f4(1))
+                    det[lane] *= pivot
+                    mine[lane] = f4(1) / math.sqrt(pivot)
+        if a % 4 == 3 or a == rank - 1:  # a product of a few pivots at a time overflows nothing
+            for lane in range(LANES):
+                gain[lane] -= f4(0.5) * math.log(det[lane])
+                det[lane] = 1
+
+
+@part
+def complete(products, model, lanes):
+    """Factors and base of inner products, from their blocks."""
+    H, pairs = products.blocks.shape[1], products.blocks.shape[0]
+    for first in range(0, H, LANES):
+        n = min(LANES, H - first)
+        for block in range(pairs):
+            for lane in range(LANES):
+                lanes.left[block, lane] = products.blocks[block, first + lane] if lane < n else f4(0)
+        copy(model.odds[first : first + n], lanes.gain)
+        factor(model.rank, lanes)
+        for block in range(pairs):
+            copy(lanes.left[block, :n], products.factors[block, first : first + n])
+        copy(lanes.gain[:n], products.base[first : first + n])
+
+
+@part
+def explain(left, c, start, count, rank, offsets, parts, gain):
+    """Add to gain how much of projections c the subspaces explain whose factors `left` has, less their offsets.
+
+    c has those on the a-th directions from start[a] on; parts (rank, n) is scratch space.
+    """
+    own = rank * (rank + 1) // 2
+    if offsets:
+        on, square = c[start[rank] : start[rank] + gain.shape[0]], left[own + rank]
+        for h in range(gain.shape[0]):
+            gain[h] += on[h] - f4(0.5) * square[h]
+    for a in range(rank):
+        n = count[a]
+        mine, inverse = parts[a, :n], left[a * (a + 1) // 2 + a, :n]
+        copy(c[start[a] : start[a] + n], mine)
+        if offsets:
+            offset = left[own + a, :n]
+            for h in range(n):
+                mine[h] -= offset[h]
+        for b in range(a):
+            lb, other = left[a * (a + 1) // 2 + b, :n], parts[b, :n]
+            for h in range(n):
+                mine[h] -= lb[h] * other[h]
+        for h in range(n):
+            mine[h] *= inverse[h]
+            gain[h] += f4(0.5) * mine[h] * mine[h]
+
+
+@part
+def promise(s, products, model, room):
+    """About how much lpj would grow with each latent, in the order of places, beside state s.
+
+    That is exact but for what the latent shares with the state, which is taken as if it were spread evenly over the
+    latent's directions and the latents of the state had it each for itself.
+    """
+    H, k, gain, free = room.gain.shape[0], room.size[s] + room.ones[s], room.gain, room.free
+    copy(room.onto, room.c)
     for i in range(k):
+        room.val[i] = -room.u[s, i]
+    add_rows(room.c, products.gram, room.dims[s], room.val, k)
+    for h in range(H):
+        gain[h], free[h] = 0, 1
+    explain(products.factors, room.c, model.start, model.count, model.rank, model.offsets, room.parts, gain)
+    n = on_places(room.words[s], model, room.order)
+    room.order[n] = H
+    for i in range(n + 1):
+        own = model.free[room.order[i]]
+        for h in range(H):
+            free[h] *= own[h]
+    for h in range(H):
+        gain[h] = products.base[h] + gain[h] / free[h]
+    for i in range(n + 1):
+        shared = model.shared[room.order[i]]
+        for h in range(H):
+            gain[h] += shared[h]
+
+
+@part
+def lose(s, free, products, model, room):
+    """The gains of the flips that take bits off state s, and of those that it has no room for; uses slot `free`."""
+    gain, free_dims, h = room.gain, MOST_DIMS - room.size[s] - room.ones[s] - model.offsets, 0
+    while h < gain.shape[0] and model.ranks[h] > free_dims:
+        gain[h] = NEVER
+        h += 1
+    n = on_places(room.words[s], model, room.order)
+    for i in range(n):
+        bit = model.bits[room.order[i]]
+        copy(room.words[s], room.words[free])
+        room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)
+        enter(free, model, room)
+        solve(free, products.gram, room)
+        gain[room.order[i]] = room.lpj[free] - room.lpj[s]
+
+
+@part
+def gather(s, first, n, products, model, room):
+    """Up to LANES latents of the short list side by side: what they have in common with state s, and by themselves."""
+    J, k, lanes = model.rank + model.offsets, room.size[s], room.lanes
+    for lane in range(LANES):
+        h = room.short[first + lane] if first + lane < n else room.short[first]
+        lanes.gain[lane] = model.odds[h]
+        for j in range(J):
+            there = j >= model.rank or j < model.ranks[h]
+            lanes.dims[j * LANES + lane] = model.start[j] + h if there else 0
+            lanes.there[j * LANES + lane] = f4(1) if there else f4(0)
+        for block in range(products.blocks.shape[0]):
+            lanes.left[block, lane] = products.blocks[block, h]
+    for m in range(J * LANES):
+        lanes.c[m] = room.c[lanes.dims[m]] * lanes.there[m]
+    for i in range(k):
+        row, v = products.gram[room.dims[s, i]], lanes.v[i]
+        for m in range(J * LANES):
+            v[m] = row[lanes.dims[m]] * lanes.there[m]
+
+
+@part
+def take_off(s, J, room):
+    """Leave of the latents in the lanes what state s does not explain: left -= v' v, v divided by its factor."""
+    factor, v, left = room.factor[s], room.lanes.v, room.lanes.left
+    for i in range(room.size[s]):
         room.order[i] = i
-    for i in range(k):
-        v = room.v[i]
-        copy(gram[dims[i]], v)
         for j in range(i):
             room.val[j] = -factor[i, j]
-        add_rows(v, room.v, room.order, room.val, i)
-        for d in range(v.shape[0]):
-            v[d] *= factor[i, i]
-    copy(room.onto, c)
-    for i in range(k):
-        room.val[i] = -room.y[s, i]
-    add_rows(c, room.v, room.order, room.val, k)
-    for i in range(ones):
-        room.val[i] = -1
-    add_rows(c, gram, dims[k:], room.val, ones)
-
-
-@part
-def take_offsets_off(k, blocks, model, room):
-    """What the offset of each latent gains by itself, and its part in the projections c on the latent's directions."""
-    J, first = model.rank, model.start[model.rank]
-    last = room.left[J * (J + 1) // 2 + J]
-    for b in range(J + 1):
-        n = model.count[b]
-        cb = room.c[model.start[b] : model.start[b] + n]
-        copy(blocks[J * (J + 1) // 2 + b], last)
-        for i in range(k):
-            vo, vb = room.v[i, first : first + n], room.v[i, model.start[b] : model.start[b] + n]
-            for h in range(n):
-                last[h] -= vo[h] * vb[h]
-        for h in range(n):
-            room.gain[h] += cb[h] - f4(0.5) * last[h] if b == J else f4(0)
-            cb[h] -= last[h]
-
-
-@part
-def added_gains(k, blocks, model, room):
-    """How much lpj grows with each latent, in the order of places, given a state of k coefficients.
-
-    A latent that is added takes off its offset, and then has a Cholesky factor of its own block of what is left.
-    """
-    gain, c, left, det, quad = room.gain, room.c, room.left, room.tmp[0], room.tmp[1]
-    copy(model.odds, gain)
-    for h in range(gain.shape[0]):
-        det[h], quad[h] = 1, 0
-    if model.offsets:
-        take_offsets_off(k, blocks, model, room)
-    for a in range(model.rank):
-        n, first = model.count[a], model.start[a]
-        ca = c[first : first + n]
+        add_rows(v[i], v, room.order, room.val, i)
+        for m in range(J * LANES):
+            v[i, m] *= factor[i, i]
+    for a in range(J):
         for b in range(a + 1):
-            mine, other = left[a * (a + 1) // 2 + b, :n], model.start[b]
-            copy(blocks[a * (a + 1) // 2 + b, :n], mine)
-            for i in range(k):
-                va, vb = room.v[i, first : first + n], room.v[i, other : other + n]
-                for h in range(n):
-                    mine[h] -= va[h] * vb[h]
-            for t in range(b):
-                la, lb = left[a * (a + 1) // 2 + t, :n], left[b * (b + 1) // 2 + t, :n]
-                for h in range(n):
-                    mine[h] -= la[h] * lb[h]
-            if b < a:
-                inverse, cb = left[b * (b + 1) // 2 + b, :n], c[other : other + n]
-                for h in range(n):
-                    mine[h] *= inverse[h]
-                    ca[h] -= mine[h] * cb[h]
-            else:
-                for h in range(n):
-                    pivot = max(f4(1) + mine[h], f4(1))
-                    det[h] *= pivot
-                    mine[h] = f4(1) / math.sqrt(pivot)
-                    ca[h] *= mine[h]
-                    quad[h] += ca[h] * ca[h]
-        if a % 4 == 3 or a == model.rank - 1:  # a product of a few pivots at a time overflows nothing
-            for h in range(model.count[a - a % 4]):
-                gain[h] -= f4(0.5) * math.log(det[h])
-                det[h] = 1
-    for h in range(gain.shape[0]):
-        gain[h] += f4(0.5) * quad[h]
+            subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, room.size[s])
 
 
 @part
-def flip_gains(s, free, gram, blocks, model, room):
-    """Exactly how much lpj changes when each bit of state s flips; uses slot `free` for states without a bit."""
-    H, gain, by_place = model.odds.shape[0], room.gain, room.tmp[0]
-    condition(s, gram, room)
-    added_gains(room.size[s], blocks, model, room)
-    copy(gain, by_place)
-    free_dims = MOST_DIMS - room.size[s] - room.ones[s] - model.offsets
-    for h in range(H):
-        bit = model.bits[h]
-        gain[bit] = NEVER if model.ranks[h] > free_dims else by_place[h]
-        if (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1):
-            copy(room.words[s], room.words[free])
-            room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)
-            enter(free, model, room)
-            solve(free, gram, room)
-            gain[bit] = room.lpj[free] - room.lpj[s]
+def examine(s, n, beta, products, model, room):
+    """The exact gains of the n latents on the short list that state s does not have, and their keys."""
+    lanes, gain, keys = room.lanes, room.gain, room.keys
+    for first in range(0, n, LANES):
+        gather(s, first, n, products, model, room)
+        take_off(s, model.rank + model.offsets, room)
+        factor(model.rank, lanes)
+        explain(lanes.left, lanes.c, lanes.start, lanes.count, model.rank, model.offsets, lanes.parts, lanes.gain)
+        for lane in range(min(LANES, n - first)):
+            h = room.short[first + lane]
+            bit = model.bits[h]
+            on = (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1)
+            if not on and gain[h] > NEVER:
+                keys[h] += beta * (lanes.gain[lane] - gain[h])
+                gain[h] = lanes.gain[lane]
 
 
 @part
-def choose_flips(s, free, plan, counter, gram, blocks, n_seen, model, room):
-    """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
-    H = room.gain.shape[0]
+def make_ready(s, products, model, room):
+    """Solve state s, if that has not been done."""
+    if not room.ready[s]:
+        pair(s, model, room)
+        solve(s, products.gram, room)
+        room.ready[s] = True
+
+
+@part
+def choose_flips(s, free, plan, counter, products, n_seen, model, room):
+    """One bit for each of C children of state s, into room.flips: Gumbel-top-C on the gains, or independent draws.
+
+    Gains are exact for a short list of at least twice as many latents, those with the largest keys where what state
+    and latent have in common is left out.  room.gains is what children gain, where room.known says that this is known.
+    """
+    H, keys, short = room.gain.shape[0], room.keys, room.short
     if plan.uniform or room.size[s] < 0:
         for c in range(plan.C):
             room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+            room.known[c] = False
         return
+    make_ready(s, products, model, room)
     need(s, n_seen, model, room)
-    flip_gains(s, free, gram, blocks, model, room)
-    add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
-    top(room.keys, H, plan.C, room.flips)
+    promise(s, products, model, room)
+    lose(s, free, products, model, room)
+    add_gumbel(room.gain, H, plan.beta_mutate, counter, keys)
+    n = short.shape[0]
+    top_of_sorted(keys, H, n, short)
+    examine(s, n, plan.beta_mutate, products, model, room)
+    for i in range(n):
+        room.val[i] = keys[short[i]]
+    top(room.val, n, plan.C, room.flips)
+    for c in range(plan.C):
+        h = short[room.flips[c]]
+        room.flips[c], room.gains[c], room.known[c] = model.bits[h], room.gain[h], True
 
 
 @part
-def bear(parent, h, n, gram, model, room):
-    """The child of `parent` with bit h flipped, as state n; its place, or that of an earlier twin."""
+def bear(parent, c, n, products, model, room):
+    """The c-th child of `parent` as state n; its place, or that of an earlier twin.
+
+    Where its gain is known it need not be solved, as most children are not kept.
+    """
+    h = room.flips[c]
     copy(room.words[parent], room.words[n])
     room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
     room.tags[n] = tag_of(room.words[n])
@@ -285,13 +385,15 @@ def bear(parent, h, n, gram, model, room):
     if s >= 0:
         return s
     enter(n, model, room)
-    pair(n, model, room)
-    solve(n, gram, room)
+    room.ready[n] = False
+    room.lpj[n] = room.lpj[parent] + room.gains[c] if room.size[n] >= 0 else NEVER
+    if not room.known[c]:
+        make_ready(n, products, model, room)
     return n
 
 
 @part
-def evolve(S, plan, counter, gram, blocks, n_seen, model, room):
+def evolve(S, plan, counter, products, n_seen, model, room):
     """As `kernels.evolve`: add children of the S states; returns how many distinct states there are."""
     H, pool, n, size = room.gain.shape[0], room.pool, S, S
     for s in range(S):
@@ -302,10 +404,10 @@ def evolve(S, plan, counter, gram, blocks, n_seen, model, room):
         for p in range(plan.P):
             room.chosen[p] = pool[room.chosen[p]]
         for p in range(plan.P):
-            choose_flips(room.chosen[p], n, plan, counter, gram, blocks, n_seen, model, room)
+            choose_flips(room.chosen[p], n, plan, counter, products, n_seen, model, room)
             counter += uint64(H + plan.C)
             for c in range(plan.C):
-                s = bear(room.chosen[p], room.flips[c], n, gram, model, room)
+                s = bear(room.chosen[p], c, n, products, model, room)
                 pool[p * plan.C + c] = s
                 n += 1 if s == n else 0
         size = plan.P * plan.C

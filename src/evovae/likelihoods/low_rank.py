@@ -162,19 +162,20 @@ class LowRankGaussian(Likelihood):
         A, K = len(self.always), len(self.fixed)
         (values, square), usage, cross, inner = stats.split([2, H, K * D, K * K])
         cross, inner = cross.view(K, D), inner.view(K, K)
+        there = (self.directions != 0).any(2)  # a zero stays one, and has nothing to do with the others
+        there[self.rank :] = True
+        own = torch.cat([there.new_ones(A), there.flatten()])
         # A little weight on what is there: directions that nothing uses stay, the others do not notice.
         weight = 1e-7 * inner.diagonal().mean() + 1e-9
-        ridge = weight * torch.eye(K, dtype=inner.dtype, device=inner.device)
-        rows = torch.linalg.solve(inner + ridge, cross + weight * self.rows)
+        rows = torch.zeros_like(cross)
+        rows[own] = _solve(inner[own][:, own], weight, cross[own] + weight * self.rows[own])
         error = square + ((inner @ rows - 2 * cross) * rows).sum()
         self.sigma2.copy_((error / values.clamp(min=1)).clamp(min=self.floor))
         # s gets unit covariance: A and the directions of each latent turn with it.
         common = _root(inner[:A, :A] * D / values.clamp(min=1))
-        own = self._unit(usage, inner[A:, A:]).to(rows.dtype)
+        turn = self._unit(usage, inner[A:, A:]).to(rows.dtype)
         self.always.copy_(common @ rows[:A])
-        there = (self.directions != 0).any(2, keepdim=True)  # a zero stays one, through rounding, too
-        there[self.rank :] = True
-        self.directions.copy_(there * torch.einsum("hji,ihd->jhd", own, rows[A:].view(J, H, D)))
+        self.directions.copy_(there[..., None] * torch.einsum("hji,ihd->jhd", turn, rows[A:].view(J, H, D)))
 
     def _unit(self, usage: Tensor, inner: Tensor) -> Tensor:
         """How the directions of each latent turn (H, J, J), so that s has mean 0 and unit covariance where it is on."""
@@ -239,6 +240,14 @@ class _Posterior(NamedTuple):
     u: Tensor
     covariance: Tensor
     second: Tensor
+
+
+def _solve(inner: Tensor, weight: Tensor, cross: Tensor) -> Tensor:
+    """(inner + weight I)^-1 cross for a symmetric matrix that is positive but for rounding."""
+    matrix = inner.clone()
+    matrix.diagonal().add_(weight)
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.linalg.solve(matrix, cross) if failed else torch.cholesky_solve(cross, factor)
 
 
 def _root(matrices: Tensor) -> Tensor:
