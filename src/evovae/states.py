@@ -27,7 +27,8 @@ def pack(z: Tensor) -> Tensor:
 
 def unpack(words: Tensor, n_latents: int) -> Tensor:
     """The bits (..., n_latents) bool of words (..., W)."""
-    bits = (words[..., None] >> torch.arange(WORD, device=words.device)) & 1
+    octets = words.contiguous().view(torch.uint8)  # little-endian, as all machines are that torch works on
+    bits = (octets[..., None] >> torch.arange(8, dtype=torch.uint8, device=words.device)) & 1
     return bits.bool().flatten(-2)[..., :n_latents]
 
 

@@ -5,7 +5,6 @@ Cholesky factor of the size of its coefficients.  Gains of flips are estimated f
 the most promising ones, side by side in vectors; children are solved only if they are kept, or have children.
 """
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, cast
 
@@ -27,7 +26,7 @@ from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.states import States
 
-BLOCK = 2048  # data points whose projections are held at once
+BLOCK = 4096  # data points whose projections are held at once
 LEAST_FREE = 1e-3  # what a latent keeps beside others at least, where short lists are made
 PARTS = 4  # sums are kept apart for this many shares of a block, so that results do not depend on threads
 
@@ -92,13 +91,12 @@ class FusedSubspaces:
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
         sums = [_Sums.zero(model) for _ in range(PARTS)]
 
-        def work(share: np.ndarray, start: int, onto: np.ndarray, mine: _Sums) -> None:
+        def work(share: Tensor, mine: _Sums) -> None:
             room = make_room(states.words.shape[1], plan, model, data[2])
-            em_chunk(share, start, seed, onto, *data, plan, model, room, *mine)
+            em_chunk(share.numpy(), seed, _onto(x, observed, share, model), *data, plan, model, room, *mine)
 
-        projections = _Projections(model, len(rows))
         for block in rows.split(BLOCK):
-            self.workers.run(work, *_shares(block), [projections.of(x, observed, block)] * PARTS, sums)
+            self.workers.run(work, block.tensor_split(PARTS), sums)
         with np.errstate(invalid="ignore", over="ignore"):
             total = _added(sums)
         elbo, substitutions, square = total.scalars
@@ -123,18 +121,16 @@ class FusedSubspaces:
             Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents
         )
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
-        result = np.empty((2, len(rows), x.shape[1]), np.float32)
+        result = torch.empty(2, len(rows), x.shape[1])
 
-        def work(share: np.ndarray, start: int, onto: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
+        def work(share: Tensor, out: Tensor) -> None:
             room = make_room(states.words.shape[1], no_search, model, data[-1])
-            moments_chunk(share, start, onto, *data, np.float32(self.q_min), model, room, mean, variance)
+            onto = _onto(x, observed, share, model)
+            moments_chunk(share.numpy(), onto, *data, np.float32(self.q_min), model, room, *out.numpy())
 
-        projections = _Projections(model, len(rows))
-        for first in range(0, len(rows), BLOCK):
-            block, out = rows[first : first + BLOCK], result[:, first : first + BLOCK]
-            onto = projections.of(x, observed, block)
-            self.workers.run(work, *_shares(block), *([item] * PARTS for item in (onto, *out)))
-        mean, variance = torch.from_numpy(result)
+        for block, out in zip(rows.split(BLOCK), result.split(BLOCK, dim=1), strict=True):
+            self.workers.run(work, block.tensor_split(PARTS), out.tensor_split(PARTS, dim=1))
+        mean, variance = result
         return mean * float(model.noise) ** 0.5, variance * float(model.noise)
 
     def _model(self, x: Tensor, states: States) -> tuple[Model, np.ndarray]:
@@ -262,20 +258,7 @@ def _added(sums: list[_Sums]) -> _Sums:
     return sums[0]
 
 
-def _shares(block: Tensor) -> tuple[Sequence, Sequence]:
-    """The data points of each share, and where each starts in the block."""
-    shares = np.array_split(block.numpy(), PARTS)
-    return shares, np.cumsum([0, *map(len, shares[:-1])]).tolist()
-
-
-class _Projections:
-    """Room for the projections of a block of data on all directions, in units of the noise."""
-
-    def __init__(self, model: Model, N: int) -> None:
-        self.columns, self.unit = torch.from_numpy(model.columns), float(model.noise) ** 0.5
-        self.room = torch.empty(min(N, BLOCK), self.columns.shape[1])
-
-    def of(self, x: Tensor, observed: Tensor, rows: Tensor) -> np.ndarray:
-        """Those of some rows of the data: (len(rows), K), until the next call."""
-        seen = torch.where(observed[rows], x[rows], 0) / self.unit
-        return torch.mm(seen, self.columns, out=self.room[: len(rows)]).numpy()
+def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Model) -> np.ndarray:
+    """Projections of some rows of the data on all directions, in units of the noise: (len(rows), K)."""
+    seen = torch.where(observed[rows], x[rows], 0) / float(model.noise) ** 0.5
+    return (seen @ torch.from_numpy(model.columns)).numpy()

@@ -206,8 +206,8 @@ def drop_small(S, q_min, room):
 
 
 @kernel
-def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room, cross, inner, usage, sums):
-    """One EM step of the data points `rows`, whose projections on all directions are onto[start + ...].
+def em_chunk(rows, seed, onto, x, observed, words, lpj, plan, model, room, cross, inner, usage, sums):
+    """One EM step of the data points `rows`, whose projections on all directions are onto (len(rows), K).
 
     Populations words and lpj are replaced; added to are cross (K, D) and one half of inner (K, K) in the order of
     slots, usage (H,) in that of places, and sums = [elbo, substitutions, square], as in `LowRankGaussian.stats`; the
@@ -217,7 +217,7 @@ def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
         products = model.products if n_seen == x.shape[1] else room.products
-        copy(onto[start + place], room.onto)
+        copy(onto[place], room.onto)
         load(n, words, products, model, room)
         found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), products, n_seen, model, room)
         energy = f4(0)
@@ -239,16 +239,16 @@ def em_chunk(rows, start, seed, onto, x, observed, words, lpj, plan, model, room
 
 
 @kernel
-def moments_chunk(rows, start, onto, x, observed, words, q_min, model, room, mean, variance):
-    """Posterior mean and variance of the data of `rows` without noise, into rows start + ... of mean and variance."""
+def moments_chunk(rows, onto, x, observed, words, q_min, model, room, mean, variance):
+    """Posterior mean and variance of the data of `rows` without noise, each (len(rows), D)."""
     S = words.shape[1]
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
         products = model.products if n_seen == x.shape[1] else room.products
-        copy(onto[start + place], room.onto)
+        copy(onto[place], room.onto)
         load(n, words, products, model, room)
         weigh(S, S, room)
-        m, v = mean[start + place], variance[start + place]
+        m, v = mean[place], variance[place]
         for d in range(m.shape[0]):
             m[d] = v[d] = 0
         for j in range(drop_small(S, q_min, room)):

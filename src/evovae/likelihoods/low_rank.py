@@ -168,7 +168,9 @@ class LowRankGaussian(Likelihood):
         # A little weight on what is there: directions that nothing uses stay, the others do not notice.
         weight = 1e-7 * inner.diagonal().mean() + 1e-9
         rows = torch.zeros_like(cross)
-        rows[own] = _solve(inner[own][:, own], weight, cross[own] + weight * self.rows[own])
+        among = inner[own][:, own]
+        among.diagonal().add_(weight)
+        rows[own] = _solve(among, cross[own] + weight * self.rows[own])
         error = square + ((inner @ rows - 2 * cross) * rows).sum()
         self.sigma2.copy_((error / values.clamp(min=1)).clamp(min=self.floor))
         # s gets unit covariance: A and the directions of each latent turn with it.
@@ -242,12 +244,10 @@ class _Posterior(NamedTuple):
     second: Tensor
 
 
-def _solve(inner: Tensor, weight: Tensor, cross: Tensor) -> Tensor:
-    """(inner + weight I)^-1 cross for a symmetric matrix that is positive but for rounding."""
-    matrix = inner.clone()
-    matrix.diagonal().add_(weight)
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix^-1 right for a symmetric matrix that is positive definite but for rounding."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    return torch.linalg.solve(matrix, cross) if failed else torch.cholesky_solve(cross, factor)
+    return torch.linalg.solve(matrix, right) if failed else torch.cholesky_solve(right, factor)
 
 
 def _root(matrices: Tensor) -> Tensor:
