@@ -11,19 +11,8 @@ from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import copy
 from evovae.engines.plans import Plan
 from evovae.engines.simd import LANES, add_rows
-from evovae.engines.subspace_kernels import (
-    MOST_DIMS,
-    Lanes,
-    Model,
-    Products,
-    Room,
-    complete,
-    enter,
-    evolve,
-    fill,
-    make_ready,
-    on_places,
-)
+from evovae.engines.subspace_gains import complete, evolve
+from evovae.engines.subspace_kernels import MOST_DIMS, Lanes, Model, Products, Room, enter, fill, make_ready, on_places
 
 
 def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Room:

@@ -1,0 +1,259 @@
+"""Compiled parts for `LowRankGaussian`: the gains of flips, and the search that they guide.
+
+What a latent gains beside a state is a Cholesky factor of its own directions, less what the state explains of them.
+It is estimated for all latents from factors that are the same for all states, and worked out exactly for a short list
+of the most promising ones, LANES side by side: (.., LANES) in `Lanes`.
+"""
+
+import math
+
+from numba import uint64
+
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
+from evovae.engines.jit import part
+from evovae.engines.kernels import copy, select, tag_of, twin
+from evovae.engines.simd import LANES, add_rows, subtract_products
+from evovae.engines.subspace_kernels import MOST_DIMS, NEVER, enter, make_ready, need, on_places, solve
+
+
+@part
+def factor(rank, lanes):
+    """Cholesky factors of I + left in its place, with inverses on the diagonal; half of log det is taken off gain."""
+    left, det, gain = lanes.left, lanes.det, lanes.gain
+    for lane in range(LANES):
+        det[lane] = 1
+    for a in range(rank):
+        row = a * (a + 1) // 2
+        for b in range(a + 1):
+            mine, above = left[row + b], b * (b + 1) // 2
+            subtract_products(mine, left, row * LANES, above * LANES, LANES, b)
+            if b < a:
+                inverse = left[above + b]
+                for lane in range(LANES):
+                    mine[lane] *= inverse[lane]
+            else:
+                for lane in range(LANES):
+                    pivot = max(f4(1) + mine[lane], f4(1))
+                    det[lane] *= pivot
+                    mine[lane] = f4(1) / math.sqrt(pivot)
+        if a % 4 == 3 or a == rank - 1:  # a product of a few pivots at a time overflows nothing
+            for lane in range(LANES):
+                gain[lane] -= f4(0.5) * math.log(det[lane])
+                det[lane] = 1
+
+
+@part
+def complete(products, model, lanes):
+    """Factors and base of inner products, from their blocks."""
+    H, pairs = products.blocks.shape[1], products.blocks.shape[0]
+    for first in range(0, H, LANES):
+        n = min(LANES, H - first)
+        for block in range(pairs):
+            for lane in range(LANES):
+                lanes.left[block, lane] = products.blocks[block, first + lane] if lane < n else f4(0)
+        copy(model.odds[first : first + n], lanes.gain)
+        factor(model.rank, lanes)
+        for block in range(pairs):
+            copy(lanes.left[block, :n], products.factors[block, first : first + n])
+        copy(lanes.gain[:n], products.base[first : first + n])
+
+
+@part
+def explain(left, c, start, count, rank, offsets, parts, gain):
+    """Add to gain how much of projections c the subspaces explain whose factors `left` has, less their offsets.
+
+    c has those on the a-th directions from start[a] on; parts (rank, n) is scratch space.
+    """
+    own = rank * (rank + 1) // 2
+    if offsets:
+        on, square = c[start[rank] : start[rank] + gain.shape[0]], left[own + rank]
+        for h in range(gain.shape[0]):
+            gain[h] += on[h] - f4(0.5) * square[h]
+    for a in range(rank):
+        n = count[a]
+        mine, inverse = parts[a, :n], left[a * (a + 1) // 2 + a, :n]
+        copy(c[start[a] : start[a] + n], mine)
+        if offsets:
+            offset = left[own + a, :n]
+            for h in range(n):
+                mine[h] -= offset[h]
+        for b in range(a):
+            lb, other = left[a * (a + 1) // 2 + b, :n], parts[b, :n]
+            for h in range(n):
+                mine[h] -= lb[h] * other[h]
+        for h in range(n):
+            mine[h] *= inverse[h]
+            gain[h] += f4(0.5) * mine[h] * mine[h]
+
+
+@part
+def promise(s, products, model, room):
+    """About how much lpj would grow with each latent, in the order of places, beside state s.
+
+    That is exact but for what the latent shares with the state, which is taken as if it were spread evenly over the
+    latent's directions and the latents of the state had it each for itself.
+    """
+    H, k, gain, free = room.gain.shape[0], room.size[s] + room.ones[s], room.gain, room.free
+    copy(room.onto, room.c)
+    for i in range(k):
+        room.val[i] = -room.u[s, i]
+    add_rows(room.c, products.gram, room.dims[s], room.val, k)
+    for h in range(H):
+        gain[h], free[h] = 0, 1
+    explain(products.factors, room.c, model.start, model.count, model.rank, model.offsets, room.parts, gain)
+    n = on_places(room.words[s], model, room.order)
+    room.order[n] = H
+    for i in range(n + 1):
+        own = model.free[room.order[i]]
+        for h in range(H):
+            free[h] *= own[h]
+    for h in range(H):
+        gain[h] = products.base[h] + gain[h] / free[h]
+    for i in range(n + 1):
+        shared = model.shared[room.order[i]]
+        for h in range(H):
+            gain[h] += shared[h]
+
+
+@part
+def lose(s, free, products, model, room):
+    """The gains of the flips that take bits off state s, and of those that it has no room for; uses slot `free`."""
+    gain, free_dims, h = room.gain, MOST_DIMS - room.size[s] - room.ones[s] - model.offsets, 0
+    while h < gain.shape[0] and model.ranks[h] > free_dims:
+        gain[h] = NEVER
+        h += 1
+    n = on_places(room.words[s], model, room.order)
+    for i in range(n):
+        bit = model.bits[room.order[i]]
+        copy(room.words[s], room.words[free])
+        room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)
+        enter(free, model, room)
+        solve(free, products.gram, room)
+        gain[room.order[i]] = room.lpj[free] - room.lpj[s]
+
+
+@part
+def gather(s, first, n, products, model, room):
+    """Up to LANES latents of the short list side by side: what they have in common with state s, and by themselves."""
+    J, k, lanes = model.rank + model.offsets, room.size[s], room.lanes
+    for lane in range(LANES):
+        h = room.short[first + lane] if first + lane < n else room.short[first]
+        lanes.gain[lane] = model.odds[h]
+        for j in range(J):
+            there = j >= model.rank or j < model.ranks[h]
+            lanes.dims[j * LANES + lane] = model.start[j] + h if there else 0
+            lanes.there[j * LANES + lane] = f4(1) if there else f4(0)
+        for block in range(products.blocks.shape[0]):
+            lanes.left[block, lane] = products.blocks[block, h]
+    for m in range(J * LANES):
+        lanes.c[m] = room.c[lanes.dims[m]] * lanes.there[m]
+    for i in range(k):
+        row, v = products.gram[room.dims[s, i]], lanes.v[i]
+        for m in range(J * LANES):
+            v[m] = row[lanes.dims[m]] * lanes.there[m]
+
+
+@part
+def take_off(s, J, room):
+    """Leave of the latents in the lanes what state s does not explain: left -= v' v, v divided by its factor."""
+    factor, v, left = room.factor[s], room.lanes.v, room.lanes.left
+    for i in range(room.size[s]):
+        room.order[i] = i
+        for j in range(i):
+            room.val[j] = -factor[i, j]
+        add_rows(v[i], v, room.order, room.val, i)
+        for m in range(J * LANES):
+            v[i, m] *= factor[i, i]
+    for a in range(J):
+        for b in range(a + 1):
+            subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, room.size[s])
+
+
+@part
+def examine(s, n, beta, products, model, room):
+    """The exact gains of the n latents on the short list that state s does not have, and their keys."""
+    lanes, gain, keys = room.lanes, room.gain, room.keys
+    for first in range(0, n, LANES):
+        gather(s, first, n, products, model, room)
+        take_off(s, model.rank + model.offsets, room)
+        factor(model.rank, lanes)
+        explain(lanes.left, lanes.c, lanes.start, lanes.count, model.rank, model.offsets, lanes.parts, lanes.gain)
+        for lane in range(min(LANES, n - first)):
+            h = room.short[first + lane]
+            bit = model.bits[h]
+            on = (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1)
+            if not on and gain[h] > NEVER:
+                keys[h] += beta * (lanes.gain[lane] - gain[h])
+                gain[h] = lanes.gain[lane]
+
+
+@part
+def choose_flips(s, free, plan, counter, products, n_seen, model, room):
+    """One bit for each of C children of state s, into room.flips: Gumbel-top-C on the gains, or independent draws.
+
+    Gains are exact for a short list of at least twice as many latents, those with the largest keys where what state
+    and latent have in common is left out.  room.gains is what children gain, where room.known says that this is known.
+    """
+    H, keys, short = room.gain.shape[0], room.keys, room.short
+    if plan.uniform or room.size[s] < 0:
+        for c in range(plan.C):
+            room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+            room.known[c] = False
+        return
+    make_ready(s, products, model, room)
+    need(s, n_seen, model, room)
+    promise(s, products, model, room)
+    lose(s, free, products, model, room)
+    add_gumbel(room.gain, H, plan.beta_mutate, counter, keys)
+    n = short.shape[0]
+    top_of_sorted(keys, H, n, short)
+    examine(s, n, plan.beta_mutate, products, model, room)
+    for i in range(n):
+        room.val[i] = keys[short[i]]
+    top(room.val, n, plan.C, room.flips)
+    for c in range(plan.C):
+        h = short[room.flips[c]]
+        room.flips[c], room.gains[c], room.known[c] = model.bits[h], room.gain[h], True
+
+
+@part
+def bear(parent, c, n, products, model, room):
+    """The c-th child of `parent` as state n; its place, or that of an earlier twin.
+
+    Where its gain is known it need not be solved, as most children are not kept.
+    """
+    h = room.flips[c]
+    copy(room.words[parent], room.words[n])
+    room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
+    room.tags[n] = tag_of(room.words[n])
+    s = twin(n, room)
+    if s >= 0:
+        return s
+    enter(n, model, room)
+    room.ready[n] = False
+    room.lpj[n] = room.lpj[parent] + room.gains[c] if room.size[n] >= 0 else NEVER
+    if not room.known[c]:
+        make_ready(n, products, model, room)
+    return n
+
+
+@part
+def evolve(S, plan, counter, products, n_seen, model, room):
+    """As `kernels.evolve`: add children of the S states; returns how many distinct states there are."""
+    H, pool, n, size = room.gain.shape[0], room.pool, S, S
+    for s in range(S):
+        pool[s] = s
+    for _ in range(plan.G):
+        select(size, plan, counter, room)
+        counter += uint64(size + plan.P)
+        for p in range(plan.P):
+            room.chosen[p] = pool[room.chosen[p]]
+        for p in range(plan.P):
+            choose_flips(room.chosen[p], n, plan, counter, products, n_seen, model, room)
+            counter += uint64(H + plan.C)
+            for c in range(plan.C):
+                s = bear(room.chosen[p], c, n, products, model, room)
+                pool[p * plan.C + c] = s
+                n += 1 if s == n else 0
+        size = plan.P * plan.C
+    return n
