@@ -178,12 +178,16 @@ def test_a_run_goes_on_to_the_bit(tmp_path, setting, memory):
     assert run(6, whole[-1][2]) == []
 
 
-def test_a_second_run_finds_the_learning_rates_of_the_first():
+@pytest.mark.parametrize("epochs", [1, 3], ids=["broken off", "to its end"])
+def test_a_second_run_finds_the_learning_rates_of_the_first(epochs):
     model = small_model(5)
     optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.01)
     options = {"states": States.random(50, 12, 5, seeded()), "search": Search(4, 3), "generator": seeded()}
-    for _ in fit(model, data(50), optimizer=optimizer, epochs=3, batch_size=32, **options):
-        assert [group["lr"] for group in optimizer.param_groups] == [0.01]
+    run = fit(model, data(50), optimizer=optimizer, schedule=cyclical, epochs=3, batch_size=32, **options)
+    for _ in range(epochs):
+        next(run)
+    run.close()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01]
 
 
 class Fragile(Reference):

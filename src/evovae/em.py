@@ -114,7 +114,8 @@ def fit(
         optimizer.zero_grad()
         totals = engine.step(x, observed, rows, states, search, generator)
         shard.average(course.adjusted, totals.count)
-        course.take_step(schedule(done, epochs))
+        course.set_rates(schedule(done, epochs) / 2**course.setbacks)
+        optimizer.step()
         return totals
 
     def pass_over_data() -> Totals:
@@ -137,16 +138,19 @@ def fit(
 
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
-        while course.number < epochs:
-            before = course.parameters()
-            done = pass_over_data()
-            if not course.is_finite(done):
-                course.set_back(before)
-                continue
-            course.number += 1
-            seconds = time.monotonic() - started
-            elbo, substitutions = float(done.elbo) / done.count, float(done.substitutions) / done.count
-            yield Epoch(course.number, elbo, substitutions, seconds, course.snapshot, course.parameters)
+        try:
+            while course.number < epochs:
+                before = course.parameters()
+                done = pass_over_data()
+                if not course.is_finite(done):
+                    course.set_back(before)
+                    continue
+                course.number += 1
+                seconds = time.monotonic() - started
+                elbo, substitutions = float(done.elbo) / done.count, float(done.substitutions) / done.count
+                yield Epoch(course.number, elbo, substitutions, seconds, course.snapshot, course.parameters)
+        finally:
+            course.set_rates(1)  # so that another run finds them as this one did
 
     return run()
 
@@ -162,13 +166,8 @@ class _Course:
         self.recent, self.weight = Totals(0, nothing, nothing, nothing, nothing), 0.0
         self.number, self.setbacks = 0, 0
 
-    def take_step(self, share: float) -> None:
-        """A step of the optimiser at its own learning rates times a share, halved after each setback."""
-        self._set_rates(share / 2**self.setbacks)
-        self.optimizer.step()
-        self._set_rates(1)  # so that another run finds them as this one did
-
-    def _set_rates(self, share: float) -> None:
+    def set_rates(self, share: float) -> None:
+        """Learning rates are the optimiser's own times a share."""
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
 
