@@ -12,6 +12,8 @@ from evovae.engines.kernels import (
     Room,
     active,
     add_outer,
+    bear,
+    choose_flips,
     copy,
     enter,
     evaluate,
@@ -110,7 +112,7 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, room, weight_grads,
     S = words.shape[1]
     for n in rows:
         load(n, words, x, observed, net, room)
-        found = evolve(S, x[n], plan, bits_at(seed ^ bits_at(uint64(n))), net, room)
+        found = evolve(S, bits_at(seed ^ bits_at(uint64(n))), choose_flips, bear, (plan, x[n], net), room)
         n_seen = total(room.seen)
         constant = net.constant - 0.5 * n_seen * math.log(2 * math.pi * net.variance)
         sums[0] += weigh(found, S, room) + constant

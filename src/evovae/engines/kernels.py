@@ -216,29 +216,56 @@ def select(n, plan, counter, room):
 
 
 @part
-def choose_flips(s, x, plan, counter, net, room):
-    """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
+def has(words, h):
+    """Whether bit h is on."""
+    return (words[h >> 6] >> uint64(h & 63)) & uint64(1) == uint64(1)
+
+
+@part
+def flip(s, h, n, room):
+    """Make the bits of state n those of state s with bit h flipped."""
+    copy(room.words[s], room.words[n])
+    room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
+
+
+@part
+def begin(parent, h, n, room):
+    """Bits and tag of the child of `parent` with bit h flipped, as state n; the place of an earlier twin, or -1."""
+    flip(parent, h, n, room)
+    room.tags[n] = tag_of(room.words[n])
+    return twin(n, room)
+
+
+@part
+def draw_flips(plan, counter, room):
+    """One bit for each of C children, drawn independently."""
     H = room.gain.shape[0]
+    for c in range(plan.C):
+        room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+
+
+@part
+def choose_flips(s, counter, about, room):
+    """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
+    plan, x, net = about
     if plan.uniform:
-        for c in range(plan.C):
-            room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+        draw_flips(plan, counter, room)
         return
+    H = room.gain.shape[0]
     flip_gains(s, x, net, room)
     add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
     top(room.keys, H, plan.C, room.flips)
 
 
 @part
-def bear(parent, h, n, x, net, room):
-    """The child of `parent` with bit h flipped, as state n; its place, or that of an earlier twin."""
-    words = room.words
-    copy(words[parent], words[n])
-    words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
-    room.tags[n] = tag_of(words[n])
-    s = twin(n, room)
+def bear(parent, c, n, about, room):
+    """The c-th child of `parent` as state n; its place, or that of an earlier twin."""
+    _, x, net = about
+    h = room.flips[c]
+    s = begin(parent, h, n, room)
     if s >= 0:
         return s
-    sign = f4(1) if (words[n, h >> 6] >> uint64(h & 63)) & uint64(1) else f4(-1)
+    sign = f4(1) if has(room.words[n], h) else f4(-1)
     row = net.fan_out[0][h]
     for m in range(net.off[1]):
         room.act[n, m] = room.act[parent, m] + sign * row[m]
@@ -248,13 +275,14 @@ def bear(parent, h, n, x, net, room):
 
 
 @part
-def evolve(S, x, plan, counter, net, room):
+def evolve(S, counter, choose_flips, bear, about, room):
     """Add children of the S states, for G generations; returns how many distinct states there are.
 
-    Twins are not evaluated again, but keep their places in the pool of the next generation.
+    choose_flips(s, counter, about, room) puts the bits to flip into room.flips, bear(parent, c, n, about, room)
+    evaluates a child; about starts with the plan, and holds what else the two want.  Twins are not evaluated again,
+    but keep their places in the pool of the next generation.
     """
-    H = room.gain.shape[0]
-    pool, n, size = room.pool, S, S
+    plan, H, pool, n, size = about[0], room.gain.shape[0], room.pool, S, S
     for s in range(S):
         pool[s] = s
     for _ in range(plan.G):
@@ -263,10 +291,10 @@ def evolve(S, x, plan, counter, net, room):
         for p in range(plan.P):
             room.chosen[p] = pool[room.chosen[p]]
         for p in range(plan.P):
-            choose_flips(room.chosen[p], x, plan, counter, net, room)
+            choose_flips(room.chosen[p], counter, about, room)
             counter += uint64(H + plan.C)
             for c in range(plan.C):
-                s = bear(room.chosen[p], room.flips[c], n, x, net, room)
+                s = bear(room.chosen[p], c, n, about, room)
                 pool[p * plan.C + c] = s
                 n += 1 if s == n else 0
         size = plan.P * plan.C

@@ -153,12 +153,13 @@ class FusedSubspaces:
         ranks = _ranks(p.directions[: p.rank])
         bits = np.argsort(-ranks, kind="stable")
         count = np.array([*(np.arange(p.rank)[:, None] < ranks).sum(1), *[H] * (J - p.rank)], int)
+        ranks = ranks[bits]
         kept = np.concatenate([np.arange(A), *(A + j * H + bits[:n] for j, n in enumerate(count))])
         rows = (p.rows[kept] / noise**0.5).contiguous()
         gram = (rows @ rows.T).numpy()
         start = A + np.cumsum([0, *count])[:J]
         blocks = _blocks(gram, start, count, H)
-        free = _free(p.subspaces[bits] / noise**0.5, p.always / noise**0.5, ranks[bits])
+        free = _free(p.subspaces[bits] / noise**0.5, p.always / noise**0.5, ranks)
         owner = np.concatenate([np.full(A, -1), *map(np.arange, count)])
         pi = self.prior.pi.numpy().astype(float)[bits]
         model = Model(
@@ -174,9 +175,9 @@ class FusedSubspaces:
             count=count,
             owner=owner,
             slot=np.argsort(np.argsort(owner, kind="stable")),
-            ranks=ranks[bits],
+            ranks=ranks,
             free=free,
-            shared=-0.5 * ranks[bits].astype(np.float32) * np.log(free),
+            shared=-0.5 * ranks.astype(np.float32) * np.log(free),
             odds=np.log(pi / (1 - pi)).astype(np.float32),
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),

@@ -8,10 +8,10 @@ from numba import uint64
 from evovae.engines.chunks import weigh
 from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
-from evovae.engines.kernels import copy
+from evovae.engines.kernels import copy, evolve
 from evovae.engines.plans import Plan
 from evovae.engines.simd import LANES, add_rows
-from evovae.engines.subspace_gains import complete, evolve
+from evovae.engines.subspace_gains import bear, choose_flips, compare, complete
 from evovae.engines.subspace_kernels import MOST_DIMS, Lanes, Model, Products, Room, enter, fill, make_ready, on_places
 
 
@@ -33,7 +33,7 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
         factor=np.empty((slots, MOST_DIMS, MOST_DIMS), f4),
         y=np.empty((slots, MOST_DIMS), f4),
         u=np.empty((slots, MOST_DIMS), f4),
-        products=Products(*map(np.zeros_like, model.products)),
+        products=Products(*map(np.zeros_like, model.products)),  # zero where latents have no such direction
         have=np.empty(H, np.bool_),
         where=np.empty(D + 1, np.int64),
         seen=np.empty(D, f4),
@@ -51,7 +51,6 @@ def make_room(n_states: int, plan: Plan, model: Model, words: np.ndarray) -> Roo
         chosen=np.empty(plan.P, np.int64),
         flips=np.empty(plan.C, np.int64),
         gains=np.empty(plan.C, f4),
-        known=np.empty(plan.C, np.bool_),
         pool=np.empty(max(n_states, plan.P * plan.C), np.int64),
         q=np.empty(n_states, f4),
         second=np.empty((MOST_DIMS, MOST_DIMS), f4),
@@ -95,17 +94,6 @@ def look(x, observed, model, room):
     if n_seen < x.shape[0]:
         for i in range(model.always):
             fill(i, n_seen, model, room)
-        for a in range(model.rank + model.offsets):
-            for b in range(a + 1):
-                n = min(model.count[a], model.count[b])
-                out, first, second = room.products.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
-                for h in range(n):
-                    out[h] = 0
-                for i in range(n_seen):
-                    row = model.columns[room.where[i]]
-                    for h in range(n):
-                        out[h] += row[first + h] * row[second + h]
-        complete(room.products, model, room.lanes)
     return n_seen
 
 
@@ -206,9 +194,12 @@ def em_chunk(rows, seed, onto, x, observed, words, lpj, plan, model, room, cross
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
         products = model.products if n_seen == x.shape[1] else room.products
+        if n_seen < x.shape[1] and not plan.uniform:
+            compare(n_seen, model, room)
         copy(onto[place], room.onto)
         load(n, words, products, model, room)
-        found = evolve(S, plan, bits_at(seed ^ bits_at(uint64(n))), products, n_seen, model, room)
+        about = plan, products, n_seen, model
+        found = evolve(S, bits_at(seed ^ bits_at(uint64(n))), choose_flips, bear, about, room)
         energy = f4(0)
         for i in range(n_seen):
             energy += x[n, room.where[i]] ** 2

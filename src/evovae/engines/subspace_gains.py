@@ -1,4 +1,4 @@
-"""Compiled parts for `LowRankGaussian`: the gains of flips, and the search that they guide.
+"""Compiled parts for `LowRankGaussian`: the gains of flips, and the children that they lead to.
 
 What a latent gains beside a state is a Cholesky factor of its own directions, less what the state explains of them.
 It is estimated for all latents from factors that are the same for all states, and worked out exactly for a short list
@@ -7,11 +7,9 @@ of the most promising ones, LANES side by side: (.., LANES) in `Lanes`.
 
 import math
 
-from numba import uint64
-
-from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted
 from evovae.engines.jit import part
-from evovae.engines.kernels import copy, select, tag_of, twin
+from evovae.engines.kernels import begin, copy, draw_flips, flip, has
 from evovae.engines.simd import LANES, add_rows, subtract_products
 from evovae.engines.subspace_kernels import MOST_DIMS, NEVER, enter, make_ready, need, on_places, solve
 
@@ -56,6 +54,22 @@ def complete(products, model, lanes):
         for block in range(pairs):
             copy(lanes.left[block, :n], products.factors[block, first : first + n])
         copy(lanes.gain[:n], products.base[first : first + n])
+
+
+@part
+def compare(n_seen, model, room):
+    """This data point's own inner products within latents, where some pixels are missing, and their factors."""
+    for a in range(model.rank + model.offsets):
+        for b in range(a + 1):
+            n = min(model.count[a], model.count[b])
+            out, first, second = room.products.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
+            for h in range(n):
+                out[h] = 0
+            for i in range(n_seen):
+                row = model.columns[room.where[i]]
+                for h in range(n):
+                    out[h] += row[first + h] * row[second + h]
+    complete(room.products, model, room.lanes)
 
 
 @part
@@ -116,20 +130,19 @@ def promise(s, products, model, room):
 
 
 @part
-def lose(s, free, products, model, room):
-    """The gains of the flips that take bits off state s, and of those that it has no room for; uses slot `free`."""
+def lose(s, products, model, room):
+    """The gains of the flips that take bits off state s, and of those that it has no room for; uses the last slot."""
     gain, free_dims, h = room.gain, MOST_DIMS - room.size[s] - room.ones[s] - model.offsets, 0
+    less = room.lpj.shape[0] - 1
     while h < gain.shape[0] and model.ranks[h] > free_dims:
         gain[h] = NEVER
         h += 1
     n = on_places(room.words[s], model, room.order)
     for i in range(n):
-        bit = model.bits[room.order[i]]
-        copy(room.words[s], room.words[free])
-        room.words[free, bit >> 6] ^= uint64(1) << uint64(bit & 63)
-        enter(free, model, room)
-        solve(free, products.gram, room)
-        gain[room.order[i]] = room.lpj[free] - room.lpj[s]
+        flip(s, model.bits[room.order[i]], less, room)
+        enter(less, model, room)
+        solve(less, products.gram, room)
+        gain[room.order[i]] = room.lpj[less] - room.lpj[s]
 
 
 @part
@@ -156,14 +169,14 @@ def gather(s, first, n, products, model, room):
 @part
 def take_off(s, J, room):
     """Leave of the latents in the lanes what state s does not explain: left -= v' v, v divided by its factor."""
-    factor, v, left = room.factor[s], room.lanes.v, room.lanes.left
+    of_state, v, left = room.factor[s], room.lanes.v, room.lanes.left
     for i in range(room.size[s]):
         room.order[i] = i
         for j in range(i):
-            room.val[j] = -factor[i, j]
+            room.val[j] = -of_state[i, j]
         add_rows(v[i], v, room.order, room.val, i)
         for m in range(J * LANES):
-            v[i, m] *= factor[i, i]
+            v[i, m] *= of_state[i, i]
     for a in range(J):
         for b in range(a + 1):
             subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, room.size[s])
@@ -180,30 +193,33 @@ def examine(s, n, beta, products, model, room):
         explain(lanes.left, lanes.c, lanes.start, lanes.count, model.rank, model.offsets, lanes.parts, lanes.gain)
         for lane in range(min(LANES, n - first)):
             h = room.short[first + lane]
-            bit = model.bits[h]
-            on = (room.words[s, bit >> 6] >> uint64(bit & 63)) & uint64(1)
-            if not on and gain[h] > NEVER:
+            if not has(room.words[s], model.bits[h]) and gain[h] > NEVER:
                 keys[h] += beta * (lanes.gain[lane] - gain[h])
                 gain[h] = lanes.gain[lane]
 
 
 @part
-def choose_flips(s, free, plan, counter, products, n_seen, model, room):
+def blind(s, plan, room):
+    """Whether the flips of state s are drawn without a look at gains."""
+    return plan.uniform or room.size[s] < 0
+
+
+@part
+def choose_flips(s, counter, about, room):
     """One bit for each of C children of state s, into room.flips: Gumbel-top-C on the gains, or independent draws.
 
-    Gains are exact for a short list of at least twice as many latents, those with the largest keys where what state
-    and latent have in common is left out.  room.gains is what children gain, where room.known says that this is known.
+    Gains are exact for a short list of at least twice as many latents, those with the largest keys by what `promise`
+    says.  room.gains is what children gain, but for flips that are drawn without a look at it.
     """
-    H, keys, short = room.gain.shape[0], room.keys, room.short
-    if plan.uniform or room.size[s] < 0:
-        for c in range(plan.C):
-            room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
-            room.known[c] = False
+    plan, products, n_seen, model = about
+    if blind(s, plan, room):
+        draw_flips(plan, counter, room)
         return
+    H, keys, short = room.gain.shape[0], room.keys, room.short
     make_ready(s, products, model, room)
     need(s, n_seen, model, room)
     promise(s, products, model, room)
-    lose(s, free, products, model, room)
+    lose(s, products, model, room)
     add_gumbel(room.gain, H, plan.beta_mutate, counter, keys)
     n = short.shape[0]
     top_of_sorted(keys, H, n, short)
@@ -213,47 +229,23 @@ def choose_flips(s, free, plan, counter, products, n_seen, model, room):
     top(room.val, n, plan.C, room.flips)
     for c in range(plan.C):
         h = short[room.flips[c]]
-        room.flips[c], room.gains[c], room.known[c] = model.bits[h], room.gain[h], True
+        room.flips[c], room.gains[c] = model.bits[h], room.gain[h]
 
 
 @part
-def bear(parent, c, n, products, model, room):
+def bear(parent, c, n, about, room):
     """The c-th child of `parent` as state n; its place, or that of an earlier twin.
 
     Where its gain is known it need not be solved, as most children are not kept.
     """
-    h = room.flips[c]
-    copy(room.words[parent], room.words[n])
-    room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
-    room.tags[n] = tag_of(room.words[n])
-    s = twin(n, room)
+    plan, products, _, model = about
+    s = begin(parent, room.flips[c], n, room)
     if s >= 0:
         return s
     enter(n, model, room)
     room.ready[n] = False
-    room.lpj[n] = room.lpj[parent] + room.gains[c] if room.size[n] >= 0 else NEVER
-    if not room.known[c]:
+    if blind(parent, plan, room):
         make_ready(n, products, model, room)
-    return n
-
-
-@part
-def evolve(S, plan, counter, products, n_seen, model, room):
-    """As `kernels.evolve`: add children of the S states; returns how many distinct states there are."""
-    H, pool, n, size = room.gain.shape[0], room.pool, S, S
-    for s in range(S):
-        pool[s] = s
-    for _ in range(plan.G):
-        select(size, plan, counter, room)
-        counter += uint64(size + plan.P)
-        for p in range(plan.P):
-            room.chosen[p] = pool[room.chosen[p]]
-        for p in range(plan.P):
-            choose_flips(room.chosen[p], n, plan, counter, products, n_seen, model, room)
-            counter += uint64(H + plan.C)
-            for c in range(plan.C):
-                s = bear(room.chosen[p], c, n, products, model, room)
-                pool[p * plan.C + c] = s
-                n += 1 if s == n else 0
-        size = plan.P * plan.C
+    else:
+        room.lpj[n] = room.lpj[parent] + room.gains[c] if room.size[n] >= 0 else NEVER
     return n

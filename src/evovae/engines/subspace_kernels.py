@@ -38,7 +38,7 @@ Model = namedtuple(
 Room = namedtuple(
     "Room",
     "words tags lpj prior size ones ready dims factor y u products have where seen onto c parts gain keys short lanes "
-    "free idx val order chosen flips gains known pool q second tmp",
+    "free idx val order chosen flips gains pool q second tmp",
 )
 # Room for LANES latents side by side: (.., LANES), or (.. J LANES) for those of all their directions.
 Lanes = namedtuple("Lanes", "start count dims there c v left det parts gain")

@@ -19,6 +19,14 @@ class CorruptFileError(ValueError):
     """A file of a known kind cannot be read."""
 
 
+def unasked_animation(frames: int) -> UnsupportedFormatError:
+    """What to say of an animation that nobody asked to take for a stack."""
+    return UnsupportedFormatError(
+        f"is an animation of {frames} frames; "
+        "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
+    )
+
+
 def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 

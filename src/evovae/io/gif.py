@@ -7,7 +7,7 @@ import numpy as np
 from PIL import ImageSequence
 from PIL.GifImagePlugin import GifImageFile
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.content import Content, CorruptFileError, unasked_animation
 from evovae.io.limits import check_size
 
 TRAILER = b";"
@@ -18,10 +18,7 @@ def _read(path: Path, frames: bool) -> Content:
     with path.open("rb") as file:
         picture = GifImageFile(file)  # Image.open would hold it to a limit of its own
         if picture.n_frames > 1 and not frames:
-            raise UnsupportedFormatError(
-                f"is an animation of {picture.n_frames} frames; "
-                "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
-            )
+            raise unasked_animation(picture.n_frames)
         check_size((picture.n_frames, *picture.size, 4), np.dtype(np.uint8), len(data))
         if not data.rstrip(b"\0").endswith(TRAILER):
             raise CorruptFileError("it ends before the picture does")

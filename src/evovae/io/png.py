@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import imagecodecs
 import numpy as np
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_picture
+from evovae.io.content import Content, CorruptFileError, check_picture, unasked_animation
 from evovae.io.limits import check_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -82,10 +82,7 @@ def read(path: Path) -> Content:
     """A still picture."""
     data, first, kept = _checked(path)
     if _frames(first) > 1:
-        raise UnsupportedFormatError(
-            f"is an animation of {_frames(first)} frames; "
-            "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
-        )
+        raise unasked_animation(_frames(first))
     return _content(imagecodecs.png_decode(data), "YX", _metadata(path, first, kept))
 
 

@@ -20,6 +20,7 @@ from evovae.web.sample import sample
 from evovae.web.schemas import Job, Picture, Problem, Terms, Wish
 from evovae.web.site import Id, TheJob, TheSite
 from evovae.web.stream import follow
+from evovae.web.uploads import no_room
 
 Responses = dict[int | str, dict[str, Any]]
 NOT_THERE: Responses = {404: {"model": Problem}}
@@ -95,8 +96,7 @@ def submit(wish: Wish, site: TheSite) -> Job:
             waiting = f"{site.limits.queue} jobs are waiting, as many as may be; try again when one is done"
             raise HTTPException(429, waiting, {"Retry-After": "10"}) from error
         if isinstance(error, OSError | OperationalError):
-            why = getattr(error, "strerror", None) or error
-            raise HTTPException(507, f"the job cannot be kept: {why}; free some space") from error
+            raise no_room("job", error) from error
         raise
 
 

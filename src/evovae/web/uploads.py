@@ -21,6 +21,12 @@ from evovae.web.schemas import Picture
 HALF_RECEIVED = 3600.0  # seconds after which nobody sends the rest
 
 
+def no_room(what: str, error: Exception) -> HTTPException:
+    """507 for a picture or a job that could not be written down."""
+    why = getattr(error, "strerror", None) or error
+    return HTTPException(507, f"the {what} cannot be kept: {why}; free some space")
+
+
 class Uploads:
     """Pictures in a folder, each in one of its own: the file as it came, its values, and what is known of it."""
 
@@ -66,8 +72,7 @@ class Uploads:
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, OSError):
-                why = error.strerror or error
-                raise HTTPException(507, f"the picture cannot be kept: {why}; free some space") from error
+                raise no_room("picture", error) from error
             raise
 
     def add(self, picture: np.ndarray, clean: np.ndarray) -> Picture:
