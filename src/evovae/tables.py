@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
+from evovae.likelihoods import Bernoulli, Likelihood, Poisson
 from evovae.sharding import Shard
+from evovae.units import Moments
 
 BLOCK = 2**22  # values that are read at once
 SAMPLED = 2**12  # rows that tell one table from another
@@ -154,17 +155,16 @@ class Rows:
         own = shard.rows(array.shape[0])
         n, D = own.stop - own.start, prod(array.shape[1:])
         x, observed = room.empty((n, D), torch.float32), room.empty((n, D), torch.bool)
-        moments = _Moments.none(D)
+        moments = Moments.none(D)
         for part, values in _blocks(array, own):
             seen = ~np.isnan(values)
             check_support(likelihood, values[seen])
             observed[part] = torch.from_numpy(seen)
-            moments += _Moments.of(values, seen)
+            moments += Moments.of(values, seen)
         moments = moments.of_all(shard)
         if not moments.count.any():
             raise ValueError("the data have no observed values: all are NaN")
-        on_a_scale = isinstance(likelihood, Gaussian | Laplace)
-        offset, unit = (moments.mean, moments.spread) if on_a_scale else (np.zeros(D), 1.0)
+        offset, unit = moments.units(likelihood)
         for part, values in _blocks(array, own):  # again, as single precision holds no more than differences
             x[part] = _scaled(values, observed[part], offset, unit)
         return cls(array.shape[0], x, observed, offset, unit)
@@ -193,46 +193,6 @@ def _scaled(values: np.ndarray, observed: Tensor, offset: np.ndarray, unit: floa
     if not (np.isfinite(unit) and np.isfinite(scaled).all()):
         raise ValueError("the data hold values too large to work with; scale them down")
     return torch.from_numpy(scaled)
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Of each feature (D,): how many values were observed, their mean, and the sum of squares about it."""
-
-    count: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def none(cls, D: int) -> _Moments:
-        return cls(*np.zeros((3, D)))
-
-    @classmethod
-    def of(cls, values: np.ndarray, seen: np.ndarray) -> _Moments:
-        """Those of a block (n, D)."""
-        count = seen.sum(0)
-        mean = np.where(seen, values, 0).sum(0) / count.clip(1)
-        return cls(count, mean, np.square(np.where(seen, values - mean, 0)).sum(0))
-
-    def __add__(self, other: _Moments) -> _Moments:
-        """Those of both; means are not lost in large sums (Chan et al. 1979)."""
-        count = self.count + other.count
-        step, share = other.mean - self.mean, other.count / count.clip(1)
-        between = self.count * share * np.square(step)
-        return _Moments(count, self.mean + step * share, self.squares + other.squares + between)
-
-    def of_all(self, shard: Shard) -> _Moments:
-        """Those of all processes."""
-        count = shard.add(torch.from_numpy(self.count)).numpy()
-        mean = shard.add(torch.from_numpy(self.mean * (self.count / count.clip(1)))).numpy()
-        about = self.squares + self.count * np.square(self.mean - mean)
-        return _Moments(count, mean, shard.add(torch.from_numpy(about)).numpy())
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation of all values about their means; 1 where nothing varies."""
-        spread = float(np.sqrt(self.squares.sum() / self.count.sum()))
-        return spread if spread > 1e-12 * np.abs(self.mean).max() else 1.0
 
 
 def check_support(likelihood: Likelihood, values: np.ndarray, they_have: str = "the data have") -> None:

@@ -15,12 +15,13 @@ from torch import Generator, Tensor
 from evovae.devices import find_device
 from evovae.estimators.checks import seed, whole
 from evovae.estimators.new_data import codebook, find
-from evovae.estimators.training import Settings, train, units
+from evovae.estimators.training import Settings, train
 from evovae.likelihoods import Likelihood
 from evovae.model import TVAE
 from evovae.posterior import elbo, moments, weights
 from evovae.states import States
 from evovae.tables import check_support
+from evovae.units import Moments
 
 VALUES = 2**22  # bounds the memory of what is decoded together; changes no result
 
@@ -151,7 +152,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         if not observed.any():
             raise ValueError("X has no observed values: all are NaN")
         check_support(settings.likelihood(), data[observed], "X has")
-        self.offset_, self.unit_ = units(settings.likelihood(), data, observed)
+        self.offset_, self.unit_ = Moments.of(data.astype(float), observed).units(settings.likelihood())
         x, seen = self._to_model(data)
         runs = (train(x.float().to(device), seen.to(device), settings, generator) for _ in range(settings.n_init))
         best = max(runs, key=lambda run: run.elbo[-1])

@@ -7,7 +7,6 @@ from functools import partial
 from numbers import Real
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from sklearn.utils import check_scalar
 from torch import Generator, Tensor
@@ -18,7 +17,7 @@ from evovae.em import fit
 from evovae.engines import choose
 from evovae.estimators.checks import whole
 from evovae.evolve import Search
-from evovae.likelihoods import Gaussian, Laplace, Likelihood, LowRankGaussian
+from evovae.likelihoods import Gaussian, Likelihood, LowRankGaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli as Bits
 from evovae.states import States
@@ -81,16 +80,6 @@ def _checked(likelihood: Callable[[], Likelihood]) -> Callable[[], Likelihood]:
     if isinstance(made, LowRankGaussian):
         raise TypeError("a LowRankGaussian needs another search; train it with evovae.fit")
     return likelihood
-
-
-def units(likelihood: Likelihood, X: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, float]:
-    """An offset for each feature (D,) and one unit for all; the identity where data are not on a scale."""
-    if not isinstance(likelihood, Gaussian | Laplace):
-        return np.zeros(X.shape[1]), 1.0
-    x = np.where(observed, X, 0).astype(float)
-    offset = x.sum(0) / observed.sum(0).clip(1)
-    spread = float((x - offset)[observed].std())
-    return offset, spread if spread > 1e-12 * np.abs(x).max() else 1.0
 
 
 class Run(NamedTuple):
