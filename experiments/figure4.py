@@ -4,7 +4,7 @@
     EVOVAE_DATA=... python -m experiments.figure4 --preset best      (some minutes)
     EVOVAE_DATA=... python -m experiments.figure4 --smoke            (seconds; a crop, one epoch)
 
-Claim: 30.03 dB, the best of the runs of Table 2; ours is one run of `balanced`, 30.10 dB. The map, which the paper
+Claim: 30.03 dB, the best of the runs of Table 2; ours is one run of `balanced`, 30.00 dB. The map, which the paper
 does not have, is the posterior standard deviation of each pixel; the record holds its root mean square beside that of
 the true error.
 """

@@ -63,6 +63,7 @@ def trained(name, shard, batch_size=N, S=2**H):
 
 def main():
     with joined(patience=30) as shard:
+        assert shard.beside == shard.world  # all on this machine
         found = {}
         for name in CASES:
             whole = trained(name, shard)

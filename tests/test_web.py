@@ -542,6 +542,17 @@ def test_what_is_old_is_removed_and_what_is_of_others_is_not(tmp_path):
         assert {path.name for path in (tmp_path / "site" / place).iterdir()} == {"mine", "notes.txt"}
 
 
+def test_a_server_that_keeps_running_removes_what_is_old_but_no_job_that_goes_on(tmp_path):
+    with running(tmp_path / "site", replace(SMALL, kept_jobs=0.0)) as client:
+        done = submitted(client)
+        waited(client, done)
+        goes_on = submitted(client, preset="best")
+        waited(client, goes_on, states=("running",))
+        uploaded(client)
+        assert [job["id"] for job in client.get("/api/jobs").json()] == [goes_on["id"]]
+    assert [path.name for path in (tmp_path / "site" / "jobs").iterdir()] == [goes_on["id"]]
+
+
 def test_a_damaged_picture_that_stays_behind_fails_in_a_sentence(tmp_path):
     with running(tmp_path / "site") as client:
         upload = uploaded(client)

@@ -21,7 +21,8 @@ from evovae.posterior import elbo
 from evovae.restore import Subspaces, denoise
 from evovae.states import States
 
-PACKAGES = ("evovae", "torch", "numpy", "numba", "safetensors", "tifffile", "imageio", "zarr", "scikit-learn")
+FILES = ("safetensors", "tifffile", "imagecodecs", "pillow", "zarr", "soundfile")
+PACKAGES = ("evovae", "torch", "numpy", "numba", *FILES)
 
 
 @dataclass(frozen=True)

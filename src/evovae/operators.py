@@ -149,5 +149,8 @@ def informed_flip(
 
 
 def exactly_informed_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator) -> Tensor:
-    """`informed_flip` by exact gains: for few latents, or where an engine has a closed form for them."""
+    """`informed_flip` by exact gains: for few latents.
+
+    Where the compiled engine of subspaces has closed forms, it works them out for the most promising flips only.
+    """
     return informed_flip(z, C, lpj, generator, gains=exact_gains)

@@ -27,6 +27,8 @@ class Shard(ABC):
 
     rank: int
     world: int
+    beside: int
+    """How many of the processes are on this machine, this one included."""
 
     def rows(self, N: int) -> slice:
         """Which of N data points are this process's: shares differ by one at most."""
@@ -52,7 +54,7 @@ class Shard(ABC):
 class Alone(Shard):
     """One process has all data."""
 
-    rank, world = 0, 1
+    rank, world, beside = 0, 1, 1
 
     def add(self, values: Tensor) -> Tensor:
         return values
@@ -72,6 +74,7 @@ class Group(Shard):
 
     def __init__(self) -> None:
         self.rank, self.world, self.sent = dist.get_rank(), dist.get_world_size(), 0
+        self.beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
 
     def add(self, values: Tensor) -> Tensor:
         values = values.clone()

@@ -83,7 +83,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(min=0, help="Adam's, at its peak.")] = USUAL.learning_rate,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = USUAL.seed,
     max_memory: Annotated[
-        float | None, typer.Option(parser=size, metavar="SIZE", help="For all processes here; more lies in files.")
+        float | None, typer.Option(parser=size, metavar="SIZE", help="For all processes here; the rest lies in files.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ..., auto.")] = "cpu",
     patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for another process.")] = PATIENCE,
@@ -99,7 +99,7 @@ def train(
     )  # fmt: skip
     stop = Stop()
     with one_line_errors(), joined(patience) as shard, stop.noticed():
-        memory = (free_memory() if max_memory is None else max_memory) / shard.world
+        memory = (free_memory() if max_memory is None else max_memory) / shard.beside
         place, told = find_device(device), _Told(epochs)
         report = _Board(told, folder) if tensorboard and shard.rank == 0 else told
         with told.bar:

@@ -41,7 +41,7 @@ Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixel
 Axes = Annotated[
     str | None, typer.Option(help="What the axes of IN are, such as TZYX: Z, Y, X belong together, T not.")
 ]
-Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only.  Default: each on its own.")]
+Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only, or this plane of a stack.")]
 Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
 Std = Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON report goes.")]

@@ -77,9 +77,9 @@ def denoise(
         Where networks are trained: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there
         is one.  `Subspaces`, and so most of the presets' work, are at home on the CPU, and stay there.
     resume
-        A folder in which progress is kept: every 20 seconds, and where callback or max_seconds stop it.  Where it holds
-        some of the same call, work goes on from there, to the bit as if it had never stopped.  For pictures that fill
-        the memory give max_memory, too: how they are cut depends on it.
+        A folder in which progress is kept: after epochs, 20 seconds apart or more, and where callback or max_seconds
+        stop it.  Where it holds some of the same call, work goes on from there, to the bit as if it had never stopped.
+        For pictures that fill the memory give max_memory, too: how they are cut depends on it.
     full_output
         Return a `Restoration` (with uncertainty, noise level and models) in place of the array.
 

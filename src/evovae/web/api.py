@@ -48,7 +48,7 @@ async def upload(request: Request, site: TheSite) -> Picture:
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "the body is a form; send the file as the body itself, as curl --data-binary does")
-    site.uploads.purge()
+    site.purge()
     return await site.uploads.receive(request.stream(), request.headers.get("content-length"))
 
 

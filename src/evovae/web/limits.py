@@ -34,7 +34,7 @@ class Limits:
     memory, beside
         Bytes that a job may use for its arrays (as estimated in advance), and what the process around them may take.
     kept_uploads, kept_jobs
-        Seconds after which they are removed.
+        Seconds after which they are removed, when the server starts or takes another upload.
     """
 
     upload_bytes: int = 128 * MIB

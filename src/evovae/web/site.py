@@ -60,17 +60,21 @@ class Site:
         self.jobs.remove(name)
         shutil.rmtree(self.place(name), ignore_errors=True)
 
+    def purge(self) -> None:
+        """Remove uploads and jobs that are old."""
+        self.uploads.purge()
+        oldest = time.time() - self.limits.kept_jobs
+        for job in self.jobs.all():
+            if job.state.final and job.created < oldest:
+                self.remove(job.id)
+
     def open(self) -> None:
         """Begin: what another server left unfinished has failed, and what is old goes."""
         self.jobs.mark_lost()
-        self.uploads.purge()
-        oldest = time.time() - self.limits.kept_jobs
-        jobs = self.jobs.all()
-        for job in jobs:
-            if job.created < oldest:
-                self.remove(job.id)
+        self.purge()
+        known = {job.id for job in self.jobs.all()}
         for place in made(self.folder / "jobs"):
-            if place.name not in {job.id for job in jobs}:
+            if place.name not in known:
                 shutil.rmtree(place, ignore_errors=True)
         self.runner.start()
         self.clock.start()
