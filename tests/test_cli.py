@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
+import evovae
 from evovae import cli, io
 from evovae.commands import bar
 from evovae.evolve import Search
@@ -274,6 +276,42 @@ def test_an_interrupt_leaves_other_pages_as_they_are_however_long_they_might_tak
     np.testing.assert_array_equal(io.read(noisy / "out.tif").values[1], frame + 1)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_before_a_page_has_learnt_anything_keeps_those_before(noisy, monkeypatch, number):
+    denoise, pages = evovae.denoise, []
+
+    def interrupted(page, **options):
+        pages.append(page)
+        if len(pages) == 3:
+            signal.raise_signal(number)
+        return denoise(page, **options)
+
+    monkeypatch.setattr("evovae.denoise", interrupted)
+    frame = io.read(noisy / "in.tif").values
+    io.write(noisy / "film.tif", io.Content(np.stack([frame, frame + 1, frame + 2]), "TYX"))
+    done = run("denoise", noisy / "film.tif", noisy / "out.tif", "--preset", "fast")
+    assert done.exit_code == 128 + number, done.output
+    out = io.read(noisy / "out.tif").values
+    assert (out[:2] != [frame, frame + 1]).any((1, 2)).all()
+    np.testing.assert_array_equal(out[2], frame + 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words", "message"),
+    [
+        (lambda page: np.full_like(page, np.nan), (), "page 3 of 3: no observed pixels"),
+        (lambda page: np.where(page > page.mean(), np.inf, page), (), "page 3 of 3: image has"),
+        (lambda page: page / 1000, ("--sigma", "20"), "page 3 of 3: sigma is 20.0"),
+    ],
+)
+def test_a_page_that_cannot_be_restored_is_refused_before_any_work(noisy, monkeypatch, spoil, words, message):
+    monkeypatch.setattr("evovae.denoise", lambda *_, **__: pytest.fail("work was done"))
+    frame = io.read(noisy / "in.tif").values
+    io.write(noisy / "film.npy", io.Content(np.stack([frame, frame, spoil(frame)])))
+    done = run("denoise", noisy / "film.npy", noisy / "out.npy", "--axes", "TYX", *words)
+    assert done.exit_code == 2 and message in " ".join(done.output.split()), done.output
+
+
 @pytest.fixture
 def folder(noisy):
     (noisy / "in").mkdir()
@@ -328,6 +366,35 @@ def test_processes_share_the_pictures_of_a_folder_and_skip_what_is_done(folder, 
         assert done.exit_code == 0, done.output
     assert {path.name for path in (folder / "out").iterdir()} == {"a.png", "b.png", "c.png"}
     assert (folder / "out" / "b.png").stat().st_mtime_ns == before
+
+
+def test_what_a_stopped_run_left_in_a_folder_is_not_taken_for_done(folder, monkeypatch):
+    words = ("--preset", "fast", "--resume", folder / "run")
+
+    class Interrupted(bar.Bar):
+        def __call__(self, report):
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evovae.commands.pictures.Bar", Interrupted)
+        assert run("denoise", folder / "in", folder / "out", *words).exit_code == 130
+    begun = (folder / "out" / "a.png").read_bytes()
+    assert run("denoise", folder / "in", folder / "out", *words).exit_code == 0
+    run("denoise", folder / "in.png", folder / "one.png", "--preset", "fast")
+    assert (folder / "out" / "a.png").read_bytes() == (folder / "one.png").read_bytes() != begun
+    before = [(folder / "out" / f"{name}.png").stat().st_mtime_ns for name in "abc"]
+    assert run("denoise", folder / "in", folder / "out", *words).exit_code == 0
+    assert before == [(folder / "out" / f"{name}.png").stat().st_mtime_ns for name in "abc"]
+
+
+def test_sounds_in_a_folder_have_uncertainties_too(folder):
+    (folder / "sounds").mkdir()
+    sound = np.sin(np.arange(400) / 9) * 9000 + np.random.default_rng(0).normal(0, 500, 400)
+    soundfile.write(folder / "sounds" / "a.wav", sound.astype(np.int16), 8000)
+    words = ("--preset", "fast", "--std", folder / "std")
+    done = run("denoise", folder / "sounds", folder / "out", *words)
+    assert done.exit_code == 0, done.output
+    assert io.read(folder / "std" / "a.npy").values.shape == io.read(folder / "out" / "a.wav").values.shape
 
 
 def test_a_folder_without_pictures_is_refused(folder):

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from evovae import operators
 from evovae.decoders import MLP
 from evovae.em import fit
 from evovae.engines import Reference, choose
+from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import Laplace
 from evovae.model import TVAE
@@ -266,3 +269,32 @@ def test_compilation_is_announced_once(caplog):
     for _ in range(3):
         workers._Compilation().on_start(Event("numba:compile", "START"))
     assert sum("compiling" in record.message for record in caplog.records) == 1
+
+
+def test_trainings_side_by_side_leave_torch_its_threads():
+    """Two that overlap, in this thread and in another one."""
+    before, workers = torch.get_num_threads(), Workers()
+    torch.set_num_threads(2)
+    inside, ended = threading.Event(), threading.Event()
+    seen = []
+
+    def other():
+        with workers.alone():
+            inside.set()
+            ended.wait(10)
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=other)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(workers.alone())
+            thread.start()
+            assert inside.wait(10) and torch.get_num_threads() == 1
+            assert Workers().pool._max_workers == 2
+        assert torch.get_num_threads() == 2
+        ended.set()
+        thread.join()
+        assert seen == [2] and torch.get_num_threads() == 2
+    finally:
+        ended.set()
+        torch.set_num_threads(before)

@@ -156,6 +156,37 @@ def test_an_interrupt_among_tiles_keeps_the_models_before(few):
         )
 
 
+def test_a_request_to_stop_among_tiles_ends_it_with_what_other_models_say(few):
+    """The first view is needed; of the second, nothing more is made once an end is asked for."""
+    seen = []
+
+    def stop(p):
+        seen.append(p)
+        return p.epoch == 5 and p.share > 0.7
+
+    experts = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=3)]
+    both = evovae.denoise(NOISY, preset=experts, rng=0, tile=40, callback=stop, full_output=True)
+    assert len(both.models) == 1 and both.interrupted and len(both.elbo) == 5
+    assert [p.share > 0.7 for p in seen if p.epoch == 5].count(True) == 1
+    one = evovae.denoise(
+        NOISY, preset=experts[1:], rng=0, tile=40, callback=lambda p: p.epoch == 2 and p.share > 0.3, full_output=True
+    )
+    assert len(one.models) == 1 and one.interrupted and rms(one.image - CLEAN) < 15
+
+
+def test_an_interrupt_after_the_last_epoch_loses_nothing(few):
+    def interrupt(p):
+        if p.epoch == 2 and p.share > 0.9 and not seen:
+            seen.append(p)
+            raise KeyboardInterrupt
+
+    for tile in (40, None):
+        seen: list[object] = []
+        expert = replace(SUBSPACES, epochs=2)
+        result = evovae.denoise(NOISY, preset=expert, rng=0, tile=tile, callback=interrupt, full_output=True)
+        assert seen and rms(result.image - CLEAN) < 15
+
+
 def test_huge_images_are_refused_before_anything_is_allocated():
     huge = np.broadcast_to(np.uint8(7), (60_000, 60_000))
     tracemalloc.start()
@@ -199,6 +230,26 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
     failures[:] = [error, error]
     with pytest.warns(UserWarning), pytest.raises(MemoryBudgetError):
         evovae.denoise(NOISY, preset=replace(SUBSPACES, epochs=1), rng=0)
+
+
+def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_path, monkeypatch):
+    """The second try has other tiles, so that it cannot go on from what has been kept."""
+    monkeypatch.setattr(training, "INTERVAL", 0.0)
+    prepare, plans = Job.prepare, [Tiled((5, 5), 4096, 60, 1.0), Tiled((5, 5), 4096, 40, 1.0)]
+    monkeypatch.setattr("evovae.restore.attempt.plan", lambda *_: plans[0])
+
+    def fail(*arguments):
+        if len(plans) == 2 and any(tmp_path.glob("*.safetensors")):
+            plans.pop(0)
+            raise MemoryError
+        return prepare(*arguments)
+
+    monkeypatch.setattr(Job, "prepare", fail)
+    expert = replace(SUBSPACES, epochs=1)
+    evovae.denoise(NOISY, preset=expert, rng=0, resume=tmp_path)
+    with pytest.warns(UserWarning, match="trying again with half of it"):
+        image = evovae.denoise(NOISY, preset=expert, rng=0, resume=tmp_path)
+    assert rms(image - CLEAN) < 15
 
 
 def picture(image):

@@ -105,3 +105,11 @@ def test_a_perfect_fit_and_no_data_leave_a_positive_scale(name):
         likelihood.update(likelihood.stats(x, x[:, None], observed, torch.ones(3, 1), NO_Z))
         assert getattr(likelihood, FREE[name]) > 0
         assert torch.isfinite(likelihood.log_prob(x, x[:, None], observed, NO_Z)).all()
+
+
+def test_draws_of_laplace_are_finite_however_many_there_are():
+    mean = torch.zeros(2**25)
+    draws = Laplace(2.0).sample(mean, seeded(), torch.zeros(0))
+    assert torch.isfinite(draws).all()
+    assert draws.abs().mean() == pytest.approx(2.0, rel=0.01)
+    assert draws.median() == pytest.approx(0.0, abs=0.01)

@@ -165,6 +165,21 @@ def test_blocks_of_data_change_nothing(monkeypatch):
     assert_close(run(Fused)[0], whole[0], rtol=1e-3, atol=1e-2)
 
 
+def test_the_variance_of_large_values_is_not_lost_to_rounding():
+    """A star in a dark picture: thousands of noise levels above the rest."""
+    model = model_of(H=9, D=16)
+    model.likelihood.sigma2.fill_(1.0)
+    x = torch.full((20, 16), 5000.0) + torch.randn(20, 16, generator=seeded(3))
+    states, observed = States.random(20, 8, 9, seeded(4)), torch.ones_like(x, dtype=torch.bool)
+    rows = torch.arange(20)
+    mean, variance = Fused(model).moments(x, observed, rows, states)
+    precise = States(states.words, states.lpj.double(), 9)
+    exact_mean, exact = Reference(model.double()).moments(x.double(), observed, rows, precise)
+    assert_close(mean.double(), exact_mean, rtol=1e-5, atol=0.01)
+    assert_close(variance.double(), exact, rtol=0.05, atol=1e-3)
+    assert variance.min() > 0
+
+
 def test_states_with_too_many_bits_have_no_weight_and_harm_nothing():
     model = model_of(70, 21, 4)
     x, observed = problem(model)

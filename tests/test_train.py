@@ -253,6 +253,13 @@ def test_damaged_tables_are_refused_in_a_sentence(tmp_path, damage):
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("sizes", ["-5", "64,0", "1e3", "wide"])
+def test_layers_of_no_size_are_refused(tmp_path, sizes):
+    np.save(tmp_path / "a.npy", table())
+    done = CliRunner().invoke(app, ["train", f"{tmp_path}/a.npy", f"{tmp_path}/run", "--hidden", sizes])
+    assert done.exit_code == 2 and "no layer sizes" in done.output and not (tmp_path / "run").exists()
+
+
 def test_tables_that_are_none_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["y"] = np.zeros((3, 2)), np.zeros((3, 2))

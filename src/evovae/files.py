@@ -1,10 +1,13 @@
 """Files that are there whole or not at all."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
+
+_asking = threading.Lock()  # a process has one mask, which is only told when it is changed
 
 
 def write_atomically(path: Path, save: Callable[[IO[bytes]], object]) -> None:
@@ -15,14 +18,19 @@ def write_atomically(path: Path, save: Callable[[IO[bytes]], object]) -> None:
             save(file)
             file.flush()
             os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     _flush_folder(path.parent)
+
+
+def _umask() -> int:
+    with _asking:
+        umask = os.umask(0)
+        os.umask(umask)
+    return umask
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Files of several pictures: each page is restored on its own."""
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from evovae.io import Content
 from evovae.restore import Restoration
+from evovae.restore.border import RAISE, Picture, check_sigma
 
 
 @dataclass(frozen=True)
@@ -40,23 +43,32 @@ def restore(
 
     Raises
     ------
-    ValueError
-        Before any work, for a mask of another shape.
+    TypeError, ValueError
+        Before any work, for a mask of another shape, and for any page that cannot be restored.
+    KeyboardInterrupt
+        Before there is anything worth returning; later, an interrupt ends it with what there is.
     """
     pages = list(_indices(content))
     masks = _shares(content, mask, channel_axis)
+    if pages[1:]:  # a single one is looked at when it is restored
+        _check(content, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
     results: list[Restoration] = []
     for number, (index, own) in enumerate(zip(pages, masks, strict=True)):
         begin(number, len(pages))
-        result = function(
-            content.values[index],
-            mask=own,
-            channel_axis=channel_axis,
-            resume=None if resume is None else resume / f"{number:05d}",
-            max_seconds=None if max_seconds is None else max_seconds / len(pages),
-            full_output=True,
-            **options,
-        )
+        try:
+            result = function(
+                content.values[index],
+                mask=own,
+                channel_axis=channel_axis,
+                resume=None if resume is None else resume / f"{number:05d}",
+                max_seconds=None if max_seconds is None else max_seconds / len(pages),
+                full_output=True,
+                **options,
+            )
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            break
         assert isinstance(result, Restoration)
         results.append(result)
         if stopped():
@@ -72,6 +84,26 @@ def channel_axis(content: Content) -> int | None:
     if content.channel_axis is None:
         return None
     return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
+
+
+def _check(
+    content: Content,
+    pages: Sequence[tuple[int | slice, ...]],
+    masks: Sequence[np.ndarray | None],
+    channel_axis: int | None,
+    nonfinite: str,
+    sigma: float | None,
+) -> None:
+    """Refuse what the last page might be refused for before the first one has taken its time; warnings come later."""
+    for number, (index, own) in enumerate(zip(pages, masks, strict=True), start=1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                picture = Picture.of(content.values[index], own, channel_axis, nonfinite, inf)
+            if not picture.flat:
+                check_sigma(sigma, picture.span)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"page {number} of {len(pages)}: {error}") from error
 
 
 def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None) -> list[np.ndarray | None]:

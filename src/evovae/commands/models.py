@@ -28,10 +28,10 @@ USUAL, GAUSSIAN = Settings(), Likelihood(Settings().likelihood)
 
 def _sizes(text: str) -> tuple[int, ...]:
     """Numbers between commas."""
-    try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} are no layer sizes; write 128 or 128,64") from error
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(f"{text!r} are no layer sizes; write 128 or 128,64")
+    return tuple(map(int, parts))
 
 
 class _Told:

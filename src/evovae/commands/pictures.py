@@ -17,13 +17,15 @@ from evovae.commands.bar import Bar
 from evovae.commands.shared import SIGNALLED, console, kept_elsewhere, one_line_errors, size
 from evovae.pages import Pages, channel_axis
 from evovae.pages import restore as restore_pages
-from evovae.restore.border import NONFINITE
+from evovae.restore.border import NONFINITE, RAISE
 from evovae.restore.presets import PRESETS
 
 Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]
 BALANCED = Preset("balanced")
 Nonfinite = StrEnum("Nonfinite", [*NONFINITE])  # type: ignore[misc]
-REFUSED = Nonfinite("raise")
+REFUSED = Nonfinite(RAISE)
+DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
+MAYBE_ROWS = (".wav", ".npy", ".zarr")  # may hold a single row, which TIFF does not
 app = typer.Typer()
 
 Source = Annotated[
@@ -174,8 +176,9 @@ def _restore_all(
     """Each picture in a folder, to one of the same name in another; a bad one does not keep the others from it.
 
     Of several processes that torchrun started, each takes its share.  --std, --report and --resume name folders, --mask
-    one, or a picture for all.  With --resume, pictures that are there are done.  Uncertainties and reports are named
-    after the pictures: with their suffixes, where some of them differ in those alone.
+    one, or a picture for all.  With --resume, pictures that are there are done, unless a run that was stopped left them
+    as the best so far.  Uncertainties and reports are named after the pictures: with their suffixes, where some of them
+    differ in those alone.
     """
     with one_line_errors():
         paths = sorted(path for path in source.iterdir() if io.is_known(path))
@@ -192,27 +195,42 @@ def _restore_all(
     differ = len({path.stem for path in paths}) == len(paths)
     code = 0
     for path in mine:
-        name = path.stem if differ else path.name
-        if resume is not None and target / path.name in there:
+        name, out = path.stem if differ else path.name, target / path.name
+        progress = None if resume is None else resume / path.name
+        if progress is not None and out in there and not _unfinished(progress):
             continue
+        form = "npy" if path.suffix.lower() in MAYBE_ROWS else "tif"
         try:
             _restore_one(
                 function,
                 source=path,
-                target=target / path.name,
+                target=out,
                 mask=mask / path.name if mask is not None and mask.is_dir() else mask,
-                std=None if std is None else std / f"{name}.tif",
+                std=None if std is None else std / f"{name}.{form}",
                 report=None if report is None else report / f"{name}.json",
-                resume=None if resume is None else resume / path.name,
-                overwrite=overwrite,
+                resume=progress,
+                overwrite=overwrite or out in there,
                 **options,
             )
+            if progress is not None:
+                _finish(progress)
         except typer.Exit as end:
             if end.exit_code >= SIGNALLED:
                 raise
             code = end.exit_code
     if code:
         raise typer.Exit(code)
+
+
+def _unfinished(progress: Path) -> bool:
+    """Whether a picture was begun by a run that was stopped or killed."""
+    return progress.exists() and not (progress / DONE).exists()
+
+
+def _finish(progress: Path) -> None:
+    with one_line_errors():
+        progress.mkdir(parents=True, exist_ok=True)
+        (progress / DONE).touch()
 
 
 def _restore_one(

@@ -229,23 +229,30 @@ def moments_chunk(rows, onto, x, observed, words, q_min, model, room, mean, vari
         load(n, words, products, model, room)
         weigh(S, S, room)
         m, v = mean[place], variance[place]
+        best, centre = room.order[0], room.val[: m.shape[0]]
+        combine(room.u[best], room.size[best] + room.ones[best], room.dims[best], model.rows, centre)
         for d in range(m.shape[0]):
             m[d] = v[d] = 0
         for j in range(drop_small(S, q_min, room)):
-            add_moments(room.order[j], room.q[j], model, room, m, v)
+            add_moments(room.order[j], room.q[j], centre, model, room, m, v)
         for d in range(m.shape[0]):
             v[d] = max(v[d] - m[d] * m[d], f4(0))
+            m[d] += centre[d]
 
 
 @part
-def add_moments(s, q, model, room, m, v):
-    """Add q times the mean and the second moment of what state s says the data are."""
+def add_moments(s, q, centre, model, room, m, v):
+    """Add q times the mean and the second moment of what state s says the data are, both about a centre.
+
+    Those about zero would lose the variance of large values to rounding.
+    """
     k, inverse, row = room.size[s], room.tmp, room.keys[: m.shape[0]]
     invert(s, room, inverse)
     combine(room.u[s], k + room.ones[s], room.dims[s], model.rows, row)
     for d in range(m.shape[0]):
-        m[d] += q * row[d]
-        v[d] += q * row[d] * row[d]
+        off = row[d] - centre[d]
+        m[d] += q * off
+        v[d] += q * off * off
     for t in range(k):
         combine(inverse[t], t + 1, room.dims[s], model.rows, row)
         for d in range(m.shape[0]):

@@ -73,8 +73,9 @@ class Laplace(Likelihood):
         self.scale.copy_(mean_error(stats, self.floor))
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
-        u = torch.rand(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator) - 0.5
-        return mean - self.scale * u.sign() * torch.log1p(-2 * u.abs())
+        far = torch.empty_like(mean).exponential_(generator=generator)
+        up = torch.randint(2, mean.shape, device=mean.device, generator=generator, dtype=torch.bool)
+        return mean + self.scale * torch.where(up, far, -far)
 
 
 class Bernoulli(Likelihood):

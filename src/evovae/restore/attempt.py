@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from evovae.checkpoint import Folder
+from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
 from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of, warn
 from evovae.restore.experts import Expert, described
@@ -55,7 +55,7 @@ class Options:
 
 def restore(picture: Picture, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
-    if picture.span < np.finfo(np.float32).tiny:
+    if picture.flat:
         return _unchanged(picture)
     check_sigma(options.sigma, picture.span)
     seed = seed_of(options.rng)
@@ -67,7 +67,11 @@ def restore(picture: Picture, options: Options, memory: float, watch: Watch) -> 
             raise
         warn(f"memory ran out ({error}); trying again with half of it")
     with memory_errors(MemoryBudgetError):
-        return _attempt(picture, options, seed, memory / 2, watch)
+        try:
+            return _attempt(picture, options, seed, memory / 2, watch)
+        except OtherRunError:  # what has been kept is of larger tiles
+            half = replace(options, resume=Path(str(options.resume)) / "half the memory")
+            return _attempt(picture, half, seed, memory / 2, watch)
 
 
 def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
@@ -119,7 +123,7 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
         ),
         experts=experts,
         seconds=watch.seconds,
-        interrupted=len(watch.elbo) < watch.epochs,
+        interrupted=len(watch.elbo) < watch.epochs or len(work.views) < len(experts),
     )
 
 

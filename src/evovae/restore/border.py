@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
 
-NONFINITE = ("raise", "mask")  # what infinite values may be
+RAISE, _ = NONFINITE = "raise", "mask"  # what infinite values may be
 DITHER = 0.05  # least noise to work with, over the picture's own deviation
 
 
@@ -45,7 +45,7 @@ class Picture:
         given = ~(hidden | _unknown(mask, image.shape, channel_axis))
         nan, infinite = given & np.isnan(image), given & np.isinf(image)
         observed = given & ~nan & ~infinite
-        if nonfinite == "raise":
+        if nonfinite == RAISE:
             _check_finite(infinite)
         if not observed.any():
             raise ValueError("no observed pixels: every pixel is NaN, infinite or masked")
@@ -62,6 +62,11 @@ class Picture:
     def shape(self) -> tuple[int, ...]:
         """Lengths of the spatial axes."""
         return self.values.shape if self.axis is None else self.values.shape[:-1]
+
+    @property
+    def flat(self) -> bool:
+        """Whether it holds nothing to learn from."""
+        return bool(self.span < np.finfo(np.float32).tiny)
 
     @property
     def span(self) -> float:
@@ -111,6 +116,8 @@ class Picture:
         if not share:
             return self, np.zeros(self.values.shape, bool)
         hidden = self.observed & (torch.rand(self.values.shape, generator=generator) < share).numpy()
+        if hidden.sum() == self.observed.sum():
+            raise ValueError(f"held_out is {share}, which hides all of the few pixels that there are; hide fewer")
         return replace(self, observed=self.observed & ~hidden), hidden
 
     def dithered(self, noise: float, generator: Generator) -> "Picture":

@@ -199,12 +199,35 @@ def _train(
             stop = _learn(layout, job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
             if share:
-                work.add(job.model, replace(layout.view(job, picture, watch.work), share=share))
+                stop |= _look(layout, job, share, picture, work, watch)
             if stop:
                 return
             work.drawn = {"generator": job.generator.get_state()}
             keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
         before += job.expert.length
+
+
+def _look(layout: Layout, job: Job, share: float, picture: Picture, work: Work, watch: Watch) -> bool:
+    """Add what a job says after a share of its epochs; whether callback or interrupt asked for an end meanwhile.
+
+    Where others have said something already, that ends it at once; a first view is needed all the same.
+    """
+    asked = False
+
+    def tick(passes: float) -> None:
+        nonlocal asked
+        asked |= watch.work(passes)
+        if asked and work.views:
+            raise KeyboardInterrupt
+
+    try:
+        view = layout.view(job, picture, tick)
+    except KeyboardInterrupt:
+        if work.views:
+            return True
+        asked, view = True, layout.view(job, picture, watch.work)
+    work.add(job.model, replace(view, share=share))
+    return asked
 
 
 def _learn(

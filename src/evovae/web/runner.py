@@ -41,7 +41,7 @@ class _Running:
         """Ask it to stop, once, with the best so far."""
         if self.asked is None:
             self.asked, self.reason = time.monotonic(), reason
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError, ValueError):  # it has just ended
                 assert self.process.stdin is not None
                 self.process.stdin.write(b"stop\n")
 
