@@ -168,6 +168,8 @@ def test_a_request_to_stop_among_tiles_ends_it_with_what_other_models_say(few):
     both = evovae.denoise(NOISY, preset=experts, rng=0, tile=40, callback=stop, full_output=True)
     assert len(both.models) == 1 and both.interrupted and len(both.elbo) == 5
     assert [p.share > 0.7 for p in seen if p.epoch == 5].count(True) == 1
+    cut = evovae.denoise(NOISY, preset=experts, rng=0, tile=40, callback=lambda p: p.epoch == 4, full_output=True)
+    assert_array_equal(cut.image, both.image)
     one = evovae.denoise(
         NOISY, preset=experts[1:], rng=0, tile=40, callback=lambda p: p.epoch == 2 and p.share > 0.3, full_output=True
     )

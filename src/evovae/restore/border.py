@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
 
-RAISE, _ = NONFINITE = "raise", "mask"  # what infinite values may be
+RAISE = "raise"
+NONFINITE = (RAISE, "mask")  # what infinite values may be
 DITHER = 0.05  # least noise to work with, over the picture's own deviation
 
 

@@ -199,7 +199,7 @@ def _train(
             stop = _learn(layout, job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
             share = (len(watch.elbo) - before) / job.expert.length
             if share:
-                stop |= _look(layout, job, share, picture, work, watch)
+                stop = _look(layout, job, share, stop, picture, work, watch)
             if stop:
                 return
             work.drawn = {"generator": job.generator.get_state()}
@@ -207,12 +207,11 @@ def _train(
         before += job.expert.length
 
 
-def _look(layout: Layout, job: Job, share: float, picture: Picture, work: Work, watch: Watch) -> bool:
-    """Add what a job says after a share of its epochs; whether callback or interrupt asked for an end meanwhile.
+def _look(layout: Layout, job: Job, share: float, asked: bool, picture: Picture, work: Work, watch: Watch) -> bool:
+    """Add what a job says after a share of its epochs; whether an end has been asked for, before or meanwhile.
 
-    Where others have said something already, that ends it at once; a first view is needed all the same.
+    Where others have said something already, that ends the work on tiles; a first view is needed all the same.
     """
-    asked = False
 
     def tick(passes: float) -> None:
         nonlocal asked
