@@ -279,3 +279,13 @@ def test_online_updates_end_near_those_of_whole_epochs():
         bounds.append([epoch.elbo for epoch in run])
     assert bounds[1][1] > bounds[0][1]  # faster at first
     assert bounds[1][-1] > bounds[0][-1] - 0.1
+
+
+def test_sums_that_are_no_numbers_make_parameters_that_are_none():
+    """So that training notices, and goes back to its last good epoch."""
+    likelihood = LowRankGaussian(4, 6, 2, 1, generator=seeded())
+    z = torch.rand(9, 3, 4, generator=seeded(1)) < 0.5
+    x, observed = torch.randn(9, 6, generator=seeded(2)), torch.ones(9, 6, dtype=torch.bool)
+    stats = likelihood.stats(x, torch.zeros(9, 3, 6), observed, torch.full((9, 3), 1 / 3), z)
+    likelihood.update(torch.full_like(stats, torch.nan))
+    assert not torch.isfinite(likelihood.sigma2) and not torch.isfinite(likelihood.directions).any()

@@ -229,11 +229,11 @@ def moments_chunk(rows, onto, x, observed, words, q_min, model, room, mean, vari
         load(n, words, products, model, room)
         weigh(S, S, room)
         m, v = mean[place], variance[place]
-        best, centre = room.order[0], room.val[: m.shape[0]]
-        combine(room.u[best], room.size[best] + room.ones[best], room.dims[best], model.rows, centre)
+        kept, best, centre = drop_small(S, q_min, room), room.order[0], room.val[: m.shape[0]]
+        combine(room.u[best], room.size[best] + room.ones[best] if kept else 0, room.dims[best], model.rows, centre)
         for d in range(m.shape[0]):
             m[d] = v[d] = 0
-        for j in range(drop_small(S, q_min, room)):
+        for j in range(kept):
             add_moments(room.order[j], room.q[j], centre, model, room, m, v)
         for d in range(m.shape[0]):
             v[d] = max(v[d] - m[d] * m[d], f4(0))

@@ -251,6 +251,8 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def _root(matrices: Tensor) -> Tensor:
-    """The symmetric square root of (.., r, r)."""
-    values, vectors = torch.linalg.eigh(matrices)
-    return (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.transpose(-2, -1)
+    """The symmetric square root of (.., r, r); no numbers where there are none, which eigenvalues are not found for."""
+    finite = torch.isfinite(matrices).all(-1).all(-1)[..., None, None]
+    values, vectors = torch.linalg.eigh(torch.where(finite, matrices, 0))
+    roots = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.transpose(-2, -1)
+    return torch.where(finite, roots, torch.nan)
