@@ -17,13 +17,13 @@ import numpy as np
 from skimage.color import rgb2gray
 
 import evovae
-from evovae import Network, Search, Subspaces
+from evovae import LowRankPatches, NetworkPatches, Search
 from evovae.operators import exactly_informed_flip, uniform_flip
 from experiments import common
 
-BASE = Subspaces(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6)
+BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6)
 LARGE = replace(BASE, patch=12, rank=8)
-NETWORK = Network(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
+NETWORK = NetworkPatches(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
 ROWS = {
     "base": [BASE],
     "uniform flips in place of exact gains": [replace(BASE, search=Search(3, 5, mutate=uniform_flip))],

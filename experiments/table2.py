@@ -23,7 +23,7 @@ from functools import partial
 import numpy as np
 
 import evovae
-from evovae import Expert, Network, Search, Subspaces
+from evovae import LowRankPatches, NetworkPatches, PatchModel, Search
 from evovae.operators import exactly_informed_flip
 from experiments import common
 from experiments.baselines import bm3d_package, classical, epll, ksvd, noise2void, wnnm
@@ -57,7 +57,7 @@ class Method:
     quick: dict[str, int] = field(default_factory=dict)
 
 
-def ours(choose: Callable[[float], Expert | str]) -> Method:
+def ours(choose: Callable[[float], PatchModel | str]) -> Method:
     """The expert, or the preset, that is chosen for sigma."""
 
     def denoise(noisy, sigma, seed, max_seconds=None):
@@ -80,19 +80,19 @@ def network(
     states: int = 32,
     search: Search = Search(6, 6),  # noqa: B008 - it is immutable
     epochs: int = 20,
-) -> Network:
+) -> NetworkPatches:
     """TVAE, or var-BSC where hidden is empty.  Patches are centred where noise is so low that it pays."""
-    return Network(patch, latents, states, search, epochs, sigma < 20, hidden, 64, 0.005)
+    return NetworkPatches(patch, latents, states, search, epochs, sigma < 20, hidden, 64, 0.005)
 
 
-def tvae(sigma: float) -> Network:
+def tvae(sigma: float) -> NetworkPatches:
     """Larger patches where noise is high."""
     return network(sigma, latents=64, hidden=(192,), patch=12 if sigma > 40 else 8)
 
 
-def spike_and_slab(sigma: float, *, latents: int) -> Subspaces:
+def spike_and_slab(sigma: float, *, latents: int) -> LowRankPatches:
     """The data model of MTMKL, GSC and S5C, with brightness always on: subspaces of one dimension."""
-    return Subspaces(8, latents, 24, Search(4, 5, mutate=exactly_informed_flip), 15, centred=False, rank=1)
+    return LowRankPatches(8, latents, 24, Search(4, 5, mutate=exactly_informed_flip), 15, centred=False, rank=1)
 
 
 METHODS = {

@@ -22,7 +22,7 @@ from optuna.samplers import GPSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 import evovae
-from evovae import Network, Search
+from evovae import NetworkPatches, Search
 from experiments import common
 
 matplotlib.use("Agg")
@@ -32,9 +32,9 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 BY_HAND = {"patch": 8, "latents": 64, "width": 192, "states": 32, "learning_rate": 0.005, "centred": True}
 
 
-def expert(trial: Trial | FrozenTrial, epochs: int) -> Network:
+def expert(trial: Trial | FrozenTrial, epochs: int) -> NetworkPatches:
     """The network of a trial; one that is over answers with what it was."""
-    return Network(
+    return NetworkPatches(
         patch=trial.suggest_int("patch", 5, 12),
         latents=trial.suggest_int("latents", 16, 128, log=True),
         hidden=(trial.suggest_int("width", 32, 256, log=True),),

@@ -17,8 +17,8 @@ import evovae
 from evovae import cli, io
 from evovae.commands import bar
 from evovae.evolve import Search
-from evovae.restore import Network, presets
-from evovae.restore.experts import described
+from evovae.restore import NetworkPatches, presets
+from evovae.restore.patch_models import described
 
 runner = CliRunner()
 PRESETS = dict(presets.PRESETS)  # as they are, before tests put a quick one in
@@ -35,7 +35,7 @@ def noisy(tmp_path):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    expert = Network(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
+    expert = NetworkPatches(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
     monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: (expert,))
 
 

@@ -19,7 +19,7 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo
-from evovae.restore.job import Patches, _covered
+from evovae.restore.learner import Patches, _covered
 from evovae.states import States, repeats, unpack
 
 cuda = pytest.importorskip("evovae.engines.cuda", reason="triton is not installed")
@@ -373,7 +373,7 @@ def test_no_step_waits():
 def test_a_network_restores_a_picture_on_the_gpu_as_well_as_on_the_cpu():
     clean = 100 + 50 * torch.sin(torch.arange(40) / 4)[:, None].expand(40, 40).numpy()
     noisy = clean + 20 * data(40, 40).numpy()
-    expert = evovae.Network(6, 16, 12, Search(4, 4), 8, False, (32,), 64, 0.01)
+    expert = evovae.NetworkPatches(6, 16, 12, Search(4, 4), 8, False, (32,), 64, 0.01)
     errors = [
         ((evovae.denoise(noisy, preset=expert, rng=0, device=place) - clean) ** 2).mean() for place in ("cpu", "cuda")
     ]

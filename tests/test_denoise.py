@@ -11,17 +11,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 
 import evovae
-from evovae import Network, Restoration, Search, Subspaces
+from evovae import LowRankPatches, NetworkPatches, Restoration, Search
 from evovae.checkpoint import load_model
 from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
 from evovae.priors import Bernoulli
-from evovae.restore.border import Scale, as_dtype
-from evovae.restore.experts import described
-from evovae.restore.noise_level import estimate
+from evovae.restore.image import Scale, as_dtype
+from evovae.restore.noise.level import estimate
+from evovae.restore.patch_models import described
 from evovae.restore.presets import PRESETS
 
-QUICK = Network(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
-SUBSPACES = Subspaces(5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4)
+QUICK = NetworkPatches(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
+SUBSPACES = LowRankPatches(5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4)
 
 
 def blocks(n: int = 40) -> np.ndarray:
@@ -341,15 +341,19 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"sigma": np.nan}, ValueError, "sigma is nan"),
         ({"sigma": 1e6}, ValueError, "range"),
         ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
-        ({"preset": []}, TypeError, "an Expert or several"),
-        ({"preset": ["fast"]}, TypeError, "an Expert or several"),
+        ({"preset": []}, TypeError, "an PatchModel or several"),
+        ({"preset": ["fast"]}, TypeError, "an PatchModel or several"),
         ({"preset": replace(SUBSPACES, epochs=0)}, ValueError, "trains for no epoch"),
         ({"rng": 0.5}, TypeError, "float"),
         ({"rng": True}, TypeError, "bool"),
         ({"rng": np.random.RandomState(0)}, TypeError, "RandomState"),
         ({"rng": -1}, ValueError, "non-negative"),
         ({"presett": "fast"}, TypeError, "presett"),
-        ({"preset": Network(4, 3, 9, Search(2, 2), 1, False, (4,), 8, 0.01)}, ValueError, "2\\^3 = 8 distinct states"),
+        (
+            {"preset": NetworkPatches(4, 3, 9, Search(2, 2), 1, False, (4,), 8, 0.01)},
+            ValueError,
+            "2\\^3 = 8 distinct states",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(options, error, message):
@@ -373,7 +377,7 @@ def test_warnings_point_at_the_call():
 def test_experts_are_described_by_what_they_are_made_of():
     search = Search(2, 4, select=partial(by_fitness), mutate=SparseFlip(Bernoulli(16)))
     told = described(replace(SUBSPACES, search=search))
-    assert told["kind"] == "Subspaces" and told["rank"] == SUBSPACES.rank
+    assert told["kind"] == "LowRankPatches" and told["rank"] == SUBSPACES.rank
     assert told["search"]["select"] == ["by_fitness", [], {}]
     assert told["search"]["mutate"] == {"prior": "Bernoulli", "rate": 0.1}
 

@@ -19,7 +19,7 @@ def test_code_blocks_run(page, capsys):
 def test_docstring_examples():
     import importlib
 
-    denoise = importlib.import_module("evovae.restore.denoise")
+    denoise = importlib.import_module("evovae.restore.api")
     assert doctest.testmod(denoise).failed == 0
     assert doctest.testmod(denoise).attempted > 0
 

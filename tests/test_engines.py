@@ -253,7 +253,7 @@ def test_everything_works_without_numba():
         "import sys; sys.modules['numba'] = None\n"
         "import numpy as np, evovae\n"
         "from evovae.evolve import Search\n"
-        "s = evovae.Network(4, 6, 6, Search(2, 2), 1, False, (8,), 64, 0.01)\n"
+        "s = evovae.NetworkPatches(4, 6, 6, Search(2, 2), 1, False, (8,), 64, 0.01)\n"
         "out = evovae.denoise(np.random.default_rng(0).normal(size=(12, 12)), preset=s, rng=0)\n"
         "assert np.isfinite(out).all()\n"
     )

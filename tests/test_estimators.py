@@ -22,13 +22,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import evovae
-from evovae import Search, Subspaces, exact, likelihoods
+from evovae import LowRankPatches, Search, exact, likelihoods
 from evovae.datasets import bars, bars_images
 from evovae.estimators import BinaryLatentVAE, Denoiser
 from evovae.operators import exactly_informed_flip
 from evovae.states import pack
 
-FEW = Subspaces(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4)
+FEW = LowRankPatches(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4)
 MANY = replace(FEW, latents=16, states=8, epochs=8)
 SEARCHED = {"n_latents": 12, "n_states": 10, "hidden_layer_sizes": (8,), "batch_size": 8}
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_denoise import SUBSPACES, blocks, noisy, rms
 
 import evovae
-from evovae.restore.border import as_dtype
+from evovae.restore.image import as_dtype
 
 EXPERT = replace(SUBSPACES, epochs=4)
 DTYPES = st.sampled_from(["u1", "i2", ">u2", "i4", "f2", "f4", ">f4", "f8"])

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
 import evovae
-from evovae import Search, Subspaces
+from evovae import LowRankPatches, Search
 from evovae.operators import exactly_informed_flip
 from evovae.restore.variance import Anscombe, Even, find
 
@@ -73,7 +73,7 @@ def test_denoising_of_counts():
     """Knowing how noise grows helps where it does; units and dtype are those of the input."""
     clean = np.kron(np.random.default_rng(1).uniform(5, 250, (4, 4)), np.ones((16, 16)))
     noisy = draw(clean, 10.0, 0.0, 0.0, np.random.default_rng(0))
-    preset = Subspaces(6, 24, 8, Search(2, 4, mutate=exactly_informed_flip), 10, centred=False, rank=2)
+    preset = LowRankPatches(6, 24, 8, Search(2, 4, mutate=exactly_informed_flip), 10, centred=False, rank=2)
     plain = evovae.denoise(noisy, preset=preset, rng=0)
     result = evovae.denoise(noisy.astype(np.uint16), poisson=True, preset=preset, rng=0, full_output=True)
 

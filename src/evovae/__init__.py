@@ -6,21 +6,21 @@ from evovae import datasets, decoders, exact, likelihoods, operators, posterior,
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
-from evovae.restore import Expert, Insight, Network, Progress, Restoration, Subspaces, denoise, inpaint
+from evovae.restore import Insight, LowRankPatches, NetworkPatches, PatchModel, Progress, Restoration, denoise, inpaint
 from evovae.states import States
 
 __version__ = version("evovae")
 __all__ = [
     "TVAE",
     "Epoch",
-    "Expert",
+    "PatchModel",
     "Insight",
-    "Network",
+    "NetworkPatches",
     "Progress",
     "Restoration",
     "Search",
     "States",
-    "Subspaces",
+    "LowRankPatches",
     "datasets",
     "decoders",
     "denoise",

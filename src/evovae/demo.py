@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from evovae import io
 from evovae.restore import Progress, Restoration, denoise
-from evovae.restore.border import as_dtype
+from evovae.restore.image import as_dtype
 
 WINDOW = np.s_[32:288, 112:368]
 

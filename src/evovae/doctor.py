@@ -18,7 +18,7 @@ from evovae.exact import log_likelihood
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.posterior import elbo
-from evovae.restore import Subspaces, denoise
+from evovae.restore import LowRankPatches, denoise
 from evovae.states import States
 
 FILES = ("safetensors", "tifffile", "imagecodecs", "pillow", "zarr", "soundfile")
@@ -125,6 +125,6 @@ def _restoration() -> tuple[float, float]:
     """A picture of stripes loses more than half of its noise."""
     clean = np.kron(np.tile([40.0, 160.0, 90.0], 3), np.ones((48, 5)))
     noisy = clean + 20 * np.random.default_rng(0).standard_normal(clean.shape)
-    expert = Subspaces(5, 16, 6, Search(2, 4, mutate=exactly_informed_flip), 6, False, rank=2, batches=4)
+    expert = LowRankPatches(5, 16, 6, Search(2, 4, mutate=exactly_informed_flip), 6, False, rank=2, batches=4)
     restored = denoise(noisy, preset=expert, rng=0)
     return float(np.sqrt(np.mean((restored - clean) ** 2))), 10.0

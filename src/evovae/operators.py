@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from evovae.noise import gumbel
 from evovae.priors import Bernoulli
+from evovae.rng import gumbel
 
 LogJoint = Callable[[Tensor], Tensor]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from evovae.io import Content
 from evovae.restore import Restoration
-from evovae.restore.border import RAISE, Picture, check_sigma
+from evovae.restore.image import RAISE, Image, check_sigma
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _check(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                picture = Picture.of(content.values[index], own, channel_axis, nonfinite, inf)
+                picture = Image.of(content.values[index], own, channel_axis, nonfinite, inf)
             if not picture.flat:
                 check_sigma(sigma, picture.span)
         except (TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from evovae.noise import gumbel
+from evovae.rng import gumbel
 
 WORD = 64
 AT_ONCE = 8192  # data points whose states are unpacked at once

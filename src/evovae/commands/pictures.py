@@ -17,7 +17,7 @@ from evovae.commands.bar import Bar
 from evovae.commands.shared import SIGNALLED, console, kept_elsewhere, one_line_errors, size
 from evovae.pages import Pages, channel_axis
 from evovae.pages import restore as restore_pages
-from evovae.restore.border import NONFINITE, RAISE
+from evovae.restore.image import NONFINITE, RAISE
 from evovae.restore.presets import PRESETS
 
 Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]

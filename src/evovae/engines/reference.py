@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from evovae.engines.base import Totals
 from evovae.evolve import Search, evolve
 from evovae.model import TVAE
-from evovae.noise import on
 from evovae.posterior import elbo, moments, weights
+from evovae.rng import on
 from evovae.states import States
 
 ROWS_AT_ONCE = 512  # bounds the memory of what is decoded together; changes no result

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from evovae.estimators.checks import seed
-from evovae.restore import Expert, Restoration, denoise
+from evovae.restore import PatchModel, Restoration, denoise
 
 
 class Denoiser(TransformerMixin, BaseEstimator):
@@ -54,7 +54,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         *,
         channel_axis: int | None = None,
         nonfinite: str = "raise",
-        preset: str | Expert | Sequence[Expert] = "balanced",
+        preset: str | PatchModel | Sequence[PatchModel] = "balanced",
         poisson: bool = False,
         random_state: int | np.random.RandomState | None = None,
         max_seconds: float | None = None,

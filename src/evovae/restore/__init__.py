@@ -1,8 +1,18 @@
 """Restoration of single images: arrays in, arrays out."""
 
-from evovae.restore.denoise import denoise, inpaint
-from evovae.restore.experts import Expert, Network, Subspaces
-from evovae.restore.insight import Insight, Population
+from evovae.restore.api import denoise, inpaint
+from evovae.restore.fitted import Insight, Population
+from evovae.restore.patch_models import LowRankPatches, NetworkPatches, PatchModel
 from evovae.restore.result import Progress, Restoration
 
-__all__ = ["Expert", "Insight", "Network", "Population", "Progress", "Restoration", "Subspaces", "denoise", "inpaint"]
+__all__ = [
+    "PatchModel",
+    "Insight",
+    "NetworkPatches",
+    "Population",
+    "Progress",
+    "Restoration",
+    "LowRankPatches",
+    "denoise",
+    "inpaint",
+]

@@ -8,10 +8,10 @@ from math import prod
 
 from evovae.evolve import Search
 from evovae.operators import by_fitness, exactly_informed_flip, uniform_flip
-from evovae.restore.experts import Expert, Network, Subspaces
+from evovae.restore.patch_models import LowRankPatches, NetworkPatches, PatchModel
 from evovae.schedules import cyclical
 
-Preset = Callable[[float, tuple[int, ...]], tuple[Expert, ...]]
+Preset = Callable[[float, tuple[int, ...]], tuple[PatchModel, ...]]
 """Experts from the noise level over the picture's own standard deviation, and the lengths of its spatial axes."""
 
 # The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
@@ -44,7 +44,7 @@ def _subspaces(
     look: tuple[int, int],
     states: int,
     parents: int = 2,
-) -> Subspaces:
+) -> LowRankPatches:
     """Larger patches hold more, noise hides more, and small pictures have little to learn from."""
     latents = 96 if noise > HIGH else 128
     search = Search(parents, 5, mutate=exactly_informed_flip)
@@ -52,23 +52,25 @@ def _subspaces(
     patches = prod(max(n - width + 1, 1) for n in shape)
     latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
     epochs, restored, again = (_epochs(n, shape) for n in (epochs, *look))
-    return Subspaces(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
+    return LowRankPatches(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
 
 def _network(
     noise: float, shape: tuple[int, ...], *, latents: int, width: int, states: int, search: Search, epochs: int
-) -> Network:
+) -> NetworkPatches:
     """Small codes with wide decoders; centred patches where noise is low."""
     patch, centred = (12 if noise > HIGH else 8), noise < 0.42
-    return Network(_width(patch, shape), latents, states, search, _epochs(epochs, shape), centred, (width,), 64, 0.005)
+    return NetworkPatches(
+        _width(patch, shape), latents, states, search, _epochs(epochs, shape), centred, (width,), 64, 0.005
+    )
 
 
-def fast(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
+def fast(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
     """Seconds: one size of patches."""
     return (_subspaces(12 if noise > HIGH else 8, 6, noise, shape, epochs=3, look=(2, 1), states=6),)
 
 
-def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
+def balanced(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
     """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
     sizes = (8, 10), (12, 8)  # patch, rank
     subspaces = (_subspaces(*size, noise, shape, epochs=4, look=(2, 1), states=8) for size in sizes)
@@ -76,7 +78,7 @@ def balanced(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     return (*subspaces, *(network if noise > HIGH else ()))
 
 
-def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
+def best(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
     """Some minutes: three sizes of patches, and a network beside the subspaces."""
     sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
     look = (2, 3)
@@ -85,13 +87,13 @@ def best(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
     return (*subspaces, network)
 
 
-def paper(noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
+def paper(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
     """Table 3 of the paper, exactly; where noise is high, what stands there in parentheses for sigma = 50."""
     if noise > HIGH:
         search = Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
-        return (Network(_width(12, shape), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
+        return (NetworkPatches(_width(12, shape), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
     search = Search(10, 9, 4, select=by_fitness, mutate=uniform_flip)
-    return (Network(_width(8, shape), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
+    return (NetworkPatches(_width(8, shape), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
 
 
 def _cycle_to_0_05(epoch: float, epochs: int) -> float:

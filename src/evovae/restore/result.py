@@ -11,8 +11,8 @@ import numpy as np
 
 from evovae.files import write_atomically
 from evovae.model import TVAE
-from evovae.restore.experts import Expert, described
-from evovae.restore.insight import Insight
+from evovae.restore.fitted import Insight
+from evovae.restore.patch_models import PatchModel, described
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Restoration:
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
     insights: tuple[Insight, ...] = ()
-    experts: tuple[Expert, ...] = ()
+    experts: tuple[PatchModel, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
 

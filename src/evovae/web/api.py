@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 import evovae
-from evovae.restore.border import check_sigma
+from evovae.restore.image import check_sigma
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
 from evovae.web.layout import plane

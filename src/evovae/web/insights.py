@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evovae.restore.insight import Insight
+from evovae.restore.fitted import Insight
 from evovae.web.layout import corner, shown
 from evovae.web.paint import data_url, grey, png, sheet
 from evovae.web.schemas import Choice, Latents, Picture, Population

@@ -9,9 +9,9 @@ from fastapi import HTTPException
 from evovae import io
 from evovae.io.places import shown
 from evovae.pages import channel_axis
-from evovae.restore.border import Picture as Bordered
+from evovae.restore.image import Image
 from evovae.restore.memory import MemoryBudgetError
-from evovae.restore.noise_level import estimate
+from evovae.restore.noise.level import estimate
 from evovae.web.headers import check_claim, check_values
 from evovae.web.layout import arranged
 from evovae.web.limits import Limits
@@ -36,7 +36,7 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
             content = io.read(path)
             check_values(content.values.size, limits.values)
             first = content.page(0) if content.batch_axes else content
-            bordered = Bordered.of(first.values, None, channel_axis(content), "raise", limits.memory)
+            bordered = Image.of(first.values, None, channel_axis(content), "raise", limits.memory)
             io.check_writable(path, content, overwrite=True)
             values = arranged(content)
     except MemoryBudgetError as error:

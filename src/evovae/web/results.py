@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
 
-from evovae.restore.insight import Insight
+from evovae.restore.fitted import Insight
 from evovae.web import names
 from evovae.web.api import NOT_THERE, PNG, Frame, Responses, check_frame
 from evovae.web.insights import latents, population, sprite

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evovae.restore.border import as_dtype
+from evovae.restore.image import as_dtype
 
 SIGMA = 25.0
 

@@ -13,10 +13,10 @@ from evovae.em import Epoch, Snapshot
 from evovae.engines import Engine, choose
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
-from evovae.restore.border import Picture, Scale, warn
-from evovae.restore.experts import FLOOR, Expert
+from evovae.restore.ensemble import Estimate
+from evovae.restore.image import Image, Scale, warn
 from evovae.restore.interpolate import smooth
-from evovae.restore.mixing import View
+from evovae.restore.patch_models import FLOOR, PatchModel
 from evovae.restore.patches import extract, merge
 from evovae.states import States
 
@@ -56,7 +56,7 @@ class Patches:
 
     @classmethod
     def of_picture(
-        cls, picture: Picture, size: tuple[int, ...], scale: Scale, centred: bool, device: torch.device
+        cls, picture: Image, size: tuple[int, ...], scale: Scale, centred: bool, device: torch.device
     ) -> "Patches":
         """On a device, from a picture in its own units."""
         image, known = scale.to_model(picture.values, picture.observed), torch.from_numpy(picture.observed)
@@ -88,7 +88,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class Job:
+class Learner:
     """The straight path: picture -> patches -> populations and model -> posterior means -> picture."""
 
     patches: Patches
@@ -97,21 +97,21 @@ class Job:
     freedom: Tensor
     model: TVAE
     engine: Engine
-    expert: Expert
+    expert: PatchModel
     generator: Generator
 
     @classmethod
     def prepare(
         cls,
-        picture: Picture,
+        picture: Image,
         size: tuple[int, ...],
         scale: Scale,
         noise: float,
         least: float,
-        expert: Expert,
+        expert: PatchModel,
         device: torch.device,
         generator: Generator,
-    ) -> "Job":
+    ) -> "Learner":
         """Everything that training on a picture needs, for noise of about and of at least these deviations."""
         device = expert.place(device)
         patches = Patches.of_picture(picture, size, scale, expert.centred, device)
@@ -193,7 +193,7 @@ class Job:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
-    def searched(self, picture: Picture, size: tuple[int, ...]) -> tuple[Patches, States]:
+    def searched(self, picture: Image, size: tuple[int, ...]) -> tuple[Patches, States]:
         """A picture that took no part in training, with populations that fit the model."""
         device = self.states.words.device
         patches = Patches.of_picture(picture, size, self.scale, self.expert.centred, device).every_other()
@@ -214,17 +214,17 @@ class Job:
             for _ in range(steps):
                 self.engine.step(patches.x, patches.observed, part, states, self.expert.search, self.generator)
 
-    def view(self, patches: Patches, states: States) -> View:
+    def view(self, patches: Patches, states: States) -> Estimate:
         """What the model says that a picture is, in image units."""
         return self._outside(*self._filled(patches, states, *self._merged(patches, states)))
 
-    def glimpse(self) -> View:
+    def glimpse(self) -> Estimate:
         """About what the model says of its training picture; draws nothing, so that training does not notice."""
         return self._outside(*self._merged(self.patches.every_other(), self.states))
 
-    def _outside(self, image: Tensor, spread: Tensor) -> View:
+    def _outside(self, image: Tensor, spread: Tensor) -> Estimate:
         """From training units to those of the image."""
-        return View(self.scale.to_image(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
+        return Estimate(self.scale.to_image(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clean picture, in training units."""

@@ -48,7 +48,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Expert(ABC):
+class PatchModel(ABC):
     """What a restoration asks of an expert.
 
     patch is the width of the patches in pixels, or one for each spatial axis; they reach through all
@@ -115,7 +115,7 @@ class Expert(ABC):
 
 
 @dataclass(frozen=True)
-class Network(Expert):
+class NetworkPatches(PatchModel):
     """The paper's model: an MLP decodes binary latents.
 
     hidden are the decoder's layer sizes, learning_rate Adam's peak rate.  A binary code has no
@@ -144,7 +144,7 @@ class Network(Expert):
 
 
 @dataclass(frozen=True)
-class Subspaces(Expert):
+class LowRankPatches(PatchModel):
     """Binary latents that switch small subspaces on, brightness always on, all in closed form.
 
     rank is the dimension of each subspace, at most, always that of what no latent switches, batches the number
@@ -202,7 +202,7 @@ class Subspaces(Expert):
         return {"optimizer": nothing_to_learn, "batch_size": -(-N // self.batches), "memory": memory}
 
 
-def described(expert: Expert) -> dict[str, Any]:
+def described(expert: PatchModel) -> dict[str, Any]:
     """An expert's kind and settings, in what JSON can hold."""
     settings = {"kind": type(expert).__name__, **asdict(expert)}
     return json.loads(json.dumps(settings, default=_described))

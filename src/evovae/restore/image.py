@@ -19,7 +19,7 @@ DITHER = 0.05  # least noise to work with, over the picture's own deviation
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
 
     observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored.
@@ -34,7 +34,7 @@ class Picture:
     @classmethod
     def of(
         cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, nonfinite: str, memory: float
-    ) -> "Picture":
+    ) -> "Image":
         """Check everything that can be wrong with an array, and say it in a sentence."""
         if nonfinite not in NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, but it is one of {', '.join(NONFINITE)}")
@@ -100,17 +100,17 @@ class Picture:
             warn(f"the image of shape {self.shape} is narrower than a patch of {width}; patches are cut to it")
         return *map(min, widths, self.shape), *self.values.shape[len(self.shape) :]
 
-    def crop(self, window: tuple[slice, ...]) -> "Picture":
+    def crop(self, window: tuple[slice, ...]) -> "Image":
         """A part of it."""
         return replace(self, values=self.values[window], observed=self.observed[window])
 
-    def crops(self, windows: Sequence[tuple[slice, ...]]) -> "Picture":
+    def crops(self, windows: Sequence[tuple[slice, ...]]) -> "Image":
         """Parts of the same shape, one after another along a first axis."""
         parts = [self.crop(window) for window in windows]
         values, observed = np.stack([p.values for p in parts]), np.stack([p.observed for p in parts])
         return replace(self, values=values, observed=observed)
 
-    def hiding(self, share: float, generator: Generator) -> tuple["Picture", np.ndarray]:
+    def hiding(self, share: float, generator: Generator) -> tuple["Image", np.ndarray]:
         """The picture with a random share of its observed values hidden, and where."""
         if not 0 <= share < 1:
             raise ValueError(f"held_out is {share}, but a share of the pixels lies in [0, 1)")
@@ -121,7 +121,7 @@ class Picture:
             raise ValueError(f"held_out is {share}, which hides all of the few pixels that there are; hide fewer")
         return replace(self, observed=self.observed & ~hidden), hidden
 
-    def dithered(self, noise: float, generator: Generator) -> "Picture":
+    def dithered(self, noise: float, generator: Generator) -> "Image":
         """With a little noise, where there is next to none: pictures without any teach directions that coincide."""
         least = DITHER * float(self.values[self.observed].std(dtype=float))
         if noise >= least:

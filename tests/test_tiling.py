@@ -11,10 +11,10 @@ from test_denoise import QUICK, SUBSPACES, rms
 
 import evovae
 from evovae.restore import layout, training
-from evovae.restore.border import Picture
-from evovae.restore.job import Job
-from evovae.restore.layout import Tiled, Whole, plan
+from evovae.restore.image import Image
+from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError
+from evovae.restore.tiling import Tiles, Whole, plan
 
 LEVELS = np.random.default_rng(1).uniform(40, 200, (6, 8))
 CLEAN = np.kron(LEVELS, np.ones((16, 16)))
@@ -29,7 +29,7 @@ def few(monkeypatch):
 
 @pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 18), (8, 8, 18), (1000, 12, 26)])
 def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
-    spans = Tiled((w,), 99, edge, 1.0)._spans(n, w)
+    spans = Tiles((w,), 99, edge, 1.0)._spans(n, w)
     inner = [(a, b) for _, _, a, b in spans]
     assert inner[0][0] == 0 and inner[-1][1] == n and all(a[1] == b[0] for a, b in zip(inner, inner[1:], strict=False))
     for start, stop, a, b in spans:
@@ -44,7 +44,7 @@ def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, expert):
     """Two thirds of the patches are trained on."""
     monkeypatch.setattr(layout, "MOST", 8192)
     tiled = evovae.denoise(NOISY, preset=expert, rng=0, tile=40, full_output=True)
-    assert isinstance(plan(picture(NOISY), expert, 40, 1e9), Tiled)
+    assert isinstance(plan(picture(NOISY), expert, 40, 1e9), Tiles)
     monkeypatch.undo()
     whole = evovae.denoise(NOISY, preset=expert, rng=0, full_output=True)
     assert rms(tiled.image - CLEAN) < 1.27 * rms(whole.image - CLEAN)
@@ -58,7 +58,7 @@ def test_no_seam_is_visible(few):
     difference = np.abs(a - b)
     seams = np.zeros(NOISY.shape, bool)
     for axis, (n, w) in enumerate(zip(NOISY.shape, (5, 5), strict=True)):
-        for _, _, start, _ in Tiled((5, 5), 99, 32, 1.0)._spans(n, w)[1:]:
+        for _, _, start, _ in Tiles((5, 5), 99, 32, 1.0)._spans(n, w)[1:]:
             np.moveaxis(seams, axis, 0)[start - 1 : start + 1] = True
     assert 0.1 < seams.mean() < 0.6
     assert difference[seams].mean() < 1.2 * difference[~seams].mean()
@@ -99,7 +99,7 @@ def test_crops_come_from_where_something_is_seen():
     hole = np.ones(NOISY.shape, bool)
     hole[:20, :20] = False
     shown = replace(shown, observed=~hole)
-    crops, size = Tiled((4, 4), 4096, 40, 1.0).sample(shown, seeded())
+    crops, size = Tiles((4, 4), 4096, 40, 1.0).sample(shown, seeded())
     assert size == (1, 4, 4) and crops.values.shape == crops.observed.shape
     assert crops.observed.reshape(len(crops.values), -1).any(1).all()
 
@@ -107,7 +107,7 @@ def test_crops_come_from_where_something_is_seen():
 def test_crops_reach_the_far_edges():
     observed = np.zeros(NOISY.shape, bool)
     observed[:, -1] = True
-    crops, _ = Tiled((4, 4), 4096, 40, 1.0).sample(replace(picture(NOISY), observed=observed), seeded())
+    crops, _ = Tiles((4, 4), 4096, 40, 1.0).sample(replace(picture(NOISY), observed=observed), seeded())
     assert crops.observed.reshape(len(crops.values), -1).any(1).all()
 
 
@@ -202,7 +202,7 @@ def test_little_memory_makes_tiles_and_too_little_is_refused():
     assert plan(picture(NOISY), SUBSPACES, None, 1e9) == Whole((5, 5))
     large = picture(np.zeros((400, 400)))
     small = plan(large, SUBSPACES, None, 1e8)
-    assert isinstance(small, Tiled) and small.most < 396**2
+    assert isinstance(small, Tiles) and small.most < 396**2
     with pytest.raises(MemoryBudgetError, match="patches of 25 values.*allow more"):
         plan(large, SUBSPACES, None, 2.5e7)
     with pytest.raises(MemoryBudgetError, match="of which 0.02 GiB may be used"):  # and not tried with half of it
@@ -216,14 +216,14 @@ def test_tiles_narrower_than_patches_are_refused():
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
-    prepare, failures = Job.prepare, [error, None]
+    prepare, failures = Learner.prepare, [error, None]
 
     def fail(*arguments):
         if failures and failures.pop(0):
             raise error
         return prepare(*arguments)
 
-    monkeypatch.setattr(Job, "prepare", fail)
+    monkeypatch.setattr(Learner, "prepare", fail)
     failures[:] = [None, error]  # in the second of two models
     experts = [replace(SUBSPACES, epochs=1), replace(SUBSPACES, epochs=2)]
     with pytest.warns(UserWarning, match="memory ran out .*; trying again with half of it"):
@@ -237,8 +237,8 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
 def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_path, monkeypatch):
     """The second try has other tiles, so that it cannot go on from what has been kept."""
     monkeypatch.setattr(training, "INTERVAL", 0.0)
-    prepare, plans = Job.prepare, [Tiled((5, 5), 4096, 60, 1.0), Tiled((5, 5), 4096, 40, 1.0)]
-    monkeypatch.setattr("evovae.restore.attempt.plan", lambda *_: plans[0])
+    prepare, plans = Learner.prepare, [Tiles((5, 5), 4096, 60, 1.0), Tiles((5, 5), 4096, 40, 1.0)]
+    monkeypatch.setattr("evovae.restore.pipeline.plan", lambda *_: plans[0])
 
     def fail(*arguments):
         if len(plans) == 2 and any(tmp_path.glob("*.safetensors")):
@@ -246,7 +246,7 @@ def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_pa
             raise MemoryError
         return prepare(*arguments)
 
-    monkeypatch.setattr(Job, "prepare", fail)
+    monkeypatch.setattr(Learner, "prepare", fail)
     expert = replace(SUBSPACES, epochs=1)
     evovae.denoise(NOISY, preset=expert, rng=0, resume=tmp_path)
     with pytest.warns(UserWarning, match="trying again with half of it"):
@@ -255,4 +255,4 @@ def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_pa
 
 
 def picture(image):
-    return Picture.of(image, None, None, "raise", 1e10)
+    return Image.of(image, None, None, "raise", 1e10)

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evovae.devices import find_device
-from evovae.restore.attempt import Options, keep_nothing, keep_structure, restore
-from evovae.restore.border import Picture
-from evovae.restore.experts import Expert
+from evovae.restore.image import Image
 from evovae.restore.memory import free_memory
+from evovae.restore.patch_models import PatchModel
+from evovae.restore.pipeline import Options, keep_nothing, keep_structure, restore
 from evovae.restore.result import Progress, Restoration
-from evovae.restore.training import Watch
+from evovae.restore.run import Watch
 
 
 def denoise(
@@ -23,7 +23,7 @@ def denoise(
     channel_axis: int | None = None,
     nonfinite: str = "raise",
     poisson: bool = False,
-    preset: str | Expert | Sequence[Expert] = "balanced",
+    preset: str | PatchModel | Sequence[PatchModel] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
@@ -58,7 +58,7 @@ def denoise(
         image, a generalised Anscombe transform makes it even, and its exact unbiased inverse ends the work.
     preset
         "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
-        minutes), "paper" (Table 3, hours), or an `Expert` or several of your own.
+        minutes), "paper" (Table 3, hours), or an `PatchModel` or several of your own.
     rng
         Seed or numpy generator; the same seed gives the same bytes on the same machine.
     max_seconds
@@ -75,7 +75,7 @@ def denoise(
         Bytes to use at most, as estimated in advance, beside Python itself.  Default: half of what is free.
     device
         Where networks are trained: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there
-        is one.  `Subspaces`, and so most of the presets' work, are at home on the CPU, and stay there.
+        is one.  `LowRankPatches`, and so most of the presets' work, are at home on the CPU, and stay there.
     resume
         A folder in which progress is kept: after epochs, 20 seconds apart or more, and where callback or max_seconds
         stop it.  Where it holds some of the same call, work goes on from there, to the bit as if it had never stopped.
@@ -112,7 +112,7 @@ def denoise(
     (16, 16)
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Picture.of(image, mask, channel_axis, nonfinite, memory)
+    picture = Image.of(image, mask, channel_axis, nonfinite, memory)
     options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_nothing)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -126,7 +126,7 @@ def inpaint(
     channel_axis: int | None = None,
     nonfinite: str = "raise",
     poisson: bool = False,
-    preset: str | Expert | Sequence[Expert] = "balanced",
+    preset: str | PatchModel | Sequence[PatchModel] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
@@ -157,7 +157,7 @@ def inpaint(
     (16, 16)
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Picture.of(image, mask, channel_axis, nonfinite, memory)
+    picture = Image.of(image, mask, channel_axis, nonfinite, memory)
     options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_structure)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

@@ -13,11 +13,11 @@ from torch import Tensor
 from evovae.checkpoint import Folder
 from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.model import TVAE
-from evovae.restore.border import Picture, warn
-from evovae.restore.job import Job
-from evovae.restore.layout import Layout
-from evovae.restore.mixing import View
+from evovae.restore.ensemble import Estimate
+from evovae.restore.image import Image, warn
+from evovae.restore.learner import Learner
 from evovae.restore.result import Progress
+from evovae.restore.tiling import Tiling
 
 INTERVAL = 20.0  # seconds between snapshots
 
@@ -39,7 +39,7 @@ class Watch:
         self,
         epochs: int,
         passes: float,
-        preview: Callable[[Sequence[View]], np.ndarray],
+        preview: Callable[[Sequence[Estimate]], np.ndarray],
         kept: Mapping[str, Tensor],
     ) -> None:
         """Expect so many epochs, and then work of so many passes over training data; some of it may be done already.
@@ -59,7 +59,7 @@ class Watch:
         watch = torch.tensor([self.done, self.seconds], dtype=torch.float64)
         return {"elbo": torch.tensor(self.elbo, dtype=torch.float64), "watch": watch}
 
-    def enough(self, model: int, epoch: Epoch, sigma: float, views: Callable[[], list[View]]) -> bool:
+    def enough(self, model: int, epoch: Epoch, sigma: float, views: Callable[[], list[Estimate]]) -> bool:
         """Note an epoch of a model, and how to get what all models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
         self.latest = replace(
@@ -143,10 +143,10 @@ class Work:
     """
 
     models: list[TVAE] = field(default_factory=list)
-    views: list[View] = field(default_factory=list)
+    views: list[Estimate] = field(default_factory=list)
     drawn: Snapshot = field(default_factory=dict)
 
-    def add(self, model: TVAE, view: View) -> None:
+    def add(self, model: TVAE, view: Estimate) -> None:
         """One more."""
         self.models.append(model)
         self.views.append(view)
@@ -165,12 +165,12 @@ class Work:
         """Take one model's share from a snapshot."""
         view = _under(f"view.{number}.", kept)
         model.load_state_dict(_under(f"model.{number}.", kept))
-        self.add(model, View(view["image"].numpy(), view["std"].numpy(), *view["values"].tolist()))
+        self.add(model, Estimate(view["image"].numpy(), view["std"].numpy(), *view["values"].tolist()))
         self.drawn = {"generator": kept["generator"]}
 
 
 def train(
-    jobs: Iterable[tuple[Layout, Job]], picture: Picture, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
+    jobs: Iterable[tuple[Tiling, Learner]], picture: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
 ) -> Work:
     """Do one job after the other, from where `kept` says that they are; an interrupt ends it with the best so far."""
     work = Work()
@@ -183,8 +183,8 @@ def train(
 
 
 def _train(
-    jobs: Iterable[tuple[Layout, Job]],
-    picture: Picture,
+    jobs: Iterable[tuple[Tiling, Learner]],
+    picture: Image,
     work: Work,
     watch: Watch,
     keep: Keep,
@@ -207,7 +207,7 @@ def _train(
         before += job.expert.length
 
 
-def _look(layout: Layout, job: Job, share: float, asked: bool, picture: Picture, work: Work, watch: Watch) -> bool:
+def _look(layout: Tiling, job: Learner, share: float, asked: bool, picture: Image, work: Work, watch: Watch) -> bool:
     """Add what a job says after a share of its epochs; whether an end has been asked for, before or meanwhile.
 
     Where others have said something already, that ends the work on tiles; a first view is needed all the same.
@@ -230,7 +230,7 @@ def _look(layout: Layout, job: Job, share: float, asked: bool, picture: Picture,
 
 
 def _learn(
-    layout: Layout, job: Job, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
+    layout: Tiling, job: Learner, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
 ) -> bool:
     """Train one job, after so many epochs of others; whether it was stopped or interrupted before its end."""
 
@@ -238,7 +238,7 @@ def _learn(
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
         return {**work.snapshot(), **watch.snapshot(), **training}
 
-    def views() -> list[View]:
+    def views() -> list[Estimate]:
         return [*work.views, *layout.glimpse(job)]
 
     try:

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Generator
 
-from evovae.restore.border import Picture
-from evovae.restore.experts import Expert
+from evovae.restore.ensemble import Estimate
+from evovae.restore.image import Image
 from evovae.restore.memory import MemoryBudgetError, in_gib, of_pixels
-from evovae.restore.mixing import View
+from evovae.restore.patch_models import PatchModel
 from evovae.states import WORD
 
 if TYPE_CHECKING:
-    from evovae.restore.job import Job
+    from evovae.restore.learner import Learner
 
 MOST = 2**18  # patches to train on: as many as 512 x 512 pixels have; more teach little
 FEWEST = 2**12  # patches below which training makes no sense
@@ -32,7 +32,7 @@ CROP = 2**8  # patches of one crop: small ones, as what they show matters more t
 PER_VALUE = 40  # bytes for each value of a patch: itself, whether it is seen, moments, and copies on the way
 
 
-class Layout(ABC):
+class Tiling(ABC):
     """Which patches to train on, and how to go through all of them."""
 
     size: tuple[int, ...]
@@ -41,37 +41,37 @@ class Layout(ABC):
     """What a view costs, in passes over the training data."""
 
     @abstractmethod
-    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
         """What to train on, and the size of patches in it."""
 
     @abstractmethod
-    def glimpse(self, job: Job) -> list[View]:
+    def glimpse(self, job: Learner) -> list[Estimate]:
         """What a job in training says about the picture: one view, or none where that would take long."""
 
     @abstractmethod
-    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
         """What a trained job says about the picture; `tick` is told of work done, in passes."""
 
 
 @dataclass(frozen=True)
-class Whole(Layout):
+class Whole(Tiling):
     """All patches at once."""
 
     size: tuple[int, ...]
     passes = 0.0
 
-    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
         return picture, self.size
 
-    def glimpse(self, job: Job) -> list[View]:
+    def glimpse(self, job: Learner) -> list[Estimate]:
         return [job.glimpse()]
 
-    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
         return job.view(job.patches, job.states)
 
 
 @dataclass(frozen=True)
-class Tiled(Layout):
+class Tiles(Tiling):
     """At most `most` patches to train on, in crops from all over the picture, and tiles of an edge to restore."""
 
     size: tuple[int, ...]
@@ -79,7 +79,7 @@ class Tiled(Layout):
     edge: int
     passes: float
 
-    def sample(self, picture: Picture, generator: Generator) -> tuple[Picture, tuple[int, ...]]:
+    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
         axes = len(picture.shape)
         width = round(min(CROP, self.most) ** (1 / axes))
         edges = [min(width + w - 1, n) for w, n in zip(self.size, picture.shape, strict=False)]
@@ -89,10 +89,10 @@ class Tiled(Layout):
         seen = [window for window in windows if picture.observed[window].any()]
         return picture.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
 
-    def glimpse(self, job: Job) -> list[View]:
+    def glimpse(self, job: Learner) -> list[Estimate]:
         return []
 
-    def view(self, job: Job, picture: Picture, tick: Callable[[float], object]) -> View:
+    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
         image, std = np.empty(picture.values.shape), np.empty(picture.values.shape)
         tiles = list(product(*(self._spans(n, w) for n, w in zip(picture.shape, self.size, strict=False))))
         for tile in tiles:
@@ -102,7 +102,7 @@ class Tiled(Layout):
             view = job.view(*job.searched(picture.crop(outer), self.size))
             image[inner], std[inner] = view.image[within], view.std[within]
             tick(self.passes / len(tiles))
-        return View(image, std, job.sigma)
+        return Estimate(image, std, job.sigma)
 
     def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
         """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
@@ -123,7 +123,7 @@ def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generat
     return [*(corners[i] for i in order), *sorted(set(ends) - set(corners))]
 
 
-def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> Layout:
+def plan(picture: Image, expert: PatchModel, tile: int | None, memory: float) -> Tiling:
     """The layout for a picture and an expert: whole where it fits, and is no larger than pays.
 
     Raises
@@ -150,4 +150,4 @@ def plan(picture: Picture, expert: Expert, tile: int | None, memory: float) -> L
         return Whole(size)
     fitting = int(most ** (1 / len(picture.shape)))
     edge = max(fitting if tile is None else min(tile, fitting), narrowest)
-    return Tiled(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1) / 2)
+    return Tiles(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1) / 2)

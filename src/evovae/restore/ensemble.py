@@ -9,7 +9,7 @@ POWER = 4  # of the errors to expect, in weights; chosen on house and three crop
 
 
 @dataclass(frozen=True)
-class View:
+class Estimate:
     """What one model says: image, standard deviation of its clean values, and noise level, in image units.
 
     share is how much of its training was done, from 0 to 1.
@@ -21,7 +21,7 @@ class View:
     share: float = 1.0
 
 
-def mix(views: Sequence[View]) -> tuple[np.ndarray, np.ndarray]:
+def mix(views: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
     """Image and standard deviation: the mean of all views, weighted by training done over error to expect.
 
     That error is the view's own posterior variance, and the structure that it takes for noise: by how

@@ -14,7 +14,7 @@ from evovae.evolve import Search, evolve
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.posterior import weights
-from evovae.restore.border import Scale
+from evovae.restore.image import Scale
 from evovae.restore.variance import Anscombe, Even, Stabiliser
 from evovae.states import States
 

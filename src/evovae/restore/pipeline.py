@@ -11,17 +11,17 @@ from torch import Generator
 
 from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
-from evovae.restore.border import Picture, Scale, as_dtype, check_sigma, seed_of, warn
-from evovae.restore.experts import Expert, described
-from evovae.restore.insight import Insight
-from evovae.restore.job import Job
-from evovae.restore.layout import Layout, plan
+from evovae.restore.ensemble import Estimate, mix
+from evovae.restore.fitted import Insight
+from evovae.restore.image import Image, Scale, as_dtype, check_sigma, seed_of, warn
+from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
-from evovae.restore.mixing import View, mix
-from evovae.restore.noise_level import estimate
+from evovae.restore.noise.level import estimate
+from evovae.restore.patch_models import PatchModel, described
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Restoration
-from evovae.restore.training import InFolder, Keep, Nowhere, Watch, train
+from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
+from evovae.restore.tiling import Tiling, plan
 from evovae.restore.variance import Even, find
 
 
@@ -44,7 +44,7 @@ class Options:
 
     sigma: float | None
     poisson: bool
-    preset: str | Expert | Sequence[Expert]
+    preset: str | PatchModel | Sequence[PatchModel]
     rng: int | np.random.Generator | None
     held_out: float
     tile: int | None
@@ -53,7 +53,7 @@ class Options:
     missed: Callable[[float, float], float]
 
 
-def restore(picture: Picture, options: Options, memory: float, watch: Watch) -> Restoration:
+def restore(picture: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
     if picture.flat:
         return _unchanged(picture)
@@ -74,7 +74,7 @@ def restore(picture: Picture, options: Options, memory: float, watch: Watch) -> 
             return _attempt(picture, half, seed, memory / 2, watch)
 
 
-def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
+def _attempt(given: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     axes = len(given.shape)
     stabiliser = find(*given.tensors, axes) if options.poisson else Even()
     picture = replace(given, values=stabiliser.forward(given.values))
@@ -86,7 +86,7 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
     rooms = [min(memory, device_memory(expert.place(options.device))) for expert in experts]
     layouts = [plan(picture, expert, options.tile, room) for expert, room in zip(experts, rooms, strict=True)]
 
-    def preview(views: Sequence[View]) -> np.ndarray:
+    def preview(views: Sequence[Estimate]) -> np.ndarray:
         image = mix(views)[0] if views else picture.values
         return given.outside(as_dtype(stabiliser.inverse(image), given.values.dtype))
 
@@ -99,7 +99,7 @@ def _attempt(given: Picture, options: Options, seed: int, memory: float, watch: 
         jobs = (
             (
                 layout,
-                Job.prepare(
+                Learner.prepare(
                     *layout.sample(grainy, generator), scale, noise, known or 0.0, expert, options.device, generator
                 ),
             )
@@ -138,9 +138,9 @@ class _Found:
     @classmethod
     def of(
         cls,
-        picture: Picture,
-        shown: Picture,
-        views: Sequence[View],
+        picture: Image,
+        shown: Image,
+        views: Sequence[Estimate],
         noise: float,
         missed: Callable[[float, float], float],
     ) -> "_Found":
@@ -157,7 +157,7 @@ class _Found:
 
 @contextmanager
 def _keep(
-    picture: Picture, options: Options, experts: Sequence[Expert], layouts: Sequence[Layout], seed: int
+    picture: Image, options: Options, experts: Sequence[PatchModel], layouts: Sequence[Tiling], seed: int
 ) -> Iterator[Keep]:
     """Where progress goes, and whose it is."""
     if options.resume is None:
@@ -175,20 +175,22 @@ def _keep(
         yield InFolder(folder, seed)
 
 
-def _experts(preset: str | Expert | Sequence[Expert], noise: float, shape: tuple[int, ...]) -> tuple[Expert, ...]:
+def _experts(
+    preset: str | PatchModel | Sequence[PatchModel], noise: float, shape: tuple[int, ...]
+) -> tuple[PatchModel, ...]:
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
         return PRESETS[preset](noise, shape)
-    experts = (preset,) if isinstance(preset, Expert) else tuple(preset)
-    if not experts or not all(isinstance(expert, Expert) for expert in experts):
-        raise TypeError(f"preset is {preset!r}, but a name, an Expert or several of them are needed")
+    experts = (preset,) if isinstance(preset, PatchModel) else tuple(preset)
+    if not experts or not all(isinstance(expert, PatchModel) for expert in experts):
+        raise TypeError(f"preset is {preset!r}, but a name, an PatchModel or several of them are needed")
     if any(expert.length < 1 for expert in experts):
         raise ValueError("an expert in preset trains for no epoch, but needs one at least")
     return experts
 
 
-def _unchanged(picture: Picture) -> Restoration:
+def _unchanged(picture: Image) -> Restoration:
     """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
     if picture.values.size == 1:
         warn("an image of a single pixel comes back unchanged")
