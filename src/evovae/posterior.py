@@ -17,12 +17,15 @@ def weights(lpj: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def moments(model: TVAE, x: Tensor, z: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def moments(
+    model: TVAE, x: Tensor, z: Tensor, observed: Tensor, readout: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean and variance of the data without its noise, under q: the restored data (Eq. 15) and how unsure it is.
 
-    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).
+    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).  With readout (D, E), those of the data times that
+    matrix: (N, E).
     """
     q = weights(model.lpj(x, z, observed))[..., None]
-    values, variance = model.likelihood.restore(x, model.decode(z), observed, z)
+    values, variance = model.likelihood.restore(x, model.decode(z), observed, z, readout)
     mean = (q * values).sum(1)
     return mean, (q * (variance + (values - mean[:, None]).square())).sum(1)

@@ -52,6 +52,8 @@ class Engine(Protocol):
         """E-step on states[rows], in place; gradients of minus the mean bound into .grad; sums returned."""
         ...
 
-    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
-        """Posterior mean and variance of the data points `rows`, each (len(rows), D)."""
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Posterior mean and variance of the data points `rows`, each (len(rows), D); see `posterior.moments`."""
         ...

@@ -101,9 +101,11 @@ class Fused:
         for parameter, mean in zip(self.parameters, means, strict=True):
             parameter.grad = mean.view_as(parameter)
 
-    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
-        return Reference(self.model).moments(x, observed, rows, states)
+        return Reference(self.model).moments(x, observed, rows, states, readout)
 
     def _tiles(self, work: Work, rows: Tensor) -> Iterator[Totals]:
         """Work on all rows, tile by tile: smaller ones once memory ran out, which leaves no trace of a tile."""

@@ -19,6 +19,7 @@ from evovae.engines.chunks import em_chunk, make_room, moments_chunk
 from evovae.engines.kernels import Net
 from evovae.engines.plans import knows
 from evovae.engines.plans import plan as plan_of
+from evovae.engines.reference import Reference
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian
@@ -59,7 +60,7 @@ class Fused:
     """
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
-        self.model, self.q_min = _Parts.of(model), q_min
+        self.model, self.q_min, self._whole = _Parts.of(model), q_min, model
         self.workers = Workers(threads)
 
     def running(self) -> AbstractContextManager[None]:
@@ -93,9 +94,13 @@ class Fused:
             prior=torch.from_numpy(np.append(sum(s.usage for s in sums), len(rows))),
         )
 
-    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         self.model.check(x, states)
+        if readout is not None:  # asks for what each state says, which the kernels add up at once
+            return Reference(self._whole).moments(x, observed, rows, states, readout)
         net, no_search = (
             _net(self.model),
             plan_of(Search(0, 0, 0), operators.informed_flip, self.q_min, states.n_latents),

@@ -22,6 +22,7 @@ from evovae.engines.subspace_kernels import MOST_DIMS, Model, Products
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import LowRankGaussian
+from evovae.likelihoods.base import through
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.states import States
@@ -114,19 +115,22 @@ class FusedSubspaces:
             prior=torch.from_numpy(np.append(usage, len(rows))),
         )
 
-    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
         model, _ = self._model(x, states)
         no_search = plan_of(
             Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents
         )
         data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
-        result = torch.empty(2, len(rows), x.shape[1])
+        seen = through(torch.from_numpy(model.rows), readout).contiguous()  # what coefficients say in the end
+        result = torch.empty(2, len(rows), seen.shape[1])
 
         def work(share: Tensor, out: Tensor) -> None:
             room = make_room(states.words.shape[1], no_search, model, data[-1])
             onto = _onto(x, observed, share, model)
-            moments_chunk(share.numpy(), onto, *data, np.float32(self.q_min), model, room, *out.numpy())
+            moments_chunk(share.numpy(), onto, *data, np.float32(self.q_min), model, seen.numpy(), room, *out.numpy())
 
         for block, out in zip(rows.split(BLOCK), result.split(BLOCK, dim=1), strict=True):
             self.workers.run(work, block.tensor_split(PARTS), out.tensor_split(PARTS, dim=1))

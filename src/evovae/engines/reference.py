@@ -49,8 +49,12 @@ class Reference:
                 prior=model.prior.stats(z, q),
             )
 
-    def moments(self, x: Tensor, observed: Tensor, rows: Tensor, states: States) -> tuple[Tensor, Tensor]:
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Engine.moments`."""
-        parts = [moments(self.model, x[part], states[part].z, observed[part]) for part in rows.split(ROWS_AT_ONCE)]
+        parts = [
+            moments(self.model, x[part], states[part].z, observed[part], readout) for part in rows.split(ROWS_AT_ONCE)
+        ]
         mean, variance = zip(*parts, strict=True)
         return torch.cat(mean), torch.cat(variance)

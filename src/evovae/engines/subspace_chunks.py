@@ -219,8 +219,8 @@ def em_chunk(rows, seed, onto, x, observed, words, lpj, plan, model, room, cross
 
 
 @kernel
-def moments_chunk(rows, onto, x, observed, words, q_min, model, room, mean, variance):
-    """Posterior mean and variance of the data of `rows` without noise, each (len(rows), D)."""
+def moments_chunk(rows, onto, x, observed, words, q_min, model, seen, room, mean, variance):
+    """Posterior mean and variance of the data of `rows` without noise, through seen (K, E): each (len(rows), E)."""
     S = words.shape[1]
     for place, n in enumerate(rows):
         n_seen = look(x[n], observed[n], model, room)
@@ -230,31 +230,31 @@ def moments_chunk(rows, onto, x, observed, words, q_min, model, room, mean, vari
         weigh(S, S, room)
         m, v = mean[place], variance[place]
         kept, best, centre = drop_small(S, q_min, room), room.order[0], room.val[: m.shape[0]]
-        combine(room.u[best], room.size[best] + room.ones[best] if kept else 0, room.dims[best], model.rows, centre)
+        combine(room.u[best], room.size[best] + room.ones[best] if kept else 0, room.dims[best], seen, centre)
         for d in range(m.shape[0]):
             m[d] = v[d] = 0
         for j in range(kept):
-            add_moments(room.order[j], room.q[j], centre, model, room, m, v)
+            add_moments(room.order[j], room.q[j], centre, seen, room, m, v)
         for d in range(m.shape[0]):
             v[d] = max(v[d] - m[d] * m[d], f4(0))
             m[d] += centre[d]
 
 
 @part
-def add_moments(s, q, centre, model, room, m, v):
+def add_moments(s, q, centre, seen, room, m, v):
     """Add q times the mean and the second moment of what state s says the data are, both about a centre.
 
     Those about zero would lose the variance of large values to rounding.
     """
     k, inverse, row = room.size[s], room.tmp, room.keys[: m.shape[0]]
     invert(s, room, inverse)
-    combine(room.u[s], k + room.ones[s], room.dims[s], model.rows, row)
+    combine(room.u[s], k + room.ones[s], room.dims[s], seen, row)
     for d in range(m.shape[0]):
         off = row[d] - centre[d]
         m[d] += q * off
         v[d] += q * off * off
     for t in range(k):
-        combine(inverse[t], t + 1, room.dims[s], model.rows, row)
+        combine(inverse[t], t + 1, room.dims[s], seen, row)
         for d in range(m.shape[0]):
             v[d] += q * row[d] * row[d]
 

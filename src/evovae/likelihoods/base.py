@@ -21,9 +21,15 @@ class Likelihood(nn.Module, ABC):
         """E[x | z], shaped like mean."""
         return mean
 
-    def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the data without its noise, given x and z: two of (N, S, D)."""
-        return self.expectation(mean, z), torch.zeros_like(mean)
+    def restore(
+        self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the data without its noise, given x and z: two of (N, S, D).
+
+        With readout (D, E), those of the data times that matrix: two of (N, S, E).
+        """
+        values = through(self.expectation(mean, z), readout)
+        return values, torch.zeros_like(values)
 
     def responses(self, means: Tensor) -> Tensor:
         """Along what each latent moves the data, (H, R, D): by how the decoder's mean moves with it, means (H, D)."""
@@ -35,3 +41,8 @@ class Likelihood(nn.Module, ABC):
 
     def update(self, stats: Tensor) -> None:  # noqa: B027 - nothing to maximise is an identity
         """Set the parameters to the maximiser of the bound, given the added statistics."""
+
+
+def through(values: Tensor, readout: Tensor | None) -> Tensor:
+    """values (..., D) @ readout (D, E); values themselves where there is none."""
+    return values if readout is None else values @ readout

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from evovae.likelihoods.base import Likelihood
+from evovae.likelihoods.base import Likelihood, through
 
 
 class LowRankGaussian(Likelihood):
@@ -80,15 +80,15 @@ class LowRankGaussian(Likelihood):
         """All directions below each other, (K, D): A, then the first ones of all latents, the second ones, ..."""
         return torch.cat([self.always, self.directions.flatten(0, 1)])
 
-    def start(self, x: Tensor, generator: Generator) -> None:
-        """Start from the data x (N, D): brightness in A, random data points in the subspaces."""
+    def start(self, x: Tensor, common: Tensor, generator: Generator) -> None:
+        """Start from the data x (N, D): common (D,), such as brightness, in A, random data points in the subspaces."""
         J, H, D = self.directions.shape
-        level = x.mean(1)
+        level = x @ common / common.square().sum()
         fall = torch.full((J, 1, 1), 0.3)
         fall[:1] = 1
         drawn = torch.randint(len(x), (J * H,), generator=generator)
-        self.directions.copy_((x - level[:, None])[drawn].view(J, H, D) * fall)
-        self.always[:1] = level.std(correction=0)
+        self.directions.copy_((x[drawn] - level[drawn, None] * common).view(J, H, D) * fall)
+        self.always[:1] = level.std(correction=0) * common
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         return self._posterior(x, mean, observed, z).log_prob
@@ -116,10 +116,13 @@ class LowRankGaussian(Likelihood):
         _, lengths, axes = torch.linalg.svd(self.subspaces, full_matrices=False)
         return torch.cat([means[:, None], lengths[..., None] * axes], 1)
 
-    def restore(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def restore(
+        self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         p = self._posterior(x, mean, observed, z)
-        variance = (p.covariance @ p.rows * p.rows).sum(2)
-        return mean + (p.u[:, :, None] @ p.rows)[:, :, 0], variance
+        rows = through(p.rows, readout)
+        variance = (p.covariance @ rows * rows).sum(2)
+        return through(mean, readout) + (p.u[:, :, None] @ rows)[:, :, 0], variance
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
         rank, H, D = self.directions[: self.rank].shape

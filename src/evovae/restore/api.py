@@ -10,6 +10,7 @@ from evovae.devices import find_device
 from evovae.restore.image import Image
 from evovae.restore.memory import free_memory
 from evovae.restore.patch_models import PatchModel
+from evovae.restore.noise.model import NoiseModel
 from evovae.restore.pipeline import Options, keep_nothing, keep_structure, restore
 from evovae.restore.result import Progress, Restoration
 from evovae.restore.run import Watch
@@ -22,12 +23,13 @@ def denoise(
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
     nonfinite: str = "raise",
-    poisson: bool = False,
+    noise: str | NoiseModel = "auto",
     preset: str | PatchModel | Sequence[PatchModel] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
+    strength: float = 1.0,
     tile: int | None = None,
     max_memory: float | None = None,
     device: str | None = None,
@@ -113,7 +115,7 @@ def denoise(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Image.of(image, mask, channel_axis, nonfinite, memory)
-    options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_nothing)
+    options = Options(sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, keep_nothing)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
@@ -125,12 +127,13 @@ def inpaint(
     *,
     channel_axis: int | None = None,
     nonfinite: str = "raise",
-    poisson: bool = False,
+    noise: str | NoiseModel = "auto",
     preset: str | PatchModel | Sequence[PatchModel] = "balanced",
     rng: int | np.random.Generator | None = None,
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
+    strength: float = 1.0,
     tile: int | None = None,
     max_memory: float | None = None,
     device: str | None = None,
@@ -158,6 +161,6 @@ def inpaint(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Image.of(image, mask, channel_axis, nonfinite, memory)
-    options = Options(sigma, poisson, preset, rng, held_out, tile, find_device(device), resume, keep_structure)
+    options = Options(sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, keep_structure)
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

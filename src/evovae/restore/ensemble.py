@@ -21,22 +21,22 @@ class Estimate:
     share: float = 1.0
 
 
-def mix(views: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
-    """Image and standard deviation: the mean of all views, weighted by training done over error to expect.
+def mix(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and standard deviation: the mean of all estimates, weighted by training done over error to expect.
 
-    That error is the view's own posterior variance, and the structure that it takes for noise: by how
+    That error is the estimate's own posterior variance, and the structure that it takes for noise: by how
     much its noise variance is above the smallest one that any of them found.  Its fourth power counts:
-    views err together, so that a bad one helps a good one less than if they did not.  The variance of
+    estimates err together, so that a bad one helps a good one less than if they did not.  The variance of
     the result is the mean one: models of the same data err together, so that no more is known than
     one of them knows.
     """
-    least = min(view.sigma for view in views)
-    errors = np.array([float(np.mean(view.std**2)) + view.sigma**2 - least**2 for view in views])
+    least = min(estimate.sigma for estimate in estimates)
+    errors = np.array([float(np.mean(estimate.std**2)) + estimate.sigma**2 - least**2 for estimate in estimates])
     errors = np.maximum(errors, 1e-12 * least**2)
-    weights = np.array([view.share for view in views]) * (errors.min() / errors) ** POWER
+    weights = np.array([estimate.share for estimate in estimates]) * (errors.min() / errors) ** POWER
     weights /= weights.sum()
 
     def mean(values: list) -> np.ndarray:
         return np.tensordot(weights, np.array(values), 1)
 
-    return mean([view.image for view in views]), np.sqrt(mean([view.std**2 for view in views]))
+    return mean([estimate.image for estimate in estimates]), np.sqrt(mean([estimate.std**2 for estimate in estimates]))

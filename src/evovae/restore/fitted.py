@@ -1,6 +1,6 @@
 """What a model has learnt from a picture, to be looked at: its latents, and the populations of patches."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -11,11 +11,13 @@ from torch import Generator, Tensor
 
 from evovae.checkpoint import CheckpointError, load_model, save_model
 from evovae.evolve import Search, evolve
+from evovae.likelihoods.base import through
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.posterior import weights
-from evovae.restore.image import Scale
-from evovae.restore.variance import Anscombe, Even, Stabiliser
+from evovae.restore.image import Image, Scale
+from evovae.restore.noise.covariance import Whitening
+from evovae.restore.noise.model import Noise, NoiseModel
 from evovae.states import States
 
 STEPS = 12  # E-steps for the population of one patch
@@ -53,20 +55,32 @@ class Insight:
         The model, in training units.
     size
         Of its patches; channels are the last axis.
-    scale, stabiliser
-        How values become those of training: ``scale.to_model(stabiliser.forward(patch), observed)``.
+    scale, noise
+        How values become those of training: ``scale.to_model(even, observed)`` of what `noise.forward` makes even, and
+        then ``noise.whitening(size)``.
     centred
         Whether each patch is taken less its mean.
     states
         S, the size of populations.
+    channels
+        Whether the last axis of patches is that of channels.
     """
 
     model: TVAE
     size: tuple[int, ...]
     scale: Scale
-    stabiliser: Stabiliser
+    noise: NoiseModel
     centred: bool
     states: int
+    channels: bool = False
+
+    @property
+    def _axis(self) -> int | None:
+        return -1 if self.channels else None
+
+    @property
+    def _whitening(self) -> Whitening:
+        return self.noise.whitening(self.size if self.channels else (*self.size, 1))
 
     @property
     def use(self) -> np.ndarray:
@@ -83,7 +97,7 @@ class Insight:
         H = len(self.use)
         on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
         decoded = [self.model.likelihood.expectation(self.model.decode(z), z) for z in (on, off)]
-        along = self.model.likelihood.responses(decoded[0] - decoded[1])
+        along = through(self.model.likelihood.responses(decoded[0] - decoded[1]), self._whitening.back)
         there = along.abs().amax((0, 2)) > 0
         there[0] |= not there.any()
         along = along[:, there]
@@ -101,18 +115,21 @@ class Insight:
         if patch.shape != self.size:
             raise ValueError(f"the patch has shape {patch.shape}, but the model's have {self.size}")
         seen = ~np.isnan(patch) if observed is None else observed & ~np.isnan(patch)
-        known = torch.from_numpy(seen.reshape(1, -1))
-        x = self.scale.to_model(self.stabiliser.forward(patch.astype(float)), seen).view(1, -1)
-        level = self.centred * x.sum() / known.sum().clamp(min=1)
-        x = torch.where(known, x - level, 0)
-        found = self._searched(x, known, Generator().manual_seed(seed))
-        values = self.model.likelihood.restore(x, self.model.decode(found.z), known, found.z)[0][0] + level
-        order = found.lpj[0].argsort(descending=True)
-        q = weights(found.lpj)[0, order].double().numpy()
-        signals = self.scale.to_image(values[order])
-        restored = self.stabiliser.inverse(q @ signals)
-        images = self.stabiliser.inverse(signals)
-        return Population(found.z[0, order].numpy(), q, images.reshape(-1, *self.size), restored.reshape(self.size))
+        even = self.noise.forward(Image(np.where(seen, patch, 0.0), seen, self._axis, patch.shape))
+        whitening, known = self._whitening, torch.from_numpy(seen.reshape(1, -1))
+        x = self.scale.to_model(even.values, seen).view(1, -1)
+        level = x.sum() / known.sum().clamp(min=1)
+        if not whitening.is_identity:  # whitened values are sums of many
+            x, known = torch.where(known, x, level), torch.ones_like(known)
+        x = torch.where(known, whitening(x - self.centred * level), 0)
+        states = self._searched(x, known, Generator().manual_seed(seed))
+        decoded = self.model.decode(states.z)
+        values = self.model.likelihood.restore(x, decoded, known, states.z, whitening.back)[0][0] + self.centred * level
+        order = states.lpj[0].argsort(descending=True)
+        q = weights(states.lpj)[0, order].double().numpy()
+        signals = self.scale.to_even(values[order].view(-1, *self.size))
+        restored, images = self.noise.inverse(np.tensordot(q, signals, 1)), self.noise.inverse(signals)
+        return Population(states.z[0, order].numpy(), q, images, restored)
 
     def _searched(self, x: Tensor, observed: Tensor, generator: Generator) -> States:
         H = len(self.use)
@@ -129,10 +146,11 @@ class Insight:
         """Write it to a file, which `Insight.load` and `evovae.checkpoint.load_model` read."""
         about = {
             "size": self.size,
-            "scale": asdict(self.scale),
-            "stabiliser": self.stabiliser.settings(),
+            "scale": {"offset": self.scale.offset.tolist(), "unit": self.scale.unit},
+            "noise": self.noise.config(),
             "centred": self.centred,
             "states": self.states,
+            "channels": self.channels,
         }
         save_model(Path(path), self.model, about)
 
@@ -147,14 +165,14 @@ class Insight:
         """
         model, about = load_model(Path(path))
         try:
-            grows = about["stabiliser"]
             return cls(
                 model,
                 tuple(about["size"]),
-                Scale(**about["scale"]),
-                Anscombe(**grows) if grows else Even(),
+                Scale(np.array(about["scale"]["offset"]), about["scale"]["unit"]),
+                Noise.from_config(about["noise"]),
                 about["centred"],
                 about["states"],
+                about["channels"],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} holds a model, but not of a picture: {error}") from error

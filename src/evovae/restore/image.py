@@ -15,7 +15,7 @@ from evovae.restore.memory import check_room
 
 RAISE = "raise"
 NONFINITE = (RAISE, "mask")  # what infinite values may be
-DITHER = 0.05  # least noise to work with, over the picture's own deviation
+GRAIN = 0.05  # least noise to work with, over the picture's own deviation
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,15 @@ class Image:
         return digest.hexdigest()
 
     @property
+    def channels(self) -> int:
+        """How many values a place has."""
+        return 1 if self.axis is None else self.values.shape[-1]
+
+    def with_channels(self, values: np.ndarray) -> np.ndarray:
+        """An array of the shape of the values with the channels as its last axis, of one where there are none."""
+        return values if self.axis is not None else values[..., None]
+
+    @property
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Values in double precision, zero where not observed, and observed."""
         values = np.where(self.observed, self.values, 0).astype(float)
@@ -121,13 +130,16 @@ class Image:
             raise ValueError(f"held_out is {share}, which hides all of the few pixels that there are; hide fewer")
         return replace(self, observed=self.observed & ~hidden), hidden
 
-    def dithered(self, noise: float, generator: Generator) -> "Image":
-        """With a little noise, where there is next to none: pictures without any teach directions that coincide."""
-        least = DITHER * float(self.values[self.observed].std(dtype=float))
-        if noise >= least:
+    def grainy(self, generator: Generator) -> "Image":
+        """Even values with a little more noise, where there is next to none beside the signal.
+
+        Pictures without any teach directions that coincide, which single precision cannot tell apart.
+        """
+        least = GRAIN * float(self.values[self.observed].std(dtype=float))
+        if least <= 1:
             return self
         grain = torch.randn(self.values.shape, generator=generator, dtype=torch.float64).numpy()
-        return replace(self, values=self.values + (least**2 - noise**2) ** 0.5 * grain)
+        return replace(self, values=self.values + (least**2 - 1) ** 0.5 * grain)
 
     def outside(self, values: np.ndarray) -> np.ndarray:
         """values with their axes as the user has them."""
@@ -226,28 +238,27 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """The affine map from image units to those of training: zero mean, signal of standard deviation 0.2.
+    """The affine map from even values, whose noise is 1, to those of training: zero mean, signal of deviation 0.2.
 
-    Learning rates and starting values are made for that scale, and restoring a * x + b gives
-    a * restored + b.
+    offset is a number, or one for each channel.  Learning rates and starting values are made for that scale.
     """
 
-    offset: float
+    offset: np.ndarray
     unit: float
 
     @classmethod
-    def of(cls, pixels: np.ndarray, noise: float) -> "Scale":
-        """The scale of an image with observed pixels and a noise level, both in image units."""
-        variance = float(pixels.var(dtype=float))
-        signal = max(variance - noise**2, 0.05 * variance) ** 0.5
-        return cls(float(pixels.mean(dtype=float)), 5 * signal)
+    def of(cls, image: Image) -> "Scale":
+        """The scale of an image with even values."""
+        axes = tuple(range(len(image.shape)))
+        seen = image.observed.sum(axes).clip(1)
+        offset = np.where(image.observed, image.values, 0).sum(axes) / seen
+        variance = float(np.square((image.values - offset)[image.observed]).mean())
+        return cls(offset, 5 * max(variance - 1, 0.05 * variance) ** 0.5)
 
-    def to_model(self, image: np.ndarray, observed: np.ndarray) -> Tensor:
-        """The image in training units, float32, zero where not observed."""
-        return torch.from_numpy(
-            np.where(observed, (image.astype(float) - self.offset) / self.unit, 0).astype(np.float32)
-        )
+    def to_model(self, values: np.ndarray, observed: np.ndarray) -> Tensor:
+        """Even values (.., *shape) in training units, float32, zero where not observed."""
+        return torch.from_numpy(np.where(observed, (values - self.offset) / self.unit, 0).astype(np.float32))
 
-    def to_image(self, values: Tensor) -> np.ndarray:
-        """Back to image units, in double precision."""
+    def to_even(self, values: Tensor) -> np.ndarray:
+        """Back to even values, in double precision."""
         return values.double().numpy() * self.unit + self.offset

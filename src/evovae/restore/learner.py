@@ -1,4 +1,4 @@
-"""One expert at work on one picture."""
+"""One patch model at work on one image."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.restore.ensemble import Estimate
 from evovae.restore.image import Image, Scale, warn
-from evovae.restore.interpolate import smooth
+from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import FLOOR, PatchModel
-from evovae.restore.patches import extract, merge
+from evovae.restore.patches import Patches, extract, guess, merge
 from evovae.states import States
 
 REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
@@ -31,111 +31,57 @@ AT_ONCE = 8192  # patches in one E-step, which bounds the memory of engines that
 
 
 @dataclass(frozen=True)
-class Patches:
-    """An image in training units, zero where it is not known, and all its patches of a size.
-
-    x (N, D) are the patches less their levels (N, 1), observed (N, D) says which of their values are known, and
-    used (N,) which patches the picture is made of.
-    """
-
-    image: Tensor
-    known: Tensor
-    size: tuple[int, ...]
-    x: Tensor
-    level: Tensor
-    observed: Tensor
-    used: Tensor
-
-    @classmethod
-    def of(cls, image: Tensor, known: Tensor, size: tuple[int, ...], centred: bool) -> "Patches":
-        """All are used; levels are the means of what is known, or zero."""
-        x, seen = extract(image, size), extract(known, size)
-        level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
-        used = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        return cls(image, known, size, (x - level).contiguous(), level, seen.contiguous(), used)
-
-    @classmethod
-    def of_picture(
-        cls, picture: Image, size: tuple[int, ...], scale: Scale, centred: bool, device: torch.device
-    ) -> "Patches":
-        """On a device, from a picture in its own units."""
-        image, known = scale.to_model(picture.values, picture.observed), torch.from_numpy(picture.observed)
-        return cls.of(image.to(device), known.to(device), size, centred)
-
-    def filled(self, spatial: int, centred: bool) -> Tensor:
-        """All patches (N, D) with a smooth guess at what is not known; `spatial` axes come before those of channels."""
-        if self.known.all():
-            return self.x
-        axes = tuple(axis for axis in range(spatial) if self.size[axis] > 1)
-        image = smooth(self.image, self.known, axes)
-        return Patches.of(image, torch.ones_like(self.known), self.size, centred).x
-
-    def every_other(self) -> "Patches":
-        """With half of them used, like the squares of one colour on a chessboard, and those at the rim."""
-        positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
-        places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
-        rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
-        overlap = torch.tensor(self.size) > 1  # where patches are one wide, each pixel has its own
-        even = torch.tensordot(overlap.long(), torch.stack(places), 1) % 2 == 0
-        used = torch.stack([even, *rim]).any(0)
-        return replace(self, used=used.flatten().to(self.x.device))
-
-    def among_all(self, values: Tensor) -> Tensor:
-        """values of the used patches, and zeros for the others: (N, D)."""
-        if self.used.all():  # as most pictures have it, whose patches take room
-            return values.expand_as(self.x)
-        return values.new_zeros(self.x.shape).masked_scatter_(self.used[:, None], values)
-
-
-@dataclass(frozen=True)
 class Learner:
-    """The straight path: picture -> patches -> populations and model -> posterior means -> picture."""
+    """The straight path: even image -> patches -> populations and model -> posterior means -> even image."""
 
     patches: Patches
     states: States
     scale: Scale
+    noise: NoiseModel
     freedom: Tensor
     model: TVAE
     engine: Engine
-    expert: PatchModel
+    patch_model: PatchModel
     generator: Generator
 
     @classmethod
     def prepare(
         cls,
-        picture: Image,
+        image: Image,
         size: tuple[int, ...],
         scale: Scale,
-        noise: float,
+        noise: NoiseModel,
         least: float,
-        expert: PatchModel,
+        patch_model: PatchModel,
         device: torch.device,
         generator: Generator,
     ) -> "Learner":
-        """Everything that training on a picture needs, for noise of about and of at least these deviations."""
-        device = expert.place(device)
-        patches = Patches.of_picture(picture, size, scale, expert.centred, device)
+        """Everything that training on an even image needs, for noise of about 1, and of this deviation at least."""
+        device = patch_model.place(device)
+        patches = _patches(image, size, scale, noise, patch_model, device)
         count = patches.observed.sum(1)
-        lost = expert.centred * (count > 0).sum() / count.sum()
-        spatial = patches.image.ndim - (picture.axis is not None)
-        start = patches.filled(spatial, expert.centred)
-        least = max(least, noise * max(LEAST, SURE * (1 - len(patches.x) / FEW)))
-        model = expert.model(start, max((noise / scale.unit) ** 2, FLOOR), (least / scale.unit) ** 2, generator)
+        lost = patch_model.centred * (count > 0).sum() / count.sum()
+        start = patches.filled(patches.image.ndim - (image.axis is not None))
+        least = max(least, LEAST, SURE * (1 - len(patches.x) / FEW))
+        variances = max(scale.unit**-2, FLOOR), (least / scale.unit) ** 2
+        model = patch_model.model(start, patches.common(), *variances, generator)
         return cls(
             patches=patches,
-            states=States.random(len(patches.x), expert.states, expert.latents, generator).to(device),
+            states=States.random(len(patches.x), patch_model.states, patch_model.latents, generator).to(device),
             scale=scale,
+            noise=noise,
             freedom=(1 - lost).clamp(min=0.1),
             model=model.to(device),
-            engine=choose(model, expert.search),
-            expert=expert,
+            engine=choose(model, patch_model.search),
+            patch_model=patch_model,
             generator=generator,
         )
 
     def epochs(self, resume: Mapping[str, Tensor]) -> Iterator[Epoch]:
         """Train; can be stopped after any epoch, and go on from the snapshot of one (or from an empty one)."""
         reached, resume = int(resume.get("stage", torch.tensor(0))), dict(resume)
-        for stage, course in enumerate(self.expert.courses):
+        self.patches.refill(resume.get("image", self.patches.image))
+        for stage, course in enumerate(self.patch_model.courses):
             if stage < reached or not course.epochs:
                 continue
             noise = resume.get("noise", cast(Tensor, self.model.likelihood.sigma2).clone())
@@ -143,22 +89,35 @@ class Learner:
             for epoch in learn(course.epochs, resume):
                 yield replace(epoch, snapshot=partial(self._snapshot, stage, noise, epoch))
             course.after(self.model, self.states)
+            self._refill()
             resume = {}
 
     def _snapshot(self, stage: int, noise: Tensor, epoch: Epoch) -> Snapshot:
         """That of the training, the model and populations that it started from, and their sigma2."""
         main = {f"main.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
         populations = {"main.words": self.states.words.clone(), "main.lpj": self.states.lpj.clone()}
-        return {**epoch.snapshot(), **main, **populations, "stage": torch.tensor(stage), "noise": noise}
+        about = {"stage": torch.tensor(stage), "noise": noise, "image": self.patches.image.clone()}
+        return {**epoch.snapshot(), **main, **populations, **about}
+
+    def _refill(self) -> None:
+        """Where whitened patches need a guess at what is missing, take what is restored and the noise to expect."""
+        patches = self.patches
+        if patches.whitening.is_identity or patches.known.all():
+            return
+        restored, _ = self._merged(patches, self.states)
+        shape = patches.image.shape if self.scale.offset.ndim else (*patches.image.shape, 1)
+        noise, known = (v.cpu().numpy().reshape(shape) for v in (patches.image - restored, patches.known))
+        expected = torch.from_numpy(self.noise.expected(noise, known)).to(restored).view_as(restored)
+        patches.refill(torch.where(patches.known, patches.image, restored + expected))
 
     def _fit(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         return self._train(self.model, self.patches, self.states, epochs, resume)
 
     def _train(self, model: TVAE, patches: Patches, states: States, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
-        return self.expert.fit(model, patches.x, patches.observed, states, epochs, self.generator, resume)
+        return self.patch_model.fit(model, patches.x, patches.observed, states, epochs, self.generator, resume)
 
     def _learn_from_restored(self, noise: Tensor, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
-        """Train a copy on the restored picture, as if `REMNANT` of the noise were left, and take over what it learnt.
+        """Train a copy on the restored image, as if `REMNANT` of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
         """
@@ -175,8 +134,7 @@ class Learner:
         likelihood.sigma2.mul_(0.1)
         states = States(self.states.words.clone(), self.states.lpj.clone(), self.states.n_latents)
         restored, _ = self._merged(self.patches, self.states)
-        everywhere = torch.ones_like(self.patches.known)
-        patches = Patches.of(restored, everywhere, self.patches.size, self.expert.centred)
+        patches = self.patches.again(restored, torch.ones_like(self.patches.known))
         yield from self._train(pupil, patches, states, epochs, resume)
         self.model.load_state_dict(pupil.state_dict())
         cast(LowRankGaussian, self.model.likelihood).sigma2.copy_(noise)
@@ -185,7 +143,7 @@ class Learner:
 
     @property
     def sigma(self) -> float:
-        """The model's noise level, in image units."""
+        """The model's noise level, over that of even values."""
         return self.noise_variance.sqrt().item() * self.scale.unit
 
     @property
@@ -193,45 +151,46 @@ class Learner:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
-    def searched(self, picture: Image, size: tuple[int, ...]) -> tuple[Patches, States]:
-        """A picture that took no part in training, with populations that fit the model."""
+    def searched(self, image: Image, size: tuple[int, ...]) -> tuple[Patches, States]:
+        """An image that took no part in training, with populations that fit the model."""
         device = self.states.words.device
-        patches = Patches.of_picture(picture, size, self.scale, self.expert.centred, device).every_other()
-        N, H = len(patches.x), self.expert.latents
+        patches = _patches(image, size, self.scale, self.noise, self.patch_model, device).every_other()
+        N, H = len(patches.x), self.patch_model.latents
         words = self._commonest.expand(N, -1, -1).clone()
         states = States(words, torch.full(words.shape[:2], -torch.inf, device=device), H)
-        self._search(patches, states, patches.used.nonzero()[:, 0], self.expert.settling)
+        self._search(patches, states, patches.used.nonzero()[:, 0], self.patch_model.settling)
         return patches, states
 
     @cached_property
     def _commonest(self) -> Tensor:
         """What new populations start from, once training has ended."""
-        return self.states.commonest(self.expert.states)
+        return self.states.commonest(self.patch_model.states)
 
     def _search(self, patches: Patches, states: States, rows: Tensor, steps: int) -> None:
         """E-steps on some of the populations."""
         for part in rows.split(AT_ONCE):
             for _ in range(steps):
-                self.engine.step(patches.x, patches.observed, part, states, self.expert.search, self.generator)
+                self.engine.step(patches.x, patches.observed, part, states, self.patch_model.search, self.generator)
 
-    def view(self, patches: Patches, states: States) -> Estimate:
-        """What the model says that a picture is, in image units."""
+    def estimate(self, patches: Patches, states: States) -> Estimate:
+        """What the model says that an image is, in even values."""
         return self._outside(*self._filled(patches, states, *self._merged(patches, states)))
 
     def glimpse(self) -> Estimate:
-        """About what the model says of its training picture; draws nothing, so that training does not notice."""
+        """About what the model says of its training image; draws nothing, so that training does not notice."""
         return self._outside(*self._merged(self.patches.every_other(), self.states))
 
     def _outside(self, image: Tensor, spread: Tensor) -> Estimate:
-        """From training units to those of the image."""
-        return Estimate(self.scale.to_image(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
+        """From training units to even values."""
+        return Estimate(self.scale.to_even(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the clean picture, in training units."""
-        rows = patches.used.nonzero()[:, 0]
-        mean, variance = self.engine.moments(patches.x, patches.observed, rows, states)
+        """Mean and standard deviation of the clean image, in training units."""
+        rows, back = patches.used.nonzero()[:, 0], patches.whitening.back
+        readout = None if back is None else back.to(patches.x)
+        mean, variance = self.engine.moments(patches.x, patches.observed, rows, states, readout)
         seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
-        variance = variance + self.expert.centred * self.noise_variance / seen
+        variance = variance + self.patch_model.centred * self.noise_variance / seen
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
         # unsure by.  Patches err together, so that the square root does better than the inverse variance.
         weights = (variance + self.noise_variance / patches.x.shape[1]).rsqrt()
@@ -242,7 +201,7 @@ class Learner:
     def _filled(self, patches: Patches, states: States, image: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """The same with holes that no patch reaches across filled from their rims inwards.
 
-        What is restored there stands for what is seen, and is unsure by as much as the picture varies.
+        What is restored there stands for what is seen, and is unsure by as much as the image varies.
         """
         seen, known, filled, size = patches.known, patches.known, patches.image, patches.size
         if seen.all():
@@ -254,13 +213,24 @@ class Learner:
         while not reached.all():
             rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
             filled, known = torch.where(rim, image, filled), known | rim
-            patches = replace(Patches.of(filled, known, size, self.expert.centred), used=patches.used)
+            patches = patches.again(filled, known)
             self._search(patches, states, (extract(rim, size).any(1) & patches.used).nonzero()[:, 0], STEPS)
             image = torch.where(known, image, self._merged(patches, states)[0])
             share = _share(known, size)
             reached = _covered(share >= REACH, image.shape, size)
         varies = self.patches.image[self.patches.known].std(correction=0)
         return image, torch.where(sure, spread, varies)
+
+
+def _patches(
+    image: Image, size: tuple[int, ...], scale: Scale, noise: NoiseModel, patch_model: PatchModel, device: torch.device
+) -> Patches:
+    """Those of an even image, on a device."""
+    values, known = scale.to_model(image.values, image.observed).to(device), torch.from_numpy(image.observed).to(device)
+    whitening = noise.whitening(size if image.axis is not None else (*size, 1))
+    if not whitening.is_identity and not known.all():
+        values = guess(values, known, size, values.ndim - (image.axis is not None))
+    return Patches.of(values, known, size, patch_model.centred, whitening)
 
 
 def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:

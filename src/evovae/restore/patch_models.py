@@ -83,8 +83,11 @@ class PatchModel(ABC):
         """Where to work, if a device is there to be used."""
 
     @abstractmethod
-    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
-        """A model of patches x (N, D) to start from, for noise of about this variance, and of at least another."""
+    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+        """A model of patches x (N, D) to start from, for noise of about this variance, and of at least another.
+
+        common (D,) is what brightness adds to a patch.
+        """
 
     @abstractmethod
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
@@ -134,7 +137,7 @@ class NetworkPatches(PatchModel):
     def place(self, device: torch.device) -> torch.device:
         return device
 
-    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
         return TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
 
@@ -181,7 +184,7 @@ class LowRankPatches(PatchModel):
             Course(again),
         )
 
-    def model(self, x: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
         D = x.shape[1]
         likelihood = LowRankGaussian(
             self.latents,
@@ -193,7 +196,7 @@ class LowRankPatches(PatchModel):
             floor=max(least, FLOOR),
             generator=generator,
         )
-        likelihood.start(x, generator)
+        likelihood.start(x, common, generator)
         return TVAE(Silent(D), likelihood, Bernoulli(self.latents))
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """All overlapping patches of an image, and the image again from patches.  Any number of axes."""
 
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
 from torch import Tensor
+
+from evovae.restore.interpolate import smooth
+from evovae.restore.noise.covariance import Whitening
 
 
 def extract(image: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -28,3 +32,74 @@ def merge(patches: Tensor, weights: Tensor, shape: tuple[int, ...], size: tuple[
         total[window] += (patches[:, d] * weights[:, d]).view(positions)
         weight[window] += weights[:, d].reshape(positions)
     return total / weight
+
+
+@dataclass(frozen=True)
+class Patches:
+    """An image in training units, and all its patches of a size, whose noise is white.
+
+    x (N, D) are the patches less their levels (N, 1), whitened; observed (N, D) says which of their values are known,
+    and used (N,) which patches the picture is made of.  Whitened patches are sums of many pixels: where noise is
+    correlated, image holds a guess at each pixel that is not known (see `refill`), and all of x counts as observed.
+    Where noise is white, image is zero there, and those values take no part.
+    """
+
+    image: Tensor
+    known: Tensor
+    size: tuple[int, ...]
+    centred: bool
+    whitening: Whitening
+    x: Tensor
+    level: Tensor
+    observed: Tensor
+    used: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, known: Tensor, size: tuple[int, ...], centred: bool, whitening: Whitening) -> "Patches":
+        """All are used; levels are the means of what is known, or zero.  image is zero, or a guess, where not known."""
+        x, seen = extract(image, size), extract(known if whitening.is_identity else torch.ones_like(known), size)
+        level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
+        used = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        white = whitening((x - level).contiguous())
+        return cls(image, known, size, centred, whitening, white, level, seen.contiguous(), used)
+
+    def again(self, image: Tensor, known: Tensor) -> "Patches":
+        """Those of another image of the same shape."""
+        return replace(Patches.of(image, known, self.size, self.centred, self.whitening), used=self.used)
+
+    def refill(self, image: Tensor) -> None:
+        """Take another image, with new guesses at what is not known, in place."""
+        fresh = self.again(image, self.known)
+        for mine, new in ((self.image, fresh.image), (self.x, fresh.x), (self.level, fresh.level)):
+            mine.copy_(new)
+
+    def filled(self, spatial: int) -> Tensor:
+        """All patches (N, D) with a smooth guess at what is not known; `spatial` axes come before those of channels."""
+        if self.observed.all():
+            return self.x
+        return self.again(guess(self.image, self.known, self.size, spatial), torch.ones_like(self.known)).x
+
+    def common(self) -> Tensor:
+        """(D,): what a patch of ones is when it is whitened."""
+        return self.whitening(torch.ones_like(self.x[:1]))[0]
+
+    def every_other(self) -> "Patches":
+        """With half of them used, like the squares of one colour on a chessboard, and those at the rim."""
+        positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
+        places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
+        rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
+        overlap = torch.tensor(self.size) > 1  # where patches are one wide, each pixel has its own
+        even = torch.tensordot(overlap.long(), torch.stack(places), 1) % 2 == 0
+        used = torch.stack([even, *rim]).any(0)
+        return replace(self, used=used.flatten().to(self.x.device))
+
+    def among_all(self, values: Tensor) -> Tensor:
+        """values of the used patches, and zeros for the others: (N, D)."""
+        if self.used.all():  # as most pictures have it, whose patches take room
+            return values.expand_as(self.x)
+        return values.new_zeros(self.x.shape).masked_scatter_(self.used[:, None], values)
+
+
+def guess(image: Tensor, known: Tensor, size: tuple[int, ...], spatial: int) -> Tensor:
+    """The image with a smooth guess at what is not known, along the spatial axes in which patches are wide."""
+    return smooth(image, known, tuple(axis for axis in range(spatial) if size[axis] > 1))

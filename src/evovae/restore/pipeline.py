@@ -1,4 +1,4 @@
-"""One restoration, from the checked picture to the result."""
+"""One restoration, from the checked image to the result."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,158 +16,160 @@ from evovae.restore.fitted import Insight
 from evovae.restore.image import Image, Scale, as_dtype, check_sigma, seed_of, warn
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
-from evovae.restore.noise.level import estimate
+from evovae.restore.noise.estimate import find
+from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel, described
 from evovae.restore.presets import PRESETS
 from evovae.restore.result import Restoration
 from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
 from evovae.restore.tiling import Tiling, plan
-from evovae.restore.variance import Even, find
 
 
-def keep_nothing(noise: float, found: float) -> float:
+def keep_nothing(found: float) -> float:
     """No variance of structure is taken for noise."""
     return 0.0
 
 
-def keep_structure(noise: float, found: float) -> float:
-    """All variance beyond that of the noise is structure that the models miss."""
-    return max(found**2 - noise**2, 0.0)
+def keep_structure(found: float) -> float:
+    """All variance beyond that of the noise, which is 1, is structure that the models miss."""
+    return max(found**2 - 1, 0.0)
 
 
 @dataclass(frozen=True)
 class Options:
     """What `denoise` and `inpaint` were asked for.
 
-    missed says what variance of structure is left over, from that of the noise and what was found.
+    missed says what variance of structure is left over, from the noise that models found over the one that there is.
     """
 
     sigma: float | None
-    poisson: bool
+    noise: str | NoiseModel
     preset: str | PatchModel | Sequence[PatchModel]
     rng: int | np.random.Generator | None
     held_out: float
+    strength: float
     tile: int | None
     device: torch.device
     resume: str | Path | None
-    missed: Callable[[float, float], float]
+    missed: Callable[[float], float]
 
 
-def restore(picture: Image, options: Options, memory: float, watch: Watch) -> Restoration:
+def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
-    if picture.flat:
-        return _unchanged(picture)
-    check_sigma(options.sigma, picture.span)
+    if image.flat:
+        return _unchanged(image)
+    check_sigma(options.sigma, image.span)
     seed = seed_of(options.rng)
     try:
         with memory_errors():
-            return _attempt(picture, options, seed, memory, watch)
+            return _restore(image, options, seed, memory, watch)
     except MemoryError as error:
         if isinstance(error, MemoryBudgetError):
             raise
         warn(f"memory ran out ({error}); trying again with half of it")
     with memory_errors(MemoryBudgetError):
         try:
-            return _attempt(picture, options, seed, memory / 2, watch)
+            return _restore(image, options, seed, memory / 2, watch)
         except OtherRunError:  # what has been kept is of larger tiles
             half = replace(options, resume=Path(str(options.resume)) / "half the memory")
-            return _attempt(picture, half, seed, memory / 2, watch)
+            return _restore(image, half, seed, memory / 2, watch)
 
 
-def _attempt(given: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
-    axes = len(given.shape)
-    stabiliser = find(*given.tensors, axes) if options.poisson else Even()
-    picture = replace(given, values=stabiliser.forward(given.values))
-    pixels = picture.values[picture.observed]
-    known = 1.0 if stabiliser.gain else options.sigma
-    noise = estimate(*picture.tensors, axes) if known is None else known
-    scale = Scale.of(pixels, noise)
-    experts = _experts(options.preset, noise / float(pixels.std(dtype=float)), picture.shape)
-    rooms = [min(memory, device_memory(expert.place(options.device))) for expert in experts]
-    layouts = [plan(picture, expert, options.tile, room) for expert, room in zip(experts, rooms, strict=True)]
+def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
+    """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
+    found = find(image, options.noise, options.sigma)
+    noise, even = found.model, found.model.forward(image)
+    scale = Scale.of(even)
+    models = _patch_models(options.preset, 1 / max(float(even.values[even.observed].std()), 1.0), image.shape)
+    room = [min(memory, device_memory(model.place(options.device))) for model in models]
+    tilings = [plan(image, model, options.tile, limit) for model, limit in zip(models, room, strict=True)]
 
-    def preview(views: Sequence[Estimate]) -> np.ndarray:
-        image = mix(views)[0] if views else picture.values
-        return given.outside(as_dtype(stabiliser.inverse(image), given.values.dtype))
+    def preview(estimates: Sequence[Estimate]) -> np.ndarray:
+        values = mix(estimates)[0] if estimates else even.values
+        return image.outside(as_dtype(noise.inverse(values), image.values.dtype))
 
-    with _keep(given, options, experts, layouts, seed) as keep:
+    with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()
         generator = Generator().manual_seed(int(kept.get("seed", seed)))
-        shown, hidden = picture.hiding(options.held_out, generator)
-        grainy = shown.dithered(noise, generator)
-        watch.begin(sum(expert.length for expert in experts), sum(layout.passes for layout in layouts), preview, kept)
-        jobs = (
+        shown, hidden = even.hiding(options.held_out, generator)
+        grainy = shown.grainy(generator)
+        watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
+        learners = (
             (
-                layout,
+                tiling,
                 Learner.prepare(
-                    *layout.sample(grainy, generator), scale, noise, known or 0.0, expert, options.device, generator
+                    *tiling.sample(grainy, generator), scale, noise, found.least, model, options.device, generator
                 ),
             )
-            for layout, expert in zip(layouts, experts, strict=True)
+            for tiling, model in zip(tilings, models, strict=True)
         )
-        work = train(jobs, grainy, watch, keep, kept)
-    found = _Found.of(picture, shown, work.views, noise, options.missed)
-    signal = stabiliser.inverse(found.image)
-    slope = stabiliser.slope(signal)
-    off = (given.values - signal)[hidden]
+        work = train(learners, grainy, watch, keep, kept)
+    restored = _Restored.of(even, shown, work.estimates, options.missed)
+    signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
+    signal = np.where(image.observed, image.values + options.strength * (signal - image.values), signal)
+    off = (image.values - signal)[hidden]
     return Restoration(
-        image=given.outside(as_dtype(signal, given.values.dtype)),
-        std=given.outside(found.std * slope),
-        sigma=float(found.sigma * np.sqrt(np.mean(slope[shown.observed] ** 2))),
-        gain=stabiliser.gain,
+        image=image.outside(as_dtype(signal, image.values.dtype)),
+        std=image.outside(restored.std * slope),
+        sigma=float(restored.sigma * np.sqrt(np.mean(slope[shown.observed] ** 2))),
+        noise=noise,
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
         elbo=watch.elbo,
         insights=tuple(
-            Insight(model.cpu(), layout.size, scale, stabiliser, expert.centred, expert.states)
-            for model, layout, expert in zip(work.models, layouts, experts, strict=False)
+            Insight(
+                model.cpu(),
+                tiling.size,
+                scale,
+                noise.anywhere(),
+                settings.centred,
+                settings.states,
+                image.axis is not None,
+            )
+            for model, tiling, settings in zip(work.models, tilings, models, strict=False)
         ),
-        experts=experts,
+        patch_models=models,
         seconds=watch.seconds,
-        interrupted=len(watch.elbo) < watch.epochs or len(work.views) < len(experts),
+        interrupted=len(watch.elbo) < watch.epochs or len(work.estimates) < len(models),
     )
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Image, its standard deviation, and the noise level, where noise is even."""
+class _Restored:
+    """Even values, their standard deviation, and the noise level found, over that of even values."""
 
-    image: np.ndarray
+    values: np.ndarray
     std: np.ndarray
     sigma: float
 
     @classmethod
     def of(
-        cls,
-        picture: Image,
-        shown: Image,
-        views: Sequence[Estimate],
-        noise: float,
-        missed: Callable[[float, float], float],
-    ) -> "_Found":
+        cls, even: Image, shown: Image, estimates: Sequence[Estimate], missed: Callable[[float], float]
+    ) -> "_Restored":
         """From what models say of the pixels that they were shown, and what all of them are."""
-        restored, std = mix(views)
-        error = np.where(picture.observed, picture.values, restored) - restored
+        restored, std = mix(estimates)
+        error = np.where(even.observed, even.values, restored) - restored
         found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
-        structure = missed(noise, found)
+        structure = missed(found)
         share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:
-        variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share * noise**2, std**2 + structure)
-        image = restored + np.where(shown.observed, share * error, 0)
-        return cls(image, np.sqrt(variance), float(np.sqrt(found**2 - structure)))
+        variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share, std**2 + structure)
+        values = restored + np.where(shown.observed, share * error, 0)
+        return cls(values, np.sqrt(variance), float(np.sqrt(found**2 - structure)))
 
 
 @contextmanager
 def _keep(
-    picture: Image, options: Options, experts: Sequence[PatchModel], layouts: Sequence[Tiling], seed: int
+    image: Image, options: Options, models: Sequence[PatchModel], tilings: Sequence[Tiling], seed: int
 ) -> Iterator[Keep]:
     """Where progress goes, and whose it is."""
     if options.resume is None:
         yield Nowhere()
         return
+    noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     run = {
-        "picture": picture.digest(),
-        "options": repr((options.sigma, options.poisson, options.held_out, options.missed.__name__)),
-        "experts": [described(expert) for expert in experts],
-        "memory or tiles": repr(layouts),
+        "picture": image.digest(),
+        "options": repr((options.sigma, noise, options.held_out, options.missed.__name__)),
+        "patch models": [described(model) for model in models],
+        "memory or tiles": repr(tilings),
         "seed": None if options.rng is None else seed,
     }
     folder = Folder(Path(options.resume), run)
@@ -175,26 +177,26 @@ def _keep(
         yield InFolder(folder, seed)
 
 
-def _experts(
+def _patch_models(
     preset: str | PatchModel | Sequence[PatchModel], noise: float, shape: tuple[int, ...]
 ) -> tuple[PatchModel, ...]:
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
         return PRESETS[preset](noise, shape)
-    experts = (preset,) if isinstance(preset, PatchModel) else tuple(preset)
-    if not experts or not all(isinstance(expert, PatchModel) for expert in experts):
-        raise TypeError(f"preset is {preset!r}, but a name, an PatchModel or several of them are needed")
-    if any(expert.length < 1 for expert in experts):
-        raise ValueError("an expert in preset trains for no epoch, but needs one at least")
-    return experts
+    models = (preset,) if isinstance(preset, PatchModel) else tuple(preset)
+    if not models or not all(isinstance(model, PatchModel) for model in models):
+        raise TypeError(f"preset is {preset!r}, but a name, a PatchModel or several of them are needed")
+    if any(model.length < 1 for model in models):
+        raise ValueError("a patch model in preset trains for no epoch, but needs one at least")
+    return models
 
 
-def _unchanged(picture: Image) -> Restoration:
+def _unchanged(image: Image) -> Restoration:
     """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
-    if picture.values.size == 1:
+    if image.values.size == 1:
         warn("an image of a single pixel comes back unchanged")
-    mean = picture.values[picture.observed].mean(dtype=float)
-    filled = as_dtype(np.where(picture.observed, picture.values, mean), picture.values.dtype)
-    filled = picture.outside(filled)
+    mean = image.values[image.observed].mean(dtype=float)
+    filled = as_dtype(np.where(image.observed, image.values, mean), image.values.dtype)
+    filled = image.outside(filled)
     return Restoration(filled, np.zeros(filled.shape), sigma=0.0)

@@ -12,6 +12,7 @@ import numpy as np
 from evovae.files import write_atomically
 from evovae.model import TVAE
 from evovae.restore.fitted import Insight
+from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel, described
 
 
@@ -51,14 +52,15 @@ class Restoration:
     sigma
         The noise level found, in image units, averaged over the image: what the image is expected to be
         off by, its own uncertainty included.
-    gain
-        By how much the variance of the noise grows with the signal, in image units; 0 where it is even.
+    noise
+        What was found about the noise, or was told; `noise.describe()` says it in words and numbers.  None where the
+        image is constant.
     held_out
         Root mean square of the error at the pixels that were hidden (see `denoise`), in image units; noise
         included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
     elbo
         The bound in each epoch, mean of a patch, in nats; one model after another.
-    insights, models, experts
+    insights, models, patch_models
         What the trained models have learnt (none where the image is constant), the models themselves, and what they
         were trained with.
     seconds
@@ -70,11 +72,11 @@ class Restoration:
     image: np.ndarray
     std: np.ndarray
     sigma: float
-    gain: float = 0.0
+    noise: NoiseModel | None = None
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
     insights: tuple[Insight, ...] = ()
-    experts: tuple[PatchModel, ...] = ()
+    patch_models: tuple[PatchModel, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
 
@@ -105,10 +107,10 @@ class Restoration:
         """What was found and done, without the arrays, in what JSON can hold."""
         return {
             "sigma": self.sigma,
-            "gain": self.gain,
+            "noise": None if self.noise is None else self.noise.describe(),
             "held_out": self.held_out if np.isfinite(self.held_out) else None,
             "seconds": self.seconds,
             "interrupted": self.interrupted,
             "elbo": self.elbo,
-            "experts": [described(expert) for expert in self.experts],
+            "patch models": [described(model) for model in self.patch_models],
         }

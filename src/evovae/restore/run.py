@@ -1,4 +1,4 @@
-"""The experts' work on a picture, one after the other: watched, kept, and stopped with the best so far."""
+"""The patch models' work on an image, one after the other: watched, kept, and stopped with the best so far."""
 
 import time
 from abc import ABC, abstractmethod
@@ -59,7 +59,7 @@ class Watch:
         watch = torch.tensor([self.done, self.seconds], dtype=torch.float64)
         return {"elbo": torch.tensor(self.elbo, dtype=torch.float64), "watch": watch}
 
-    def enough(self, model: int, epoch: Epoch, sigma: float, views: Callable[[], list[Estimate]]) -> bool:
+    def enough(self, model: int, epoch: Epoch, sigma: float, estimates: Callable[[], list[Estimate]]) -> bool:
         """Note an epoch of a model, and how to get what all models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
         self.latest = replace(
@@ -69,7 +69,7 @@ class Watch:
             elbo=epoch.elbo,
             sigma=sigma,
             substitutions=epoch.substitutions,
-            preview=lambda: self.preview(views()),
+            preview=lambda: self.preview(estimates()),
         )
         asked = self.work(1)
         return asked or (self.max_seconds is not None and self.seconds > self.max_seconds)
@@ -139,111 +139,115 @@ class InFolder(Keep):
 class Work:
     """What has been learnt: the models that got through an epoch at least, and what they say.
 
-    drawn is the generator's state after them, from which the next job draws; empty before the first.
+    drawn is the generator's state after them, from which the next learner draws; empty before the first.
     """
 
     models: list[TVAE] = field(default_factory=list)
-    views: list[Estimate] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
     drawn: Snapshot = field(default_factory=dict)
 
-    def add(self, model: TVAE, view: Estimate) -> None:
+    def add(self, model: TVAE, estimate: Estimate) -> None:
         """One more."""
         self.models.append(model)
-        self.views.append(view)
+        self.estimates.append(estimate)
 
     def snapshot(self) -> Snapshot:
         """All of it."""
         tensors = dict(self.drawn)
-        for number, (model, view) in enumerate(zip(self.models, self.views, strict=True)):
+        for number, (model, estimate) in enumerate(zip(self.models, self.estimates, strict=True)):
             tensors |= {f"model.{number}.{name}": tensor for name, tensor in model.state_dict().items()}
-            values = torch.tensor([view.sigma, view.share], dtype=torch.float64)
-            arrays = {"image": torch.from_numpy(view.image), "std": torch.from_numpy(view.std), "values": values}
-            tensors |= {f"view.{number}.{name}": tensor for name, tensor in arrays.items()}
+            values = torch.tensor([estimate.sigma, estimate.share], dtype=torch.float64)
+            arrays = {
+                "image": torch.from_numpy(estimate.image),
+                "std": torch.from_numpy(estimate.std),
+                "values": values,
+            }
+            tensors |= {f"estimate.{number}.{name}": tensor for name, tensor in arrays.items()}
         return tensors
 
     def load(self, number: int, model: TVAE, kept: Mapping[str, Tensor]) -> None:
         """Take one model's share from a snapshot."""
-        view = _under(f"view.{number}.", kept)
+        estimate = _under(f"estimate.{number}.", kept)
         model.load_state_dict(_under(f"model.{number}.", kept))
-        self.add(model, Estimate(view["image"].numpy(), view["std"].numpy(), *view["values"].tolist()))
+        self.add(model, Estimate(estimate["image"].numpy(), estimate["std"].numpy(), *estimate["values"].tolist()))
         self.drawn = {"generator": kept["generator"]}
 
 
 def train(
-    jobs: Iterable[tuple[Tiling, Learner]], picture: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
+    learners: Iterable[tuple[Tiling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
 ) -> Work:
-    """Do one job after the other, from where `kept` says that they are; an interrupt ends it with the best so far."""
+    """Do one learner after the other, from where `kept` says that they are; an interrupt ends it with the best so far."""
     work = Work()
     try:
-        _train(jobs, picture, work, watch, keep, kept)
+        _train(learners, image, work, watch, keep, kept)
     except KeyboardInterrupt:
-        if not work.views:  # nothing has been learnt that would be worth returning
+        if not work.estimates:  # nothing has been learnt that would be worth returning
             raise
     return work
 
 
 def _train(
-    jobs: Iterable[tuple[Tiling, Learner]],
-    picture: Image,
+    learners: Iterable[tuple[Tiling, Learner]],
+    image: Image,
     work: Work,
     watch: Watch,
     keep: Keep,
     kept: Mapping[str, Tensor],
 ) -> None:
     before = 0
-    for number, (layout, job) in enumerate(jobs):
-        if f"view.{number}.image" in kept:
-            work.load(number, job.model, kept)
-            job.generator.set_state(kept["generator"])
+    for number, (tiling, learner) in enumerate(learners):
+        if f"estimate.{number}.image" in kept:
+            work.load(number, learner.model, kept)
+            learner.generator.set_state(kept["generator"])
         else:
-            stop = _learn(layout, job, number, before, work, watch, keep, _under(f"training.{number}.", kept))
-            share = (len(watch.elbo) - before) / job.expert.length
+            stop = _learn(tiling, learner, number, before, work, watch, keep, _under(f"training.{number}.", kept))
+            share = (len(watch.elbo) - before) / learner.patch_model.length
             if share:
-                stop = _look(layout, job, share, stop, picture, work, watch)
+                stop = _look(tiling, learner, share, stop, image, work, watch)
             if stop:
                 return
-            work.drawn = {"generator": job.generator.get_state()}
+            work.drawn = {"generator": learner.generator.get_state()}
             keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
-        before += job.expert.length
+        before += learner.patch_model.length
 
 
-def _look(layout: Tiling, job: Learner, share: float, asked: bool, picture: Image, work: Work, watch: Watch) -> bool:
-    """Add what a job says after a share of its epochs; whether an end has been asked for, before or meanwhile.
+def _look(tiling: Tiling, learner: Learner, share: float, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
+    """Add what a learner says after a share of its epochs; whether an end has been asked for, before or meanwhile.
 
-    Where others have said something already, that ends the work on tiles; a first view is needed all the same.
+    Where others have said something already, that ends the work on tiles; a first estimate is needed all the same.
     """
 
     def tick(passes: float) -> None:
         nonlocal asked
         asked |= watch.work(passes)
-        if asked and work.views:
+        if asked and work.estimates:
             raise KeyboardInterrupt
 
     try:
-        view = layout.view(job, picture, tick)
+        estimate = tiling.estimate(learner, image, tick)
     except KeyboardInterrupt:
-        if work.views:
+        if work.estimates:
             return True
-        asked, view = True, layout.view(job, picture, watch.work)
-    work.add(job.model, replace(view, share=share))
+        asked, estimate = True, tiling.estimate(learner, image, watch.work)
+    work.add(learner.model, replace(estimate, share=share))
     return asked
 
 
 def _learn(
-    layout: Tiling, job: Learner, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
+    tiling: Tiling, learner: Learner, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
 ) -> bool:
-    """Train one job, after so many epochs of others; whether it was stopped or interrupted before its end."""
+    """Train one learner, after so many epochs of others; whether it was stopped or interrupted before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
         return {**work.snapshot(), **watch.snapshot(), **training}
 
-    def views() -> list[Estimate]:
-        return [*work.views, *layout.glimpse(job)]
+    def estimates() -> list[Estimate]:
+        return [*work.estimates, *tiling.glimpse(learner)]
 
     try:
-        for epoch in job.epochs(resume):
-            stop = watch.enough(number, epoch, job.sigma, views)
+        for epoch in learner.epochs(resume):
+            stop = watch.enough(number, epoch, learner.sigma, estimates)
             (keep.take if stop else keep.offer)(partial(snapshot, epoch))
             if stop:
                 return True
@@ -255,7 +259,7 @@ def _learn(
         if len(watch.elbo) == before:
             raise
         warn(f"{error}; it is taken like that")
-        watch.skip(job.expert.length - len(watch.elbo) + before)
+        watch.skip(learner.patch_model.length - len(watch.elbo) + before)
     return False
 
 

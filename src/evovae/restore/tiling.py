@@ -36,21 +36,21 @@ class Tiling(ABC):
     """Which patches to train on, and how to go through all of them."""
 
     size: tuple[int, ...]
-    """The size of patches in the picture."""
+    """The size of patches in the image."""
     passes: float
-    """What a view costs, in passes over the training data."""
+    """What an estimate costs, in passes over the training data."""
 
     @abstractmethod
-    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
+    def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
         """What to train on, and the size of patches in it."""
 
     @abstractmethod
-    def glimpse(self, job: Learner) -> list[Estimate]:
-        """What a job in training says about the picture: one view, or none where that would take long."""
+    def glimpse(self, learner: Learner) -> list[Estimate]:
+        """What a learner says about the picture: one estimate, or none where that would take long."""
 
     @abstractmethod
-    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
-        """What a trained job says about the picture; `tick` is told of work done, in passes."""
+    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        """What a trained learner says about the picture; `tick` is told of work done, in passes."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Whole(Tiling):
     size: tuple[int, ...]
     passes = 0.0
 
-    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
-        return picture, self.size
+    def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
+        return image, self.size
 
-    def glimpse(self, job: Learner) -> list[Estimate]:
-        return [job.glimpse()]
+    def glimpse(self, learner: Learner) -> list[Estimate]:
+        return [learner.glimpse()]
 
-    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
-        return job.view(job.patches, job.states)
+    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        return learner.estimate(learner.patches, learner.states)
 
 
 @dataclass(frozen=True)
@@ -79,30 +79,30 @@ class Tiles(Tiling):
     edge: int
     passes: float
 
-    def sample(self, picture: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
-        axes = len(picture.shape)
+    def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
+        axes = len(image.shape)
         width = round(min(CROP, self.most) ** (1 / axes))
-        edges = [min(width + w - 1, n) for w, n in zip(self.size, picture.shape, strict=False)]
+        edges = [min(width + w - 1, n) for w, n in zip(self.size, image.shape, strict=False)]
         steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]
-        corners = _corners(picture.shape, edges, steps, generator)
+        corners = _corners(image.shape, edges, steps, generator)
         windows = (tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)) for corner in corners)
-        seen = [window for window in windows if picture.observed[window].any()]
-        return picture.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
+        seen = [window for window in windows if image.observed[window].any()]
+        return image.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
 
-    def glimpse(self, job: Learner) -> list[Estimate]:
+    def glimpse(self, learner: Learner) -> list[Estimate]:
         return []
 
-    def view(self, job: Learner, picture: Image, tick: Callable[[float], object]) -> Estimate:
-        image, std = np.empty(picture.values.shape), np.empty(picture.values.shape)
-        tiles = list(product(*(self._spans(n, w) for n, w in zip(picture.shape, self.size, strict=False))))
+    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        values, std = np.empty(image.values.shape), np.empty(image.values.shape)
+        tiles = list(product(*(self._spans(n, w) for n, w in zip(image.shape, self.size, strict=False))))
         for tile in tiles:
             outer = tuple(slice(*span[:2]) for span in tile)
             inner = tuple(slice(*span[2:]) for span in tile)
             within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-            view = job.view(*job.searched(picture.crop(outer), self.size))
-            image[inner], std[inner] = view.image[within], view.std[within]
+            estimate = learner.estimate(*learner.searched(image.crop(outer), self.size))
+            values[inner], std[inner] = estimate.image[within], estimate.std[within]
             tick(self.passes / len(tiles))
-        return Estimate(image, std, job.sigma)
+        return Estimate(values, std, learner.sigma)
 
     def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
         """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
@@ -123,31 +123,31 @@ def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generat
     return [*(corners[i] for i in order), *sorted(set(ends) - set(corners))]
 
 
-def plan(picture: Image, expert: PatchModel, tile: int | None, memory: float) -> Tiling:
-    """The layout for a picture and an expert: whole where it fits, and is no larger than pays.
+def plan(image: Image, patch_model: PatchModel, tile: int | None, memory: float) -> Tiling:
+    """The tiling for a picture and a patch model: whole where it fits, and is no larger than pays.
 
     Raises
     ------
     MemoryBudgetError
         Before anything is allocated, if there is too little memory even for tiles.
     """
-    size = picture.patch(expert.patch)
-    each = PER_VALUE * prod(size) + 3 * expert.states * (8 * -(-expert.latents // WORD) + 4)
-    base = of_pixels(picture.values.size)
-    positions = prod(n - w + 1 for n, w in zip(picture.shape, size, strict=False))
+    size = image.patch(patch_model.patch)
+    each = PER_VALUE * prod(size) + 3 * patch_model.states * (8 * -(-patch_model.latents // WORD) + 4)
+    base = of_pixels(image.values.size)
+    positions = prod(n - w + 1 for n, w in zip(image.shape, size, strict=False))
     most = min(int((memory - base) / each), MOST)
     if most < min(FEWEST, positions):
         needed = in_gib(base + each * min(FEWEST, positions))
         raise MemoryBudgetError(
-            f"patches of {prod(size)} values in an image of shape {picture.values.shape} need {needed} of memory, of "
+            f"patches of {prod(size)} values in an image of shape {image.values.shape} need {needed} of memory, of "
             f"which {in_gib(memory)} may be used; restore parts of it, or allow more"
         )
-    widest = max(size[: len(picture.shape)])
+    widest = max(size[: len(image.shape)])
     narrowest = 2 * widest + 2
     if tile is not None and tile < narrowest:
         raise ValueError(f"tile is {tile}, but patches of {widest} need tiles of {narrowest} at least")
-    if positions <= most and (tile is None or tile >= max(picture.shape)):
+    if positions <= most and (tile is None or tile >= max(image.shape)):
         return Whole(size)
-    fitting = int(most ** (1 / len(picture.shape)))
+    fitting = int(most ** (1 / len(image.shape)))
     edge = max(fitting if tile is None else min(tile, fitting), narrowest)
-    return Tiles(size, min(most, positions), edge, passes=expert.settling * max(positions / most, 1) / 2)
+    return Tiles(size, min(most, positions), edge, passes=patch_model.settling * max(positions / most, 1) / 2)

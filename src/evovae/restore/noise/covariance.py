@@ -1,0 +1,158 @@
+"""How noise of unit variance goes together in space and over channels: whitening of patches, draws, and what is missing.
+
+Stationary: the covariance of two values depends on their channels and on the lag between their places alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FLOOR = 0.02  # least eigenvalue of the covariance of a patch, over the mean one: less is not known, and divided by
+STEPS, ENOUGH = 60, 1e-3  # of conjugate gradients at most, and of the first residual
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """Patches of values whose noise has the covariance R, and patches with white noise: x R^-1/2, and back.
+
+    forward and back are (D, D), or None where noise is white already.
+    """
+
+    forward: Tensor | None
+    back: Tensor | None
+
+    @property
+    def is_identity(self) -> bool:
+        return self.forward is None
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        """Patches (N, D) with white noise."""
+        return patches if self.forward is None else patches @ self.forward.to(patches)
+
+
+WHITE = Whitening(None, None)
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """The autocovariance of stationary noise.
+
+    Parameters
+    ----------
+    lags
+        (C, C, *(2 r + 1)): E[n_c(p) n_d(p + lag)] for the lags -r .. r of each spatial axis (r may differ), of noise
+        whose variance is 1 in each channel; zero beyond.
+    """
+
+    lags: np.ndarray
+
+    @classmethod
+    def white(cls, channels: int, axes: int) -> Covariance:
+        """Noise that is independent in each value."""
+        return cls(np.eye(channels).reshape(channels, channels, *(1,) * axes))
+
+    @property
+    def is_white(self) -> bool:
+        return self.lags.size == len(self.lags) ** 2 and np.array_equal(
+            self.lags.reshape(self.lags.shape[:2]), np.eye(len(self.lags))
+        )
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """The largest lag along each spatial axis."""
+        return tuple(n // 2 for n in self.lags.shape[2:])
+
+    @property
+    def nearest(self) -> float:
+        """The correlation between neighbours: the mean over channels and axes of more than one lag."""
+        found = [
+            self.lags[(c, c, *(r + (axis == other) for other, r in enumerate(self.reach)))]
+            for c in range(len(self.lags))
+            for axis, reach in enumerate(self.reach)
+            if reach
+        ]
+        return float(np.mean(found)) if found else 0.0
+
+    def config(self) -> dict[str, Any]:
+        """What makes another one like it, in what JSON can hold."""
+        return {"lags": self.lags.tolist()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Covariance:
+        """The inverse of `config`."""
+        return cls(np.array(config["lags"]))
+
+    def of_patch(self, size: tuple[int, ...]) -> np.ndarray:
+        """R (D, D) for patches of a size (*spatial, C), flattened with the channels last."""
+        *spatial, C = size
+        place = np.stack(np.meshgrid(*map(np.arange, spatial), indexing="ij"), -1).reshape(-1, len(spatial))
+        lag = place[None] - place[:, None]
+        reach = np.array(self.reach)
+        inside = (np.abs(lag) <= reach).all(-1)
+        index = tuple(np.moveaxis(np.clip(lag, -reach, reach) + reach, -1, 0))
+        covariance = np.where(inside, self.lags[(slice(None), slice(None), *index)], 0)  # (C, C, P, P)
+        return covariance.transpose(2, 0, 3, 1).reshape(len(place) * C, len(place) * C)
+
+    def whitening(self, size: tuple[int, ...]) -> Whitening:
+        """For patches of a size (*spatial, C), which may have leading axes of one more."""
+        if self.is_white:
+            return WHITE
+        values, vectors = np.linalg.eigh(self.of_patch(size[len(size) - self.lags.ndim + 1 :]))
+        values = np.maximum(values, FLOOR * values.mean())
+        forward, back = (torch.from_numpy(vectors * values**power @ vectors.T).float() for power in (-0.5, 0.5))
+        return Whitening(forward, back)
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Noise with this covariance, of a shape (*spatial, C): periodic, and as close as a spectrum that is positive."""
+        white = rng.standard_normal(shape)
+        if self.is_white:
+            return white
+        axes = tuple(range(len(shape) - 1))
+        values, vectors = np.linalg.eigh(self._spectrum(shape[:-1]))
+        root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
+        mixed = (root @ np.fft.fftn(white, axes=axes)[..., None])[..., 0]
+        return np.fft.ifftn(mixed, axes=axes).real
+
+    def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """E[noise | its known values], of shape (.., *spatial, C); values that are not known are not used (kriging).
+
+        C_mo C_oo^-1 n_o for the stationary covariance C, by conjugate gradients.
+        """
+        if self.is_white or known.all():
+            return np.where(known, noise, 0)
+        axes = tuple(range(1 - self.lags.ndim, -1))
+        shape = noise.shape[axes[0] : -1]
+        spectrum = self._spectrum(tuple(n + 2 * r for n, r in zip(shape, self.reach, strict=True)))
+        window = (..., *map(slice, shape), slice(None))
+
+        def together(values: np.ndarray) -> np.ndarray:
+            wide = np.fft.fftn(values, s=spectrum.shape[: len(axes)], axes=axes)
+            return np.fft.ifftn((spectrum @ wide[..., None])[..., 0], axes=axes).real[window]
+
+        residual = np.where(known, noise, 0)
+        weights, direction, power = np.zeros_like(residual), residual, np.sum(residual**2)
+        enough = ENOUGH**2 * power
+        for _ in range(STEPS):
+            if power <= enough:
+                break
+            along = np.where(known, together(direction), 0) + FLOOR * direction
+            step = power / np.sum(direction * along)
+            weights, residual = weights + step * direction, residual - step * along
+            before, power = power, np.sum(residual**2)
+            direction = residual + power / before * direction
+        return np.where(known, noise, together(weights))
+
+    def _spectrum(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The matrix over channels at each frequency of a periodic picture: (*shape, C, C), Hermitian."""
+        kernel = np.zeros((*self.lags.shape[:2], *shape))
+        for lag in product(
+            *(range(-min(r, (n - 1) // 2), min(r, (n - 1) // 2) + 1) for r, n in zip(self.reach, shape, strict=True))
+        ):
+            kernel[(..., *lag)] = self.lags[(..., *(at + r for at, r in zip(lag, self.reach, strict=True)))]
+        return np.moveaxis(np.fft.fftn(kernel, axes=tuple(range(2, kernel.ndim))), (0, 1), (-1, -2))

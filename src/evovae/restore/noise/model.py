@@ -1,0 +1,148 @@
+"""What noise does to an image, as one object that goes there and back.
+
+The values of an image become *even* ones, whose noise has a standard deviation of 1 in every place and channel, and
+patches of those become *white* ones, whose noise is independent in each value.  What is then restored comes back the
+same way, without bias.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from evovae.restore.image import Image
+from evovae.restore.noise import curves
+from evovae.restore.noise.covariance import Covariance, Whitening
+from evovae.restore.noise.curves import Curve, Flat
+
+
+class NoiseModel(ABC):
+    """The noise of an image.  Frozen: found in one, or made by a user and passed as `noise`."""
+
+    @abstractmethod
+    def forward(self, image: Image) -> Image:
+        """Even values; what noise has destroyed is not observed any more."""
+
+    @abstractmethod
+    def inverse(self, even: np.ndarray) -> np.ndarray:
+        """The signal, in image units, whose even values are these on average."""
+
+    @abstractmethod
+    def slope(self, even: np.ndarray) -> np.ndarray:
+        """How many image units a small step of the even values is, where they are these."""
+
+    @abstractmethod
+    def whitening(self, size: tuple[int, ...]) -> Whitening:
+        """What makes the noise of even patches of a size (*spatial, C) white."""
+
+    @abstractmethod
+    def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """The even noise (*spatial, C) to expect everywhere, given that of the known values."""
+
+    @abstractmethod
+    def anywhere(self) -> NoiseModel:
+        """The same noise without what belongs to places of one image, for patches from any place."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What was found, in words ("summary") and numbers that JSON can hold."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What makes `anywhere()` again, in what JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Noise(NoiseModel):
+    """Four parts, each the identity where it is not needed.
+
+    Parameters
+    ----------
+    curves
+        One for all channels, or for each its own: how the variance depends on the signal.
+    covariance
+        Of the noise in even values.
+    level
+        By how much it is stronger than the curves say, where they are the same for places that differ: a number, or an
+        array that fits the image.
+    lines
+        Offsets of rows and columns, in even units, which are taken off: an array that fits the image, or zero.
+    impulses
+        True where a value is an impulse and says nothing: an array that fits the image, or False.
+    trusted
+        True where a value is known exactly.
+    notes
+        What there is to say about how sure all this is.
+    """
+
+    curves: tuple[Curve, ...]
+    covariance: Covariance
+    level: np.ndarray = field(default_factory=lambda: np.ones(()))
+    lines: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    impulses: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def white(cls, sigma: float | Sequence[float], channels: int, axes: int) -> Noise:
+        """Noise of one standard deviation, in image units, or of one for each channel."""
+        return cls(tuple(Flat(float(s)) for s in np.atleast_1d(sigma)), Covariance.white(channels, axes))
+
+    def forward(self, image: Image) -> Image:
+        even = self._by_channel("forward", image.values.astype(float)) / self.level - self.lines
+        return replace(image, values=even, observed=image.observed & ~self.impulses)
+
+    def inverse(self, even: np.ndarray) -> np.ndarray:
+        return self._by_channel("inverse", even * self.level)
+
+    def slope(self, even: np.ndarray) -> np.ndarray:
+        return self._by_channel("slope", even * self.level) * self.level
+
+    def whitening(self, size: tuple[int, ...]) -> Whitening:
+        return self.covariance.whitening(size)
+
+    def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
+        return self.covariance.expected(noise, known)
+
+    def anywhere(self) -> Noise:
+        middle = np.array(np.median(self.level))
+        return replace(self, level=middle, lines=np.zeros(()), impulses=np.zeros((), bool))
+
+    def _by_channel(self, verb: str, values: np.ndarray) -> np.ndarray:
+        if len(self.curves) == 1:
+            return getattr(self.curves[0], verb)(values)
+        parts = [getattr(curve, verb)(values[..., c]) for c, curve in enumerate(self.curves)]
+        return np.stack(parts, -1)
+
+    def describe(self) -> dict[str, Any]:
+        lines, impulses = float(np.sqrt(np.mean(self.lines**2))), int(self.impulses.sum())
+        words = [" / ".join(dict.fromkeys(curve.describe() for curve in self.curves))]
+        words.append(
+            "white" if self.covariance.is_white else f"correlated ({self.covariance.nearest:.2f} between neighbours)"
+        )
+        words += [f"{impulses} impulses"] * (impulses > 0) + ["offsets of lines"] * (lines > 0)
+        return {
+            "summary": ", ".join(words),
+            "curves": [curve.config() for curve in self.curves],
+            "correlation": self.covariance.nearest,
+            "lines": lines,
+            "impulses": impulses,
+            "notes": list(self.notes),
+        }
+
+    def config(self) -> dict[str, Any]:
+        plain = self.anywhere()
+        return {
+            "curves": [curve.config() for curve in plain.curves],
+            "covariance": plain.covariance.config(),
+            "level": float(plain.level),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Noise:
+        """The inverse of `config`."""
+        kinds = tuple(curves.from_config(curve) for curve in config["curves"])
+        return cls(kinds, Covariance.from_config(config["covariance"]), np.array(config["level"]))
