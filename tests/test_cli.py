@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
         "denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast", *(w for o in names.items() for w in o)
     )
     assert done.exit_code == 0, done.output
-    assert "noise level found" in done.output
+    said = " ".join(done.output.split())
+    assert re.fullmatch(r"noise: \S.* level: [\d.]+ seconds: [\d.]+ written: \S+out.tif", said), said
     before, after = io.read(noisy / "in.tif").values, io.read(noisy / "out.tif").values
     assert after.dtype == before.dtype and after.shape == before.shape
     assert 0 < after.std() < before.std()
@@ -57,7 +59,7 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     report = json.loads((noisy / "r.json").read_text())
     (page,) = report["pages"]
     assert len(page["elbo"]) == 3 and page["sigma"] > 0 and report["seed"] == 0 and not page["interrupted"]
-    assert page["experts"][0]["latents"] == 10 and page["experts"][0]["search"]["mutate"] == "informed_flip"
+    assert page["patch models"][0]["latents"] == 10 and page["patch models"][0]["search"]["mutate"] == "informed_flip"
 
 
 def test_png_in_png_out(noisy):
@@ -111,12 +113,13 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
     image = np.stack([grey, 255 - grey, grey // 2, grey], -1)
     io.write(noisy / "rgba.png", io.Content(image, "YXS"))
     report = noisy / "r.json"
-    done = run("denoise", noisy / "rgba.png", noisy / "out.png", "--preset", "fast", "--poisson", "--report", report)
+    done = run("denoise", noisy / "rgba.png", noisy / "out.png", "--preset", "fast", "--noise", "poisson", "--report", report)
     assert done.exit_code == 0, done.output
     before, after = io.read(noisy / "rgba.png"), io.read(noisy / "out.png")
     np.testing.assert_array_equal(after.alpha, before.alpha)
     assert after.values.shape == before.values.shape and (after.values != before.values).any()
-    assert "gain" in json.loads(report.read_text())["pages"][0]
+    (page,) = json.loads(report.read_text())["pages"]
+    assert page["noise"]["curves"] and page["noise"]["summary"] in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,7 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
         (["in.tif", "in.tif"], 3, "exists; pass --overwrite"),
         (["in.tif", "no/out.tif"], 2, "not a directory"),
         (["in.tif", "out.tif", "--sigma", "-3"], 2, "sigma is -3"),
+        (["in.tif", "out.tif", "--sigma", "12,10"], 2, "sigma"),
         (["in.tif", "out.tif", "--std", "in.tif"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "in.png"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "no/r.json"], 2, "not a directory"),

@@ -261,7 +261,7 @@ def test_online_updates_end_near_those_of_whole_epochs():
     bounds = []
     for memory, batch in ((None, 400), (0.75, 50)):
         model = model_of(H=3)
-        model.likelihood.start(x, seeded(1))
+        model.likelihood.start(x, torch.ones(6, dtype=x.dtype), seeded(1))
         generator = seeded(3)
         states = States(pack(everywhere(model, 400)), torch.zeros(400, 8).double(), 3)
         optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)

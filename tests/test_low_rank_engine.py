@@ -132,7 +132,7 @@ def run(engine_of, seed=0, epochs=4, H=9):
     model = model_of(H, 6)
     x, observed = problem(model, 500)
     generator = seeded(seed)
-    model.likelihood.start(x, generator)
+    model.likelihood.start(x, torch.ones(6), generator)
     states = States.random(len(x), 8, H, generator)
     search = Search(3, 3, mutate=operators.exactly_informed_flip)
     optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evovae.io import Content
 from evovae.restore import Restoration
@@ -79,6 +80,11 @@ def restore(
     return Pages(values, std, results)
 
 
+def noise_of(result: Restoration) -> str:
+    """What was found about the noise of a page, in words."""
+    return "none" if result.noise is None else result.noise.describe()["summary"]
+
+
 def channel_axis(content: Content) -> int | None:
     """Which axis of a page holds its channels, as the file says; None where it says of none."""
     if content.channel_axis is None:
@@ -92,7 +98,7 @@ def _check(
     masks: Sequence[np.ndarray | None],
     channel_axis: int | None,
     nonfinite: str,
-    sigma: float | None,
+    sigma: ArrayLike | None,
 ) -> None:
     """Refuse what the last page might be refused for before the first one has taken its time; warnings come later."""
     for number, (index, own) in enumerate(zip(pages, masks, strict=True), start=1):

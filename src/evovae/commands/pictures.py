@@ -14,14 +14,17 @@ import typer
 import evovae
 from evovae import io
 from evovae.commands.bar import Bar
-from evovae.commands.shared import SIGNALLED, console, kept_elsewhere, one_line_errors, size
-from evovae.pages import Pages, channel_axis
+from evovae.commands.shared import SIGNALLED, console, kept_elsewhere, levels, one_line_errors, size
+from evovae.pages import Pages, channel_axis, noise_of
 from evovae.pages import restore as restore_pages
 from evovae.restore.image import NONFINITE, RAISE
+from evovae.restore.noise import KINDS
 from evovae.restore.presets import PRESETS
 
 Preset = StrEnum("Preset", [*PRESETS])  # type: ignore[misc]
 BALANCED = Preset("balanced")
+Kind = StrEnum("Kind", [*KINDS])  # type: ignore[misc]
+FOUND = Kind("auto")
 Nonfinite = StrEnum("Nonfinite", [*NONFINITE])  # type: ignore[misc]
 REFUSED = Nonfinite(RAISE)
 DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
@@ -33,11 +36,26 @@ Source = Annotated[
     typer.Argument(metavar="IN", help="Picture, stack or sound: PNG, JPEG, TIFF, npy, Zarr, WAV; or a folder."),
 ]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored picture goes, or the folder.")]
-Sigma = Annotated[float | None, typer.Option(help="Noise level, if known, in units of the picture.")]
+Sigma = Annotated[
+    Any,  # a number, or one for each channel
+    typer.Option(
+        parser=levels, metavar="LEVEL", help="Noise level, if known, in units of the picture; a,b,c for channels."
+    ),
+]
 HeldOut = Annotated[
     float, typer.Option("--held-out", min=0, help="Hide this share of the pixels, for a score: 0.02 is enough.")
 ]
-Poisson = Annotated[bool, typer.Option("--poisson", help="Noise grows with the signal, as counts of photons do.")]
+Noise = Annotated[
+    Kind,
+    typer.Option(
+        "--noise",
+        help="What noise is like: found (auto), the same everywhere (white), or growing as that of photons (poisson), "
+        "radar (speckle) or MRI magnitudes (rician).",
+    ),
+]
+Strength = Annotated[
+    float, typer.Option(min=0, max=1, help="How much of what was taken off stays off: less than 1 leaves some noise.")
+]
 Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
 Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixels are an error, or filled (mask).")]
 Axes = Annotated[
@@ -62,7 +80,8 @@ def denoise(
     source: Source,
     target: Target,
     sigma: Sigma = None,
-    poisson: Poisson = False,
+    noise: Noise = FOUND,
+    strength: Strength = 1.0,
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
@@ -90,7 +109,8 @@ def inpaint(
     target: Target,
     mask: Annotated[Path | None, typer.Option(help=MASK + "  NaN is filled too.")] = None,
     sigma: Sigma = None,
-    poisson: Poisson = False,
+    noise: Noise = FOUND,
+    strength: Strength = 1.0,
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
@@ -244,6 +264,7 @@ def _restore_one(
     std: Path | None,
     report: Path | None,
     overwrite: bool,
+    noise: Kind,
     preset: Preset,
     seed: int,
     **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
@@ -253,7 +274,7 @@ def _restore_one(
     function is `evovae.denoise` or `evovae.inpaint`.
     """
     files = _Files(source, axes, page, mask, target, std, report, overwrite)
-    options |= {"preset": preset.value, "rng": seed}
+    options |= {"noise": noise.value, "preset": preset.value, "rng": seed}
     with one_line_errors():
         content, holes = files.read()
         if options["channel_axis"] is None:
@@ -264,8 +285,10 @@ def _restore_one(
     with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
         files.write(content, done, options)
     seconds = sum(result.seconds for result in done.results)
-    found = ", ".join(f"{result.sigma:.4g}" for result in done.results)
-    console.print(f"noise level found: {found}   seconds: {seconds:.1f}   written: {files.target}", markup=False)
+    found = "; ".join(dict.fromkeys(noise_of(result) for result in done.results))
+    level = ", ".join(f"{result.sigma:.4g}" for result in done.results)
+    said = f"noise: {found}   level: {level}   seconds: {seconds:.1f}   written: {files.target}"
+    console.print(said, markup=False)
     if bar.signal:
         raise typer.Exit(128 + bar.signal)
 

@@ -61,6 +61,15 @@ def _tried_elsewhere(target: Path, write: Callable[[Path], object]) -> str:
     return f"; the result is in {place}"
 
 
+def levels(text: str) -> float | tuple[float, ...]:
+    """A number such as 12.5, or several with commas between them."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no noise level; write 12.5, or 12,10,14 for three channels") from error
+    return numbers if numbers[1:] else numbers[0]
+
+
 def size(text: str) -> float:
     """A size such as 500M or 4G, in bytes."""
     found = re.fullmatch(r"([0-9.]+)\s*([kMGT]?)i?B?", text.strip())

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from evovae.estimators.checks import seed
 from evovae.restore import PatchModel, Restoration, denoise
+from evovae.restore.noise.model import NoiseModel
 
 
 class Denoiser(TransformerMixin, BaseEstimator):
@@ -24,7 +25,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, nonfinite, preset, poisson, max_seconds, tile, max_memory, device
+    sigma, channel_axis, nonfinite, noise, preset, max_seconds, strength, tile, max_memory, device
         See `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
@@ -50,14 +51,15 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        sigma: float | None = None,
+        sigma: ArrayLike | None = None,
         *,
         channel_axis: int | None = None,
         nonfinite: str = "raise",
+        noise: str | NoiseModel = "auto",
         preset: str | PatchModel | Sequence[PatchModel] = "balanced",
-        poisson: bool = False,
         random_state: int | np.random.RandomState | None = None,
         max_seconds: float | None = None,
+        strength: float = 1.0,
         tile: int | None = None,
         max_memory: float | None = None,
         device: str | None = None,
@@ -65,10 +67,11 @@ class Denoiser(TransformerMixin, BaseEstimator):
         self.sigma = sigma
         self.channel_axis = channel_axis
         self.nonfinite = nonfinite
+        self.noise = noise
         self.preset = preset
-        self.poisson = poisson
         self.random_state = random_state
         self.max_seconds = max_seconds
+        self.strength = strength
         self.tile = tile
         self.max_memory = max_memory
         self.device = device

@@ -18,7 +18,7 @@ from evovae.restore.run import Watch
 
 def denoise(
     image: ArrayLike,
-    sigma: float | None = None,
+    sigma: ArrayLike | None = None,
     *,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
@@ -47,17 +47,22 @@ def denoise(
     image
         Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.
     sigma
-        A known noise level, in image units: models find no less.  Default: found.  With `poisson` it counts
-        only where noise turns out not to grow with the signal.
+        A known noise level (standard deviation), in image units: models find no less.  Default: found.  A number, one
+        for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are
+        known exactly.
     mask
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
         The axis of colours or other channels, which patches reach through; all others are spatial.
     nonfinite
         Infinite pixels "raise" an error (the default), or "mask" takes them for missing, as NaN are.
-    poisson
-        Whether noise grows with the signal, as counts of photons do.  Its gain and offset are found in the
-        image, a generalised Anscombe transform makes it even, and its exact unbiased inverse ends the work.
+    noise
+        What the noise is like.  "auto" (the default) finds it in the image: how it depends on the signal, how
+        neighbours share it, offsets of lines, impulses.  A name says how it depends on the signal, and leaves its
+        numbers to be found: "white" (the same everywhere, and independent), "poisson" (the variance grows as the
+        signal does: photons), "speckle" (the deviation does: radar, ultrasound), "rician" (magnitude images, as of
+        MRI).  A `NoiseModel`, such as the `Restoration.noise` of another image, is taken as it is.  Noise that
+        depends on the signal is made even first, and the exact unbiased inverse of that ends the work.
     preset
         "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
         minutes), "paper" (Table 3, hours), or an `PatchModel` or several of your own.
@@ -70,6 +75,9 @@ def denoise(
     held_out
         Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough):
         quality without a clean image, as `Restoration.held_out`.  Takes some time and little quality.
+    strength
+        How much of what was taken off stays off, from 0 (known pixels come back as they were) to 1 (the default).
+        Missing pixels are filled in any case.
     tile
         Work on large pictures in tiles of this width, without seams.  Default: as memory allows.  Pictures of
         more than 2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
@@ -83,7 +91,7 @@ def denoise(
         stop it.  Where it holds some of the same call, work goes on from there, to the bit as if it had never stopped.
         For pictures that fill the memory give max_memory, too: how they are cut depends on it.
     full_output
-        Return a `Restoration` (with uncertainty, noise level and models) in place of the array.
+        Return a `Restoration` (with uncertainty, noise and models) in place of the array.
 
     Returns
     -------
@@ -112,6 +120,12 @@ def denoise(
     >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
     >>> evovae.denoise(noisy, preset="fast", rng=0).shape
     (16, 16)
+
+    Noise of a known kind and level, of which half stays:
+
+    >>> half = evovae.denoise(noisy, 10, noise="white", strength=0.5, preset="fast", rng=0)
+    >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
+    True
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Image.of(image, mask, channel_axis, nonfinite, memory)
@@ -123,7 +137,7 @@ def denoise(
 def inpaint(
     image: ArrayLike,
     mask: ArrayLike | None = None,
-    sigma: float | None = None,
+    sigma: ArrayLike | None = None,
     *,
     channel_axis: int | None = None,
     nonfinite: str = "raise",
@@ -149,7 +163,7 @@ def inpaint(
     just the noise.  The uncertainty of missing pixels grows by m^2.
 
     Parameters are those of `denoise`, where noise that is not white (compressed or smoothed pictures) is
-    in better hands.  A tiny sigma says that known pixels are exact.
+    in better hands.  A tiny sigma says that known pixels are exact, a map of sigma that some are.
 
     Examples
     --------

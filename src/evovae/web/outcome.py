@@ -8,7 +8,7 @@ import numpy as np
 
 import evovae
 from evovae import io
-from evovae.pages import Pages
+from evovae.pages import Pages, noise_of
 from evovae.web import holes, names
 from evovae.web.layout import arranged
 from evovae.web.names import AFTER, CLEAN, REPORT, STD, STD_FILE, SUMMARY
@@ -40,12 +40,13 @@ class Task:
             "--preset": wish.preset,
             "--seed": wish.seed,
             "--sigma": wish.sigma,
+            "--noise": None if wish.noise == "auto" else wish.noise,
+            "--strength": None if wish.strength == 1 else wish.strength,
             "--held-out": wish.held_out or None,
             "--max-memory": f"{self.memory}M",
             "--std": STD_FILE,
         }
-        words += [f"{name} {value}" for name, value in options.items() if value is not None]
-        return " ".join([*words, *(["--poisson"] if wish.poisson else [])])
+        return " ".join([*words, *(f"{name} {value}" for name, value in options.items() if value is not None)])
 
 
 def write(folder: Path, task: Task, done: Pages) -> None:
@@ -79,7 +80,7 @@ def _summary(folder: Path, task: Task, done: Pages, mask: str | None) -> Summary
     return Summary(
         sigma=[score["sigma"] for score in scores],
         held_out=[score["held_out"] for score in scores],
-        gain=[score["gain"] for score in scores],
+        noise=[noise_of(result) for result in done.results],
         seconds=sum(score["seconds"] for score in scores),
         interrupted=interrupted,
         std_high=float(np.quantile(done.std, 0.999)),

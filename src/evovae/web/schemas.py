@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evovae.web.names import ID
 
 Preset = Literal["fast", "balanced", "best"]
+Kind = Literal["auto", "white", "poisson", "speckle", "rician"]
 
 
 class Problem(BaseModel):
@@ -64,7 +65,8 @@ class Wish(BaseModel):
     preset: Preset = "balanced"
     sigma: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="A known noise level.")] = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    poisson: Annotated[bool, Field(description="Whether noise grows with the signal.")] = False
+    noise: Annotated[Kind, Field(description="What noise is like; `auto` finds out.")] = "auto"
+    strength: Annotated[float, Field(ge=0, le=1, description="How much of what was taken off stays off.")] = 1.0
     held_out: Annotated[float, Field(ge=0, le=0.5, description="Share of the pixels to be hidden, for a score.")] = 0.02
 
 
@@ -91,11 +93,11 @@ class Quality(BaseModel):
 
 
 class Summary(BaseModel):
-    """What a job found: noise levels and scores by page, in the picture's units, and how views are scaled."""
+    """What a job found: noise, in words and its level, and scores by page, in the picture's units; how views are scaled."""
 
     sigma: list[float]
     held_out: list[float | None]
-    gain: list[float]
+    noise: list[str]
     seconds: float
     interrupted: bool
     std_high: float

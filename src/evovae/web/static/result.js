@@ -29,16 +29,6 @@ export class Result {
   #fillIn() {
     const { job, place } = this;
     const { summary, picture } = job;
-    const noise = mean(summary.sigma), hidden = mean(summary.held_out);
-    const found = [["Noise level found", number(noise)]];
-    if (hidden !== null) found.push(["Hidden pixels are off by", number(hidden)], ["so that the error is", error(hidden, noise)]);
-    if (summary.quality) {
-      const { before, after } = summary.quality;
-      found.push(["PSNR", `${before.toFixed(2)} → ${after.toFixed(2)} dB`]);
-    }
-    if (mean(summary.gain)) found.push(["Gain of the noise", number(mean(summary.gain))]);
-    found.push(["Took", duration(summary.seconds)], ...facts(picture).slice(0, 2));
-    describe(find(".found", place), found);
     find(".command", place).textContent = summary.command;
     find(".exact", place).textContent = summary.exact
       ? "It gives the same bytes on this machine. The first file is the picture as you sent it" +
@@ -48,6 +38,20 @@ export class Result {
     find(".frames", place).hidden = picture.frames === 1;
     Object.assign(find(".frame", place), { max: picture.frames - 1 });
     find("[data-view=latents]", place).hidden = !summary.models.some((count) => count > 0);
+  }
+
+  /** What there is to say: of all pages, but of noise what that of the page shown is like. */
+  #found() {
+    const { summary, picture } = this.job;
+    const page = Math.floor((this.frame * picture.pages) / picture.frames);
+    const level = mean(summary.sigma), hidden = mean(summary.held_out);
+    const found = [["Noise level found", number(level)], ["Noise", summary.noise[page] ?? "–"]];
+    if (hidden !== null) found.push(["Hidden pixels are off by", number(hidden)], ["so that the error is", error(hidden, level)]);
+    if (summary.quality) {
+      const { before, after } = summary.quality;
+      found.push(["PSNR", `${before.toFixed(2)} → ${after.toFixed(2)} dB`]);
+    }
+    return [...found, ["Took", duration(summary.seconds)], ...facts(picture).slice(0, 2)];
   }
 
   #downloads() {
@@ -86,6 +90,7 @@ export class Result {
     find(".frames output", place).textContent = `${frame + 1} of ${job.picture.frames}`;
     find("#viewer-help", place).textContent = HELP + HELPS[view];
     find(".explain", place).textContent = this.#explanation();
+    describe(find(".found", place), this.#found());
     const canvas = find(".viewer canvas", place);
     canvas.ariaLabel = { compare: "Before and after", uncertainty: "Uncertainty", residual: "What was taken off",
       latents: "The picture, to choose a patch from" }[view];

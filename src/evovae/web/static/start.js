@@ -22,7 +22,10 @@ export class Start {
       event.preventDefault();
       trying(() => this.submit())();
     });
-    find("#form").addEventListener("input", () => this.#showEstimate());
+    find("#form").addEventListener("input", () => {
+      this.#showEstimate();
+      this.#showStrength();
+    });
     find("#another").addEventListener("click", () => this.#show(null));
     find("#frame").addEventListener("input", trying(() => this.#showFrame()));
   }
@@ -67,6 +70,7 @@ export class Start {
     find("#setup").hidden = picture === null;
     if (picture === null) return;
     find("#facts").parentElement.reset();
+    this.#showStrength();
     describe(find("#facts"), facts(picture));
     find("#notes").replaceChildren(...picture.notes.map((note) => make("li", {}, note)));
     find("#frames").hidden = picture.frames === 1;
@@ -115,15 +119,20 @@ export class Start {
       : "How fast this machine is, is being measured …";
   }
 
+  #showStrength() {
+    find("#strength-shown").textContent = `${find("[name=strength]").value} %`;
+  }
+
   /** Queue what the form asks for, and go there. */
   async submit() {
-    const { preset, sigma, seed, poisson, held_out: heldOut } = find("#form").elements;
+    const { preset, sigma, seed, noise, strength, held_out: heldOut } = find("#form").elements;
     const wish = {
       upload: this.picture.id,
       preset: preset.value,
       sigma: sigma.value === "" ? null : Number(sigma.value),
       seed: Number(seed.value),
-      poisson: poisson.checked,
+      noise: noise.value,
+      strength: Number(strength.value) / 100,
       held_out: heldOut.checked ? 0.02 : 0,
     };
     find("#start").disabled = true;
