@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 from evovae.devices import find_device
 from evovae.restore.image import Image
 from evovae.restore.memory import free_memory
-from evovae.restore.patch_models import PatchModel
 from evovae.restore.noise.model import NoiseModel
-from evovae.restore.pipeline import Options, keep_nothing, keep_structure, restore
+from evovae.restore.patch_models import PatchModel
+from evovae.restore.pipeline import Options, all_that_is_left, restore, where_much_is_left
 from evovae.restore.result import Progress, Restoration
 from evovae.restore.run import Watch
 
@@ -129,7 +129,9 @@ def denoise(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Image.of(image, mask, channel_axis, nonfinite, memory)
-    options = Options(sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, keep_nothing)
+    options = Options(
+        sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, where_much_is_left
+    )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
@@ -175,6 +177,8 @@ def inpaint(
     """
     memory = free_memory() if max_memory is None else max_memory
     picture = Image.of(image, mask, channel_axis, nonfinite, memory)
-    options = Options(sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, keep_structure)
+    options = Options(
+        sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, all_that_is_left
+    )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

@@ -210,10 +210,40 @@ def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int |
     return unknown.astype(bool)
 
 
-def check_sigma(sigma: float | None, span: float) -> None:
-    """A noise level is a positive number no larger than the data's range."""
-    if sigma is not None and not 0 < sigma <= span:
-        raise ValueError(f"sigma is {sigma}, but a noise level lies between 0 and the image's range of {span:g}")
+def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarray | None]:
+    """The image without pixels whose level is NaN, and levels: one (), one for each channel (C,), or a map (*spatial, C)."""
+    if sigma is None:
+        return image, None
+    try:
+        levels = np.asarray(sigma, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"sigma is a {type(sigma).__name__}, but a number, a list or an array of them is needed"
+        ) from error
+    spatial = tuple(np.delete(image.whole, image.axis)) if image.axis is not None else image.whole
+    if levels.ndim == 1 and image.axis is not None and len(levels) == image.channels or not levels.ndim:
+        if not ((levels > 0) & (levels <= image.span)).all():
+            raise ValueError(
+                f"sigma is {sigma}, but a noise level lies between 0 and the image's range of {image.span:g}"
+            )
+        return image, levels
+    if levels.shape == image.whole:
+        wide = levels if image.axis is None else np.moveaxis(levels, image.axis, -1)
+    elif levels.shape == spatial:
+        wide = np.broadcast_to(levels[..., None], (*spatial, image.channels))
+    else:
+        few = f"{image.channels} channels" if image.axis is not None else "no channels"
+        raise ValueError(
+            f"sigma has shape {levels.shape}; a number, one for each channel, or a map is needed: the image has shape {image.whole} and {few}"
+        )
+    if (wide < 0).any() or np.isinf(wide).any():
+        raise ValueError("sigma holds values below 0 or infinite; NaN says that a pixel is missing, 0 that it is exact")
+    wide = wide.reshape(image.with_channels(image.values).shape)
+    known = ~np.isnan(wide)
+    observed = image.observed & known.reshape(image.values.shape)
+    if not observed.any():
+        raise ValueError("sigma is NaN wherever the image is observed, so that there is nothing to work on")
+    return replace(image, observed=observed), np.where(known, wide, np.nanmedian(wide))
 
 
 def seed_of(rng: int | np.random.Generator | None) -> int:

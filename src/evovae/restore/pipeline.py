@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy.ndimage import uniform_filter
 from torch import Generator
 
 from evovae.checkpoint import Folder, OtherRunError
@@ -24,25 +27,35 @@ from evovae.restore.result import Restoration
 from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
 from evovae.restore.tiling import Tiling, plan
 
+Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
-def keep_nothing(found: float) -> float:
-    """No variance of structure is taken for noise."""
-    return 0.0
+AROUND = {
+    1: 225,
+    2: 15,
+    3: 7,
+}  # pixels along each axis, by their number, in which what models leave is compared with the noise
+MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
-def keep_structure(found: float) -> float:
-    """All variance beyond that of the noise, which is 1, is structure that the models miss."""
-    return max(found**2 - 1, 0.0)
+def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where models leave much more than noise, what is beyond `MUCH` is structure that they miss."""
+    return np.maximum(power - MUCH, 0), power
+
+
+def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
+    """What models leave beyond noise is structure that they miss, as much everywhere."""
+    return np.full_like(power, max(mean - 1, 0)), np.full_like(power, max(mean, 1))
 
 
 @dataclass(frozen=True)
 class Options:
     """What `denoise` and `inpaint` were asked for.
 
-    missed says what variance of structure is left over, from the noise that models found over the one that there is.
+    missed says how much of what models leave, in variances of the noise (around each value, and in the mean), is structure,
+    and of how much.
     """
 
-    sigma: float | None
+    sigma: ArrayLike | None
     noise: str | NoiseModel
     preset: str | PatchModel | Sequence[PatchModel]
     rng: int | np.random.Generator | None
@@ -51,15 +64,16 @@ class Options:
     tile: int | None
     device: torch.device
     resume: str | Path | None
-    missed: Callable[[float], float]
+    missed: Missed
 
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
+    seed = seed_of(options.rng)
     if image.flat:
         return _unchanged(image)
-    check_sigma(options.sigma, image.span)
-    seed = seed_of(options.rng)
+    image, levels = check_sigma(image, options.sigma)
+    options = replace(options, sigma=levels)
     try:
         with memory_errors():
             return _restore(image, options, seed, memory, watch)
@@ -107,10 +121,11 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     restored = _Restored.of(even, shown, work.estimates, options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
     signal = np.where(image.observed, image.values + options.strength * (signal - image.values), signal)
+    signal = np.where(noise.kept & image.observed, image.values, signal)
     off = (image.values - signal)[hidden]
     return Restoration(
         image=image.outside(as_dtype(signal, image.values.dtype)),
-        std=image.outside(restored.std * slope),
+        std=image.outside(np.where(noise.kept & image.observed, 0, restored.std * slope)),
         sigma=float(restored.sigma * np.sqrt(np.mean(slope[shown.observed] ** 2))),
         noise=noise,
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
@@ -142,18 +157,28 @@ class _Restored:
     sigma: float
 
     @classmethod
-    def of(
-        cls, even: Image, shown: Image, estimates: Sequence[Estimate], missed: Callable[[float], float]
-    ) -> "_Restored":
-        """From what models say of the pixels that they were shown, and what all of them are."""
+    def of(cls, even: Image, shown: Image, estimates: Sequence[Estimate], missed: Missed) -> "_Restored":
+        """From what models say of the pixels that they were shown, and what all of them are.
+
+        Where models miss structure, of a variance m beside that of the noise, 1, the best is a mean of what is restored
+        and what is given, in proportion 1 to m.
+        """
         restored, std = mix(estimates)
         error = np.where(even.observed, even.values, restored) - restored
-        found = float(np.sqrt(np.mean((std**2 + error**2)[shown.observed])))
-        structure = missed(found)
-        share = structure / found**2  # of (1 - share) restored + share given, for errors that are independent:
-        variance = np.where(shown.observed, (1 - share) ** 2 * std**2 + share, std**2 + structure)
-        values = restored + np.where(shown.observed, share * error, 0)
-        return cls(values, np.sqrt(variance), float(np.sqrt(found**2 - structure)))
+        left = np.where(shown.observed, std**2 + error**2, 0)
+        mean = float(left.sum() / shown.observed.sum())
+        lost, power = missed(_around(left, shown.observed, mean, len(even.shape)), mean)
+        share = np.where(shown.observed, lost / power, 0)
+        variance = (1 - share) ** 2 * (std**2 + lost) + share**2
+        level = np.sqrt(np.mean((left - lost)[shown.observed]).clip(0))
+        return cls(restored + share * error, np.sqrt(variance), float(level))
+
+
+def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> np.ndarray:
+    """The mean around each value of what is left, where it is observed; that of all where nothing is."""
+    size = (*(AROUND.get(axes, 5),) * axes, *(1,) * (left.ndim - axes))
+    total, seen = (uniform_filter(values.astype(float), size) for values in (left, observed))
+    return np.where(seen > 1e-3, total / np.maximum(seen, 1e-3), mean)
 
 
 @contextmanager
@@ -167,7 +192,7 @@ def _keep(
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     run = {
         "picture": image.digest(),
-        "options": repr((options.sigma, noise, options.held_out, options.missed.__name__)),
+        "options": repr((_digest(options.sigma), noise, options.held_out, options.missed.__name__)),
         "patch models": [described(model) for model in models],
         "memory or tiles": repr(tilings),
         "seed": None if options.rng is None else seed,
@@ -175,6 +200,10 @@ def _keep(
     folder = Folder(Path(options.resume), run)
     with folder.locked():
         yield InFolder(folder, seed)
+
+
+def _digest(levels: ArrayLike | None) -> str:
+    return "" if levels is None else sha256(np.ascontiguousarray(levels)).hexdigest()
 
 
 def _patch_models(

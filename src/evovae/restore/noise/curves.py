@@ -5,8 +5,10 @@ T'(y) about 1 / s, so that T(y) has noise of standard deviation 1 for every m.  
 `inverse` is therefore the signal m for which E[T(y) | m] is the given value (Makitalo & Foi 2013), from a table.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +39,10 @@ class Curve(ABC):
     @abstractmethod
     def std(self, signal: ArrayLike) -> np.ndarray:
         """The standard deviation of the noise of pixels with this clean signal, before any clipping."""
+
+    @abstractmethod
+    def scaled(self, factor: float) -> Curve:
+        """The curve of noise that is stronger by a factor."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -89,6 +95,9 @@ class Flat(Curve):
     def std(self, signal: ArrayLike) -> np.ndarray:
         return np.full(np.shape(signal), float(self.sigma))
 
+    def scaled(self, factor: float) -> Flat:
+        return Flat(self.sigma * factor)
+
     def describe(self) -> str:
         return f"the same everywhere (standard deviation {self.sigma:.3g})"
 
@@ -132,6 +141,9 @@ class Line(_Tabulated):
 
     def std(self, signal: ArrayLike) -> np.ndarray:
         return np.sqrt(np.maximum(self.gain * np.asarray(signal, np.float64) + self.offset, 0))
+
+    def scaled(self, factor: float) -> Line:
+        return replace(self, gain=self.gain * factor**2, offset=self.offset * factor**2)
 
     def describe(self) -> str:
         return f"grows with the signal (gain {self.gain:.3g})"
@@ -187,6 +199,9 @@ class Monotone(_Tabulated):
     def std(self, signal: ArrayLike) -> np.ndarray:
         return np.sqrt(np.interp(np.asarray(signal, np.float64), self.signal, np.square(self.spread)))
 
+    def scaled(self, factor: float) -> Monotone:
+        return replace(self, spread=tuple(s * factor for s in self.spread))
+
     def describe(self) -> str:
         return f"changes with the signal (standard deviation {min(self.spread):.3g} to {max(self.spread):.3g})"
 
@@ -235,6 +250,9 @@ class Log(Curve):
     def std(self, signal: ArrayLike) -> np.ndarray:
         return np.maximum(np.asarray(signal, np.float64), 0) / np.sqrt(self.looks)
 
+    def scaled(self, factor: float) -> Log:
+        return replace(self, looks=self.looks / factor**2)
+
     def describe(self) -> str:
         return f"in proportion to the signal (speckle of {self.looks:.3g} looks)"
 
@@ -274,6 +292,9 @@ class Rician(Curve):
 
     def std(self, signal: ArrayLike) -> np.ndarray:
         return self.sigma * rice()[2](np.maximum(signal, 0) / self.sigma)
+
+    def scaled(self, factor: float) -> Rician:
+        return Rician(self.sigma * factor)
 
     def describe(self) -> str:
         return f"that of magnitudes (Rician, standard deviation {self.sigma:.3g} of each part)"

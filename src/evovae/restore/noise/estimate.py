@@ -1,14 +1,37 @@
-"""What the noise of an image is: found, or taken as told."""
+"""What the noise of an image is: found, or taken as told.
+
+Values that are no part of the picture -> curves -> impulses -> lines -> correlation.  All arrays are (*spatial, C).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
+from scipy.ndimage import maximum_filter, median_filter, minimum_filter
 
-from evovae.restore.image import Image
-from evovae.restore.noise.level import estimate
+from evovae.restore.image import Image, warn
+from evovae.restore.noise import KINDS, impulses, level, lines
+from evovae.restore.noise.covariance import Covariance
+from evovae.restore.noise.curves import Curve, Flat
 from evovae.restore.noise.model import Noise, NoiseModel
+from evovae.restore.noise.similar import Pairs, autocovariance, covariances, find_pairs
+from evovae.restore.noise.variance import CORRELATED, Bins, Limits, fit_curve, fit_rician, fit_speckle, limits
+
+CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that says nothing about the noise, by axes
+OFTEN = 0.5  # share of the other pixels with that value from which on it is a value like any
+NOISELESS = 1e-3  # noise over the deviation of the image, below which regions of one value are part of it
+OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel is left out at first
+FAR = 20.0  # ranges of 98 % of the values, beyond which others have nothing to do with them
+ALIKE = 1.25  # noise levels of channels that differ by less are one
+LEAST = 1e-6  # noise level over the deviation of the image
+STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
+EMPTY = 0.3  # share of values without a photon, from which on even values have less noise than others
+SHARE = 0.05  # of the pairs that correlations are found from
+
+FITS = {"speckle": fit_speckle, "rician": fit_rician}
 
 
 @dataclass(frozen=True)
@@ -19,10 +42,154 @@ class Found:
     least: float
 
 
-def find(image: Image, noise: str | NoiseModel, sigma: float | None) -> Found:
+def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
+    """The noise of an image: of a kind, one of `KINDS`, and of a level (see `evovae.denoise`), where these are told."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    known = sigma is not None
-    level = sigma if known else estimate(*image.tensors, len(image.shape))
-    level = max(level, 1e-6 * float(image.values[image.observed].std(dtype=float)))
-    return Found(Noise.white(level, image.channels, len(image.shape)), 1.0 if known else 0.0)
+    if noise not in KINDS:
+        raise ValueError(f"noise is {noise!r}, but it is a NoiseModel or one of {', '.join(KINDS)}")
+    stored, observed = image.with_channels(image.values), image.with_channels(image.observed)
+    void = impulses.sentinels(stored, observed)
+    if void.any():
+        warn(f"{void.sum()} pixels hold {stored[void].flat[0]}, which stands for no data; they are filled")
+    observed = observed & ~void
+    values = np.where(observed, stored, 0).astype(float)
+    apart = _constant(values, observed) | _far(values, observed)
+    usable = observed & ~apart
+    model = _flat(values, usable) if sigma is None else _told(sigma, values.shape)
+    if noise != "white":
+        model = _found(_calm(values, usable), usable, noise, model, sigma is not None)
+    model = replace(model, impulses=model.impulses | void, apart=apart)
+    parts = ("level", "lines", "impulses", "apart", "exact")
+    shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
+    return Found(replace(model, **shaped), 1.0 if sigma is not None or not model.covariance.is_white else 0.0)
+
+
+def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """One number where all are the same, else as the values of the image are."""
+    return np.array(part.flat[0]) if (part == part.flat[0]).all() else part.reshape(shape)
+
+
+def _told(sigma: np.ndarray, shape: tuple[int, ...]) -> Noise:
+    """A level for all, for each channel, or for each value: where that is zero, values are exact."""
+    axes = len(shape) - 1
+    if sigma.ndim <= 1:
+        return Noise.white(sigma, shape[-1], axes)
+    known = sigma[sigma > 0]
+    typical = float(np.median(known)) if len(known) else 1.0
+    relative = np.where(sigma > 0, sigma, typical) / typical
+    return replace(
+        Noise.white(typical, shape[-1], axes), level=relative.reshape(shape), exact=(sigma == 0).reshape(shape)
+    )
+
+
+def _flat(values: np.ndarray, usable: np.ndarray) -> Noise:
+    """Of a level that is the same for all channels, if they differ little."""
+    *spatial, C = values.shape
+    tensors = torch.from_numpy(values), torch.from_numpy(usable)
+    levels = [
+        level.estimate(values, seen, len(spatial))
+        for values, seen in zip(*(t.split(1, -1) for t in tensors), strict=True)
+    ]
+    least = LEAST * float(values[usable].std()) or 1.0
+    if max(levels) <= ALIKE * min(levels):
+        levels = [level.estimate(*tensors, len(spatial))]
+    return Noise.white([max(found, least) for found in levels], C, len(spatial))
+
+
+def _found(values: np.ndarray, usable: np.ndarray, kind: str, model: Noise, told: bool) -> Noise:
+    """What there is beyond white noise of one level, part by part."""
+    every = range(values.shape[-1])
+    flat = model.curves if len(model.curves) > 1 else model.curves * len(every)
+    if not told:
+        curves = [_curve(values[..., c], usable[..., c], kind) for c in every]
+        if any(curves):
+            model = replace(model, curves=tuple(curve or flat[c] for c, curve in enumerate(curves)))
+    even = np.stack([_of(model, c).forward(values[..., c]) for c in every], -1) / model.level
+    spikes = impulses.find(even, usable)
+    offsets = lines.find(even, usable & ~spikes)
+    model = replace(model, impulses=spikes, lines=offsets)
+    pairs = find_pairs(even - offsets, (usable & ~spikes).all(-1))
+    if not _correlated(pairs, len(every)):
+        return model
+    lags = autocovariance(pairs, covariances(pairs, SHARE))
+    middle = tuple(n // 2 for n in lags.shape[2:])
+    deviation = np.sqrt([lags[(c, c, *middle)] for c in every])
+    lags = lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle))
+    factors = np.ones(len(every)) if told else STRONGER * deviation
+    return replace(model, curves=tuple(_of(model, c).scaled(factors[c]) for c in every), covariance=Covariance(lags))
+
+
+def _of(model: Noise, channel: int) -> Curve:
+    return model.curves[channel if len(model.curves) > 1 else 0]
+
+
+def _curve(values: np.ndarray, usable: np.ndarray, kind: str) -> Curve | None:
+    """That of one channel (*spatial); None where noise is the same everywhere.
+
+    Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: a second look
+    is taken at even values.
+    """
+    if not usable.any():
+        return None
+    seen = values[usable]
+    ends, bins = limits(seen), _bins(values, usable, limits(seen))
+    if kind in FITS:
+        return FITS[kind](bins, seen)
+    curve = fit_curve(bins, seen, sure=kind == "poisson")
+    if curve is None:
+        return None
+    low, high = (None if end is None else float(curve.forward(end)) for end in ends)
+    even = _bins(curve.forward(values), usable, (low, high))
+    return curve.scaled(even.where(even.cut < EMPTY).strength)
+
+
+def _bins(values: np.ndarray, usable: np.ndarray, ends: Limits) -> Bins:
+    seen = values[usable]
+    offset, unit = float(seen.mean()), float(seen.std()) or 1.0
+    return Bins.of(find_pairs(((values - offset) / unit)[..., None], usable), offset, unit, ends)
+
+
+def _correlated(pairs: Pairs, channels: int) -> bool:
+    """Whether there is more of the noise in coarse than in fine structure, in the mean over channels."""
+    bins = [Bins.of(pairs.channel(c), 0.0, 1.0, (None, None)) for c in range(channels)]
+    found = [b.correlation(Flat(1.0)) for b in bins if len(b.level)]
+    return bool(found) and float(np.mean(found)) > CORRELATED
+
+
+def _constant(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Regions of one value: borders, and what was cut off at the ends of the range; none where there is no noise at all."""
+    size = (*(CONSTANT[min(values.ndim - 1, 3)],) * (values.ndim - 1), 1)
+    inside = maximum_filter(values, size, mode="nearest") == minimum_filter(values, size, mode="nearest")
+    constant = maximum_filter(inside, size, mode="nearest") & usable
+    for c in range(values.shape[-1]):
+        channel, here = values[..., c], constant[..., c]
+        other = usable[..., c] & ~here
+        noise = level.estimate(torch.from_numpy(channel), torch.from_numpy(other), channel.ndim)
+        if not here.any() or noise <= NOISELESS * channel[usable[..., c]].std():
+            here[:] = False
+            continue
+        found, times = np.unique(channel[other], return_counts=True)
+        common = found[times > OFTEN * other.sum()]
+        here &= ~np.isin(channel, common)
+    return constant
+
+
+def _calm(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """With medians in place of pixels that stand out of what is around them, so that they hide nothing else."""
+    narrow, wide = ((width,) * (values.ndim - 1) + (1,) for width in (3, 5))
+    middle = median_filter(values, narrow)
+    off = np.abs(values - middle)
+    typical = np.maximum(median_filter(off, wide), np.median(off[usable]) if usable.any() else 0)
+    return np.where((off > OUTLIER * typical) & (typical > 0), middle, values)
+
+
+def _far(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Values that are so far from all others that they are of another kind."""
+    far = np.zeros(values.shape, bool)
+    for c in range(values.shape[-1]):
+        seen = values[..., c][usable[..., c]]
+        if len(seen):
+            low, middle, high = np.quantile(seen, (0.01, 0.5, 0.99))
+            far[..., c] = usable[..., c] & (np.abs(values[..., c] - middle) > FAR * (high - low)) & (high > low)
+    return far

@@ -36,7 +36,15 @@ RIDGE = 0.05  # noise levels squared, for pictures that have next to no noise
 SPOT = {PLANE: (1.167, 0.668, 0.397, 0.17), SIGNAL: (0.58, 0.085)}
 WIDER = {PLANE: 0.3, SIGNAL: 0.05}  # of more pixels, and of four that make no square
 MARGIN = 0.95  # no spot is exactly Gaussian
-SHARP = (3.0, 2.5, 2.0, 1.5, 1.0, 0.5, -1.0)  # standard deviations by which impulses are sharper: as few as the spots around allow
+SHARP = (
+    3.0,
+    2.5,
+    2.0,
+    1.5,
+    1.0,
+    0.5,
+    -1.0,
+)  # standard deviations by which impulses are sharper: as few as the spots around allow
 
 # Natural pictures have, among PER pixels, no more groups beyond a strength t than COMMON (t / CANDIDATE)^-FALL: measured
 # on the crops of BSD400, 98 % of them, with white noise 2, 5, 15, 25, 50.  UNRULY: where unrest counts once, not twice.
@@ -163,7 +171,11 @@ def _judged(
     ring = (_grown(high, corners=False) & ~high).reshape(len(high), precision.shape[0])
     rho = MARGIN * _least(high, reach)
     y, high = (a.reshape(ring.shape) for a in (np.where(members, own, around), high))
-    scores, size, information = y @ precision, np.maximum(high.sum(1), 1), np.maximum(((high @ precision) * high).sum(1), 1e-9)
+    scores, size, information = (
+        y @ precision,
+        np.maximum(high.sum(1), 1),
+        np.maximum(((high @ precision) * high).sum(1), 1e-9),
+    )
     away = (scores * high).sum(1) / information
     y = y - away[:, None] * high
     unrest = np.sqrt(np.maximum(((y @ precision) * y).mean(1) * size / information, 1))

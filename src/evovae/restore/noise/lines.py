@@ -133,7 +133,9 @@ def _filled(planes: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Where values are missing, the mean of those around in the same row, as its offset is in them."""
     if seen.all():
         return planes
-    total, count = (np.cumsum(np.pad(a, [(0, 0), (0, 0), (SEGMENT + 1, SEGMENT)]), 2) for a in (np.where(seen, planes, 0), seen))
+    total, count = (
+        np.cumsum(np.pad(a, [(0, 0), (0, 0), (SEGMENT + 1, SEGMENT)]), 2) for a in (np.where(seen, planes, 0), seen)
+    )
     near, number = (a[:, :, 2 * SEGMENT + 1 :] - a[:, :, : -2 * SEGMENT - 1] for a in (total, count))
     mean = np.where(seen, planes, 0).sum() / max(seen.sum(), 1)
     return np.where(seen, planes, np.where(number > 0, near / np.maximum(number, 1), mean))

@@ -43,6 +43,11 @@ class NoiseModel(ABC):
     def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
         """The even noise (*spatial, C) to expect everywhere, given that of the known values."""
 
+    @property
+    @abstractmethod
+    def kept(self) -> np.ndarray:
+        """True where values of the image come back as they are: an array that fits it, or False."""
+
     @abstractmethod
     def anywhere(self) -> NoiseModel:
         """The same noise without what belongs to places of one image, for patches from any place."""
@@ -58,7 +63,7 @@ class NoiseModel(ABC):
 
 @dataclass(frozen=True)
 class Noise(NoiseModel):
-    """Four parts, each the identity where it is not needed.
+    """Parts, each the identity where it is not needed; arrays fit the values of the image, or are single numbers.
 
     Parameters
     ----------
@@ -67,16 +72,18 @@ class Noise(NoiseModel):
     covariance
         Of the noise in even values.
     level
-        By how much it is stronger than the curves say, where they are the same for places that differ: a number, or an
-        array that fits the image.
+        By how much it is stronger than the curves say, by place.
     lines
-        Offsets of rows and columns, in even units, which are taken off: an array that fits the image, or zero.
+        Offsets of rows and columns, in even units, which are taken off.
     impulses
-        True where a value is an impulse and says nothing: an array that fits the image, or False.
-    trusted
-        True where a value is known exactly.
+        True where a value says nothing, and is filled: impulses, and values that stand for "no data".
+    apart
+        True where values come back as they are, and have no part in what is learnt: regions of one value, such as borders,
+        and values that are very far from all others.
+    exact
+        True where values are known to be without noise.
     notes
-        What there is to say about how sure all this is.
+        What there is to say about how sure all this is, in sentences.
     """
 
     curves: tuple[Curve, ...]
@@ -84,6 +91,8 @@ class Noise(NoiseModel):
     level: np.ndarray = field(default_factory=lambda: np.ones(()))
     lines: np.ndarray = field(default_factory=lambda: np.zeros(()))
     impulses: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
+    apart: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
+    exact: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -93,7 +102,7 @@ class Noise(NoiseModel):
 
     def forward(self, image: Image) -> Image:
         even = self._by_channel("forward", image.values.astype(float)) / self.level - self.lines
-        return replace(image, values=even, observed=image.observed & ~self.impulses)
+        return replace(image, values=even, observed=image.observed & ~self.impulses & ~self.apart)
 
     def inverse(self, even: np.ndarray) -> np.ndarray:
         return self._by_channel("inverse", even * self.level)
@@ -107,9 +116,12 @@ class Noise(NoiseModel):
     def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
         return self.covariance.expected(noise, known)
 
+    @property
+    def kept(self) -> np.ndarray:
+        return self.apart | self.exact
+
     def anywhere(self) -> Noise:
-        middle = np.array(np.median(self.level))
-        return replace(self, level=middle, lines=np.zeros(()), impulses=np.zeros((), bool))
+        return Noise(self.curves, self.covariance, np.array(np.median(self.level)), notes=self.notes)
 
     def _by_channel(self, verb: str, values: np.ndarray) -> np.ndarray:
         if len(self.curves) == 1:
@@ -123,7 +135,8 @@ class Noise(NoiseModel):
         words.append(
             "white" if self.covariance.is_white else f"correlated ({self.covariance.nearest:.2f} between neighbours)"
         )
-        words += [f"{impulses} impulses"] * (impulses > 0) + ["offsets of lines"] * (lines > 0)
+        words += [f"{impulses} impulse{'s' * (impulses > 1)}"] * (impulses > 0)
+        words += [f"offsets of lines ({lines:.2g} of its standard deviation)"] * (lines > 0)
         return {
             "summary": ", ".join(words),
             "curves": [curve.config() for curve in self.curves],

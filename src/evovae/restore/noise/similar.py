@@ -9,7 +9,7 @@ is in both.  Blocks of a pair are so far apart that their noise is taken for ind
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -49,6 +49,10 @@ class Pairs:
     def level(self) -> np.ndarray:
         """The mean value of each block in each channel: (N, C)."""
         return self.coefficients[:, :, 0] / np.sqrt(self.coefficients.shape[2])
+
+    def channel(self, c: int) -> Pairs:
+        """The same pairs, of one channel."""
+        return replace(self, coefficients=self.coefficients[:, c : c + 1])
 
     def best(self, half: int, share: float, least: int, among: np.ndarray | None = None) -> np.ndarray:
         """The blocks with the most similar partners, a share of all (or of those among)."""
