@@ -36,8 +36,8 @@ def noisy(tmp_path):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    expert = NetworkPatches(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
-    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: (expert,))
+    model = NetworkPatches(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
+    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: (model,))
 
 
 def run(*words):
@@ -113,7 +113,9 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
     image = np.stack([grey, 255 - grey, grey // 2, grey], -1)
     io.write(noisy / "rgba.png", io.Content(image, "YXS"))
     report = noisy / "r.json"
-    done = run("denoise", noisy / "rgba.png", noisy / "out.png", "--preset", "fast", "--noise", "poisson", "--report", report)
+    done = run(
+        "denoise", noisy / "rgba.png", noisy / "out.png", "--preset", "fast", "--noise", "poisson", "--report", report
+    )
     assert done.exit_code == 0, done.output
     before, after = io.read(noisy / "rgba.png"), io.read(noisy / "out.png")
     np.testing.assert_array_equal(after.alpha, before.alpha)
@@ -421,8 +423,8 @@ def test_progress_is_kept_and_gone_on_from(noisy):
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best", "paper"])
 def test_every_preset_can_be_reported(preset):
-    for expert in PRESETS[preset](0.9, (256, 256)):
-        assert json.loads(json.dumps(described(expert)))["search"]["mutate"].endswith("flip")
+    for model in PRESETS[preset](0.9, (256, 256)):
+        assert json.loads(json.dumps(described(model)))["search"]["mutate"].endswith("flip")
 
 
 def test_doctor_says_what_is_wrong(monkeypatch):

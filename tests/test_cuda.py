@@ -19,7 +19,9 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo
-from evovae.restore.learner import Patches, _covered
+from evovae.restore.learner import _covered
+from evovae.restore.noise.covariance import WHITE
+from evovae.restore.patches import Patches
 from evovae.states import States, repeats, unpack
 
 cuda = pytest.importorskip("evovae.engines.cuda", reason="triton is not installed")
@@ -183,7 +185,7 @@ def test_nobody_waits_for_the_device(monkeypatch, likelihood):
 
 def test_patches_and_holes_are_worked_on_where_they_lie():
     known = torch.ones(5, 6, dtype=torch.bool, device="meta")
-    patches = Patches.of(torch.ones(5, 6, device="meta"), known, (2, 3), centred=True)
+    patches = Patches.of(torch.ones(5, 6, device="meta"), known, (2, 3), centred=True, whitening=WHITE)
     assert patches.x.is_meta and patches.used.is_meta and patches.every_other().used.is_meta
     assert _covered(patches.used, (5, 6), (2, 3)).is_meta
 
@@ -373,11 +375,11 @@ def test_no_step_waits():
 def test_a_network_restores_a_picture_on_the_gpu_as_well_as_on_the_cpu():
     clean = 100 + 50 * torch.sin(torch.arange(40) / 4)[:, None].expand(40, 40).numpy()
     noisy = clean + 20 * data(40, 40).numpy()
-    expert = evovae.NetworkPatches(6, 16, 12, Search(4, 4), 8, False, (32,), 64, 0.01)
+    model = evovae.NetworkPatches(6, 16, 12, Search(4, 4), 8, False, (32,), 64, 0.01)
     errors = [
-        ((evovae.denoise(noisy, preset=expert, rng=0, device=place) - clean) ** 2).mean() for place in ("cpu", "cuda")
+        ((evovae.denoise(noisy, preset=model, rng=0, device=place) - clean) ** 2).mean() for place in ("cpu", "cuda")
     ]
     assert errors[1] < 1.2 * errors[0]
     noisy[10:20, 10:20] = np.nan
     with pytest.warns(UserWarning, match="missing|wider"):
-        assert np.isfinite(evovae.inpaint(noisy, preset=expert, rng=0, device="cuda")).all()
+        assert np.isfinite(evovae.inpaint(noisy, preset=model, rng=0, device="cuda")).all()

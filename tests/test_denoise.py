@@ -15,7 +15,7 @@ from evovae import LowRankPatches, NetworkPatches, Restoration, Search
 from evovae.checkpoint import load_model
 from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
 from evovae.priors import Bernoulli
-from evovae.restore.image import Scale, as_dtype
+from evovae.restore.image import Image, Scale, as_dtype
 from evovae.restore.noise.level import estimate
 from evovae.restore.patch_models import described
 from evovae.restore.presets import PRESETS
@@ -48,7 +48,7 @@ def test_noise_is_reduced_and_its_level_found():
     assert rms(result.image - blocks()) < 0.6 * rms(noisy() - blocks())
     assert abs(result.sigma - 15) < 3
     assert len(result.elbo) == QUICK.epochs and result.elbo[-1] > result.elbo[0]
-    assert not result.interrupted and result.experts == (QUICK,) and len(result.models) == 1 and result.seconds > 0
+    assert not result.interrupted and result.patch_models == (QUICK,) and len(result.models) == 1 and result.seconds > 0
     assert result.std.shape == (40, 40) and (result.std > 0).all()
     assert result.std.mean() < result.sigma
 
@@ -140,8 +140,8 @@ def test_a_second_look_helps_and_can_be_cut_short():
     assert_array_equal(cut.image, later.image)  # a look that has not ended changes nothing
 
 
-def test_several_experts_are_mixed_by_how_far_they_got():
-    alone = [evovae.denoise(noisy(), preset=expert, rng=0, full_output=True) for expert in (QUICK, SUBSPACES)]
+def test_several_models_are_mixed_by_how_far_they_got():
+    alone = [evovae.denoise(noisy(), preset=model, rng=0, full_output=True) for model in (QUICK, SUBSPACES)]
     both = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, full_output=True)
     assert len(both.elbo) == QUICK.epochs + SUBSPACES.epochs and len(both.models) == 2 and not both.interrupted
     assert rms(both.image - blocks()) < max(rms(one.image - blocks()) for one in alone)
@@ -158,7 +158,7 @@ def test_several_experts_are_mixed_by_how_far_they_got():
     assert rms(cut.image - alone[0].image) < rms(both.image - alone[0].image)
 
 
-def test_an_interrupt_before_the_next_expert_has_learnt_keeps_the_first():
+def test_an_interrupt_before_the_next_model_has_learnt_keeps_the_first():
     def interrupt(progress):
         if progress.epoch == QUICK.epochs:
             raise KeyboardInterrupt
@@ -341,8 +341,8 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"sigma": np.nan}, ValueError, "sigma is nan"),
         ({"sigma": 1e6}, ValueError, "range"),
         ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
-        ({"preset": []}, TypeError, "an PatchModel or several"),
-        ({"preset": ["fast"]}, TypeError, "an PatchModel or several"),
+        ({"preset": []}, TypeError, "a PatchModel or several"),
+        ({"preset": ["fast"]}, TypeError, "a PatchModel or several"),
         ({"preset": replace(SUBSPACES, epochs=0)}, ValueError, "trains for no epoch"),
         ({"rng": 0.5}, TypeError, "float"),
         ({"rng": True}, TypeError, "bool"),
@@ -374,7 +374,7 @@ def test_warnings_point_at_the_call():
     assert len(caught) == 2 and {warning.filename for warning in caught} == {__file__}
 
 
-def test_experts_are_described_by_what_they_are_made_of():
+def test_models_are_described_by_what_they_are_made_of():
     search = Search(2, 4, select=partial(by_fitness), mutate=SparseFlip(Bernoulli(16)))
     told = described(replace(SUBSPACES, search=search))
     assert told["kind"] == "LowRankPatches" and told["rank"] == SUBSPACES.rank
@@ -416,10 +416,11 @@ def test_noise_level_of_pure_noise_and_of_a_ramp(shape):
 
 def test_scale_there_and_back():
     image = noisy()
-    scale = Scale.of(image.ravel(), 15)
-    x = scale.to_model(image, np.ones(image.shape, bool))
+    even = Image.of(image / 15, None, None, "raise", 1e10)
+    scale = Scale.of(even)
+    x = scale.to_model(even.values, even.observed)
     assert abs(x.mean()) < 1e-5 and 0.15 < x.std() < 0.3
-    assert_allclose(scale.to_image(x), image, rtol=1e-5)
+    assert_allclose(15 * scale.to_even(x), image, rtol=1e-5)
 
 
 def test_real_picture_fast(pictures):

@@ -93,11 +93,11 @@ def test_responses_are_what_latents_do_to_expectations(insight):
         assert_allclose(responses[h, 0].ravel(), decoded[0] - decoded[1], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("poisson", [False, True])
-def test_insights_survive_a_file(tmp_path, poisson):
+@pytest.mark.parametrize("noise", ["white", "poisson"])
+def test_insights_survive_a_file(tmp_path, noise):
     image = np.random.default_rng(0).poisson(blocks()).astype(np.float32)
     colour = np.stack([image, image[::-1], image.T], -1)
-    insight = learnt(colour, channel_axis=-1, poisson=poisson).insights[0]
+    insight = learnt(colour, channel_axis=-1, noise=noise).insights[0]
     assert insight.size == (5, 5, 3)
     insight.save(tmp_path / "a.safetensors")
     again = Insight.load(tmp_path / "a.safetensors")
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_refused(tmp_path, insight):
 
 def test_previews_get_better_and_change_nothing():
     image = noisy().astype(np.float32)
-    experts = [replace(SUBSPACES, look=(2, 2)), QUICK]
+    models = [replace(SUBSPACES, look=(2, 2)), QUICK]
     errors = []
 
     def look(progress):
@@ -127,8 +127,8 @@ def test_previews_get_better_and_change_nothing():
         assert preview.dtype == image.dtype and preview.shape == image.shape
         errors.append(np.mean((preview - blocks()) ** 2))
 
-    watched = learnt(image, preset=experts, callback=look)
-    assert_array_equal(watched.image, learnt(image, preset=experts).image)
+    watched = learnt(image, preset=models, callback=look)
+    assert_array_equal(watched.image, learnt(image, preset=models).image)
     assert errors[-1] < 0.9 * errors[0] < 0.5 * np.mean((image - blocks()) ** 2)
     assert errors[-1] == pytest.approx(np.mean((watched.image - blocks()) ** 2), rel=0.05)
 

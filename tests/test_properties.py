@@ -12,13 +12,13 @@ from test_denoise import SUBSPACES, blocks, noisy, rms
 import evovae
 from evovae.restore.image import as_dtype
 
-EXPERT = replace(SUBSPACES, epochs=4)
+MODEL = replace(SUBSPACES, epochs=4)
 DTYPES = st.sampled_from(["u1", "i2", ">u2", "i4", "f2", "f4", ">f4", "f8"])
 few = settings(max_examples=12, deadline=None, derandomize=True)
 
 
 def restored(image, **options):
-    return evovae.denoise(image, preset=EXPERT, rng=0, **options)
+    return evovae.denoise(image, preset=MODEL, rng=0, **options)
 
 
 PLAIN = restored(noisy())
@@ -59,7 +59,7 @@ def test_turned_pictures_are_restored_as_well(turns, flip, seed):
     def turn(image):
         return np.rot90(image[::-1] if flip else image, turns)
 
-    out = evovae.denoise(turn(noisy()), preset=EXPERT, rng=seed)
+    out = evovae.denoise(turn(noisy()), preset=MODEL, rng=seed)
     assert rms(out - turn(blocks())) < 1.3 * rms(PLAIN - blocks())
 
 

@@ -15,19 +15,19 @@ from test_denoise import QUICK, SUBSPACES, noisy
 
 import evovae
 from evovae.checkpoint import BusyError, CheckpointError, Folder
-from evovae.restore import training
+from evovae.restore import run as running
 
-EXPERTS = [replace(SUBSPACES, epochs=2, look=(2, 1)), replace(QUICK, epochs=3)]
+MODELS = [replace(SUBSPACES, epochs=2, look=(2, 1)), replace(QUICK, epochs=3)]
 MASK = np.random.default_rng(2).random((40, 40)) < 0.1
 
 
 @pytest.fixture(autouse=True)
 def keep_every_epoch(monkeypatch):
-    monkeypatch.setattr(training, "INTERVAL", 0.0)
+    monkeypatch.setattr(running, "INTERVAL", 0.0)
 
 
 def run(folder=None, **options):
-    options = {"mask": MASK, "preset": EXPERTS, "rng": 0, "full_output": True, "resume": folder, **options}
+    options = {"mask": MASK, "preset": MODELS, "rng": 0, "full_output": True, "resume": folder, **options}
     return evovae.denoise(options.pop("image", noisy()), **options)
 
 
@@ -72,12 +72,12 @@ def test_without_a_seed_the_first_one_is_kept(tmp_path):
     [
         ({"image": noisy() + 1}, "other picture"),
         ({"mask": ~MASK}, "other picture"),
-        ({"preset": EXPERTS[:1]}, "other experts, memory or tiles"),
+        ({"preset": MODELS[:1]}, "other patch models, memory or tiles"),
         ({"sigma": 14.0}, "other options"),
         ({"rng": 1}, "other seed"),
         ({"tile": 20}, "other memory or tiles"),
     ],
-    ids=["picture", "mask", "experts", "sigma", "seed", "tile"],
+    ids=["picture", "mask", "models", "sigma", "seed", "tile"],
 )
 def test_the_progress_of_another_call_is_refused(tmp_path, change, message):
     run(tmp_path, callback=lambda p: True)
@@ -109,7 +109,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("number", range(1, 11))
 def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypatch, undisturbed, number):
     """After each epoch, and between and after the models."""
-    take, taken = training.InFolder.take, []
+    take, taken = running.InFolder.take, []
 
     def take_and_die(keep, snapshot):
         take(keep, snapshot)
@@ -118,7 +118,7 @@ def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypat
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.InFolder, "take", take_and_die)
+        patch.setattr(running.InFolder, "take", take_and_die)
         with pytest.raises(Killed):
             run(tmp_path)
     assert_same(undisturbed, run(tmp_path))
@@ -128,7 +128,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbe
     """kill -9, again and again, until one attempt gets to the end."""
     script = (
         "import sys, numpy as np; sys.path.insert(0, 'tests')\n"
-        "from evovae.restore import training; training.INTERVAL = 0.0\n"
+        "from evovae.restore import run; run.INTERVAL = 0.0\n"
         "import test_resume as t\n"
         f"print('ready', flush=True); r = t.run({str(tmp_path / 'run')!r})\n"
         f"np.save({str(tmp_path / 'a.npy')!r}, r.image)"

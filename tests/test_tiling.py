@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from test_denoise import QUICK, SUBSPACES, rms
 
 import evovae
-from evovae.restore import layout, training
+from evovae.restore import run, tiling
 from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError
@@ -24,7 +24,7 @@ NOISY = CLEAN + 15 * np.random.default_rng(0).standard_normal(CLEAN.shape)
 @pytest.fixture
 def few(monkeypatch):
     """Pictures of more than 4096 patches are large."""
-    monkeypatch.setattr(layout, "MOST", 4096)
+    monkeypatch.setattr(tiling, "MOST", 4096)
 
 
 @pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 18), (8, 8, 18), (1000, 12, 26)])
@@ -37,16 +37,14 @@ def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
         assert start % 2 == 0 and max(a - w - 1, 0) <= start <= max(a - w, 0) and stop == min(b + w, n) and b > a
 
 
-@pytest.mark.parametrize(
-    "expert", [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1))], ids=["subspaces", "net", "look"]
-)
-def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, expert):
+@pytest.mark.parametrize("model", [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1))], ids=["subspaces", "net", "look"])
+def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, model):
     """Two thirds of the patches are trained on."""
-    monkeypatch.setattr(layout, "MOST", 8192)
-    tiled = evovae.denoise(NOISY, preset=expert, rng=0, tile=40, full_output=True)
-    assert isinstance(plan(picture(NOISY), expert, 40, 1e9), Tiles)
+    monkeypatch.setattr(tiling, "MOST", 8192)
+    tiled = evovae.denoise(NOISY, preset=model, rng=0, tile=40, full_output=True)
+    assert isinstance(plan(picture(NOISY), model, 40, 1e9), Tiles)
     monkeypatch.undo()
-    whole = evovae.denoise(NOISY, preset=expert, rng=0, full_output=True)
+    whole = evovae.denoise(NOISY, preset=model, rng=0, full_output=True)
     assert rms(tiled.image - CLEAN) < 1.27 * rms(whole.image - CLEAN)
     assert tiled.sigma == pytest.approx(whole.sigma, rel=0.03)
     assert tiled.std.mean() == pytest.approx(whole.std.mean(), rel=0.2)
@@ -75,10 +73,10 @@ def test_tiles_in_any_number_of_axes_with_holes_and_channels(few, shape):
     noisy = clean + 20 * np.random.default_rng(0).standard_normal(shape)
     hole = np.random.default_rng(1).random(shape) < 0.05
     noisy[hole] = 1e5
-    expert = replace(SUBSPACES, patch=3)
+    model = replace(SUBSPACES, patch=3)
     tile = {1: 1000, 3: 20}[len(shape)]
     result = evovae.denoise(
-        noisy, mask=hole, preset=expert, rng=0, tile=tile, channel_axis=axis, held_out=0.02, full_output=True
+        noisy, mask=hole, preset=model, rng=0, tile=tile, channel_axis=axis, held_out=0.02, full_output=True
     )
     assert result.image.shape == shape and rms((result.image - clean)[~hole]) < 0.85 * 20
     assert rms((result.image - clean)[hole]) < 0.5 * clean.std()
@@ -127,9 +125,9 @@ def test_patches_one_pixel_wide_leave_no_gaps(few, patch):
 
 
 def test_progress_goes_through_tiles_and_a_run_goes_on_to_the_bit(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "INTERVAL", 0.0)
-    experts = [replace(SUBSPACES, epochs=2, look=(2, 0)), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=2)]
-    options = {"preset": experts, "rng": 0, "tile": 40}
+    monkeypatch.setattr(run, "INTERVAL", 0.0)
+    models = [replace(SUBSPACES, epochs=2, look=(2, 0)), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=2)]
+    options = {"preset": models, "rng": 0, "tile": 40}
     seen = []
     whole = evovae.denoise(NOISY, **options, callback=seen.append)
     shares = [p.share for p in seen]
@@ -147,12 +145,12 @@ def test_an_interrupt_among_tiles_keeps_the_models_before(few):
             raise KeyboardInterrupt
 
     options = {"rng": 0, "tile": 40, "full_output": True}
-    experts = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)]
-    both = evovae.denoise(NOISY, preset=experts, callback=interrupt, **options)
+    models = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)]
+    both = evovae.denoise(NOISY, preset=models, callback=interrupt, **options)
     assert len(both.models) == 1
     with pytest.raises(KeyboardInterrupt):
         evovae.denoise(
-            NOISY, preset=experts[1], callback=lambda p: p.share > 0.9 and interrupt(replace(p, epoch=5)), **options
+            NOISY, preset=models[1], callback=lambda p: p.share > 0.9 and interrupt(replace(p, epoch=5)), **options
         )
 
 
@@ -164,14 +162,14 @@ def test_a_request_to_stop_among_tiles_ends_it_with_what_other_models_say(few):
         seen.append(p)
         return p.epoch == 5 and p.share > 0.7
 
-    experts = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=3)]
-    both = evovae.denoise(NOISY, preset=experts, rng=0, tile=40, callback=stop, full_output=True)
+    models = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=3)]
+    both = evovae.denoise(NOISY, preset=models, rng=0, tile=40, callback=stop, full_output=True)
     assert len(both.models) == 1 and both.interrupted and len(both.elbo) == 5
     assert [p.share > 0.7 for p in seen if p.epoch == 5].count(True) == 1
-    cut = evovae.denoise(NOISY, preset=experts, rng=0, tile=40, callback=lambda p: p.epoch == 4, full_output=True)
+    cut = evovae.denoise(NOISY, preset=models, rng=0, tile=40, callback=lambda p: p.epoch == 4, full_output=True)
     assert_array_equal(cut.image, both.image)
     one = evovae.denoise(
-        NOISY, preset=experts[1:], rng=0, tile=40, callback=lambda p: p.epoch == 2 and p.share > 0.3, full_output=True
+        NOISY, preset=models[1:], rng=0, tile=40, callback=lambda p: p.epoch == 2 and p.share > 0.3, full_output=True
     )
     assert len(one.models) == 1 and one.interrupted and rms(one.image - CLEAN) < 15
 
@@ -184,8 +182,8 @@ def test_an_interrupt_after_the_last_epoch_loses_nothing(few):
 
     for tile in (40, None):
         seen: list[object] = []
-        expert = replace(SUBSPACES, epochs=2)
-        result = evovae.denoise(NOISY, preset=expert, rng=0, tile=tile, callback=interrupt, full_output=True)
+        model = replace(SUBSPACES, epochs=2)
+        result = evovae.denoise(NOISY, preset=model, rng=0, tile=tile, callback=interrupt, full_output=True)
         assert seen and rms(result.image - CLEAN) < 15
 
 
@@ -225,9 +223,9 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
 
     monkeypatch.setattr(Learner, "prepare", fail)
     failures[:] = [None, error]  # in the second of two models
-    experts = [replace(SUBSPACES, epochs=1), replace(SUBSPACES, epochs=2)]
+    models = [replace(SUBSPACES, epochs=1), replace(SUBSPACES, epochs=2)]
     with pytest.warns(UserWarning, match="memory ran out .*; trying again with half of it"):
-        result = evovae.denoise(NOISY, preset=experts, rng=0, full_output=True)
+        result = evovae.denoise(NOISY, preset=models, rng=0, full_output=True)
     assert np.isfinite(result.image).all() and len(result.elbo) == 3
     failures[:] = [error, error]
     with pytest.warns(UserWarning), pytest.raises(MemoryBudgetError):
@@ -236,7 +234,7 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
 
 def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_path, monkeypatch):
     """The second try has other tiles, so that it cannot go on from what has been kept."""
-    monkeypatch.setattr(training, "INTERVAL", 0.0)
+    monkeypatch.setattr(run, "INTERVAL", 0.0)
     prepare, plans = Learner.prepare, [Tiles((5, 5), 4096, 60, 1.0), Tiles((5, 5), 4096, 40, 1.0)]
     monkeypatch.setattr("evovae.restore.pipeline.plan", lambda *_: plans[0])
 
@@ -247,10 +245,10 @@ def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_pa
         return prepare(*arguments)
 
     monkeypatch.setattr(Learner, "prepare", fail)
-    expert = replace(SUBSPACES, epochs=1)
-    evovae.denoise(NOISY, preset=expert, rng=0, resume=tmp_path)
+    model = replace(SUBSPACES, epochs=1)
+    evovae.denoise(NOISY, preset=model, rng=0, resume=tmp_path)
     with pytest.warns(UserWarning, match="trying again with half of it"):
-        image = evovae.denoise(NOISY, preset=expert, rng=0, resume=tmp_path)
+        image = evovae.denoise(NOISY, preset=model, rng=0, resume=tmp_path)
     assert rms(image - CLEAN) < 15
 
 

@@ -74,15 +74,18 @@ def restore(
         results.append(result)
         if stopped():
             break
-    values, std = content.values.copy(), np.zeros(content.values.shape)
+    values, std = content.values.astype(results[0].image.dtype), np.zeros(content.values.shape)
     for index, result in zip(pages, results, strict=False):
         values[index], std[index] = result.image, result.std
     return Pages(values, std, results)
 
 
 def noise_of(result: Restoration) -> str:
-    """What was found about the noise of a page, in words."""
-    return "none" if result.noise is None else result.noise.describe()["summary"]
+    """What was found about the noise of a page, in words: what it is like, and how sure that is, in sentences."""
+    if result.noise is None:
+        return "none"
+    found = result.noise.describe()
+    return " ".join([found["summary"] + "." * bool(found["notes"]), *found["notes"]])
 
 
 def channel_axis(content: Content) -> int | None:
@@ -106,8 +109,7 @@ def _check(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 picture = Image.of(content.values[index], own, channel_axis, nonfinite, inf)
-            if not picture.flat:
-                check_sigma(sigma, picture.span)
+            check_sigma(picture, sigma)
         except (TypeError, ValueError) as error:
             raise type(error)(f"page {number} of {len(pages)}: {error}") from error
 

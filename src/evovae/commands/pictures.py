@@ -27,6 +27,7 @@ Kind = StrEnum("Kind", [*KINDS])  # type: ignore[misc]
 FOUND = Kind("auto")
 Nonfinite = StrEnum("Nonfinite", [*NONFINITE])  # type: ignore[misc]
 REFUSED = Nonfinite(RAISE)
+Number = StrEnum("Number", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
 DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
 MAYBE_ROWS = (".wav", ".npy", ".zarr")  # may hold a single row, which TIFF does not
 app = typer.Typer()
@@ -56,6 +57,10 @@ Noise = Annotated[
 Strength = Annotated[
     float, typer.Option(min=0, max=1, help="How much of what was taken off stays off: less than 1 leaves some noise.")
 ]
+DType = Annotated[
+    Number | None,
+    typer.Option("--dtype", help="Type of numbers in OUT, if not that of IN: float32 is not rounded."),
+]
 Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
 Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixels are an error, or filled (mask).")]
 Axes = Annotated[
@@ -82,6 +87,7 @@ def denoise(
     sigma: Sigma = None,
     noise: Noise = FOUND,
     strength: Strength = 1.0,
+    dtype: DType = None,
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
@@ -111,6 +117,7 @@ def inpaint(
     sigma: Sigma = None,
     noise: Noise = FOUND,
     strength: Strength = 1.0,
+    dtype: DType = None,
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
@@ -140,6 +147,7 @@ class _Files:
     page: int | None
     mask: Path | None
     target: Path
+    dtype: Number | None
     std: Path | None
     report: Path | None
     overwrite: bool
@@ -148,9 +156,11 @@ class _Files:
         """The picture and its mask, once it is sure that everything can be written."""
         content = io.read(self.source, axes=self.axes, page=self.page)
         holes = None if self.mask is None else io.read(self.mask).values
-        io.check_writable(self.target, content, overwrite=self.overwrite)
+        shape, dtype = content.values.shape, content.values.dtype if self.dtype is None else self.dtype.value
+        restored = content.replaced(np.broadcast_to(np.zeros((), dtype), shape))
+        io.check_writable(self.target, restored, overwrite=self.overwrite)
         if self.std is not None:
-            values = np.broadcast_to(np.float32(0), content.values.shape)
+            values = np.broadcast_to(np.float32(0), shape)
             io.check_writable(self.std, self._uncertainty(content, values), overwrite=self.overwrite)
         if self.report is not None:
             io.check_place(self.report, overwrite=self.overwrite)
@@ -264,6 +274,7 @@ def _restore_one(
     std: Path | None,
     report: Path | None,
     overwrite: bool,
+    dtype: Number | None,
     noise: Kind,
     preset: Preset,
     seed: int,
@@ -273,8 +284,9 @@ def _restore_one(
 
     function is `evovae.denoise` or `evovae.inpaint`.
     """
-    files = _Files(source, axes, page, mask, target, std, report, overwrite)
+    files = _Files(source, axes, page, mask, target, dtype, std, report, overwrite)
     options |= {"noise": noise.value, "preset": preset.value, "rng": seed}
+    options["dtype"] = None if dtype is None else dtype.value
     with one_line_errors():
         content, holes = files.read()
         if options["channel_axis"] is None:

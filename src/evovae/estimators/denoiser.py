@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -25,7 +25,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, nonfinite, noise, preset, max_seconds, strength, tile, max_memory, device
+    sigma, channel_axis, nonfinite, noise, preset, max_seconds, strength, dtype, tile, max_memory, device
         See `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
@@ -60,6 +60,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
         max_seconds: float | None = None,
         strength: float = 1.0,
+        dtype: DTypeLike | None = None,
         tile: int | None = None,
         max_memory: float | None = None,
         device: str | None = None,
@@ -72,6 +73,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         self.random_state = random_state
         self.max_seconds = max_seconds
         self.strength = strength
+        self.dtype = dtype
         self.tile = tile
         self.max_memory = max_memory
         self.device = device
@@ -86,7 +88,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         return self
 
     def predict(self, image: ArrayLike) -> np.ndarray:
-        """The restored image, of the same shape, dtype and units."""
+        """The restored image, of the same shape and units, and the same dtype if no other is set."""
         return clone(self).fit(image).restoration_.image
 
     def transform(self, image: ArrayLike) -> np.ndarray:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.devices import find_device
-from evovae.restore.image import Image
+from evovae.restore.image import Image, check_sigma
 from evovae.restore.memory import free_memory
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
@@ -30,6 +30,7 @@ def denoise(
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
     strength: float = 1.0,
+    dtype: DTypeLike | None = None,
     tile: int | None = None,
     max_memory: float | None = None,
     device: str | None = None,
@@ -65,7 +66,7 @@ def denoise(
         depends on the signal is made even first, and the exact unbiased inverse of that ends the work.
     preset
         "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
-        minutes), "paper" (Table 3, hours), or an `PatchModel` or several of your own.
+        minutes), "paper" (Table 3, hours), or a `PatchModel` or several of your own.
     rng
         Seed or numpy generator; the same seed gives the same bytes on the same machine.
     max_seconds
@@ -78,6 +79,9 @@ def denoise(
     strength
         How much of what was taken off stays off, from 0 (known pixels come back as they were) to 1 (the default).
         Missing pixels are filled in any case.
+    dtype
+        That of the result, of integers or floats; by default that of image.  "float32" keeps what rounding takes from
+        an image of few grey levels, such as counts of single photons.
     tile
         Work on large pictures in tiles of this width, without seams.  Default: as memory allows.  Pictures of
         more than 2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
@@ -96,8 +100,8 @@ def denoise(
     Returns
     -------
     ndarray or Restoration
-        The restored image has the shape, dtype and units of the input, which is left as it was.
-        Integers are rounded, and clipped to what their dtype holds.
+        The restored image has the shape and units of the input, which is left as it was, and its dtype, or the one that
+        was asked for.  Integers are rounded, and clipped to what their dtype holds.
 
     Raises
     ------
@@ -128,9 +132,9 @@ def denoise(
     True
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Image.of(image, mask, channel_axis, nonfinite, memory)
+    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
     options = Options(
-        sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, where_much_is_left
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, where_much_is_left
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -150,6 +154,7 @@ def inpaint(
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
     strength: float = 1.0,
+    dtype: DTypeLike | None = None,
     tile: int | None = None,
     max_memory: float | None = None,
     device: str | None = None,
@@ -176,9 +181,9 @@ def inpaint(
     (16, 16)
     """
     memory = free_memory() if max_memory is None else max_memory
-    picture = Image.of(image, mask, channel_axis, nonfinite, memory)
+    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
     options = Options(
-        sigma, noise, preset, rng, held_out, strength, tile, find_device(device), resume, all_that_is_left
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, all_that_is_left
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
@@ -210,9 +210,17 @@ def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int |
     return unknown.astype(bool)
 
 
+def check_levels(levels: np.ndarray, span: float) -> None:
+    """Noise levels are positive numbers no larger than the data's range."""
+    if not ((levels > 0) & (levels <= span)).all():
+        raise ValueError(
+            f"sigma is {levels.tolist()}, but a noise level lies between 0 and the image's range of {span:g}"
+        )
+
+
 def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarray | None]:
-    """The image without pixels whose level is NaN, and levels: one (), one for each channel (C,), or a map (*spatial, C)."""
-    if sigma is None:
+    """The image without pixels whose level is NaN, and levels: one (), one a channel (C,), or a map (*spatial, C)."""
+    if sigma is None or image.flat:
         return image, None
     try:
         levels = np.asarray(sigma, float)
@@ -222,10 +230,7 @@ def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarra
         ) from error
     spatial = tuple(np.delete(image.whole, image.axis)) if image.axis is not None else image.whole
     if levels.ndim == 1 and image.axis is not None and len(levels) == image.channels or not levels.ndim:
-        if not ((levels > 0) & (levels <= image.span)).all():
-            raise ValueError(
-                f"sigma is {sigma}, but a noise level lies between 0 and the image's range of {image.span:g}"
-            )
+        check_levels(levels, image.span)
         return image, levels
     if levels.shape == image.whole:
         wide = levels if image.axis is None else np.moveaxis(levels, image.axis, -1)
@@ -234,7 +239,8 @@ def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarra
     else:
         few = f"{image.channels} channels" if image.axis is not None else "no channels"
         raise ValueError(
-            f"sigma has shape {levels.shape}; a number, one for each channel, or a map is needed: the image has shape {image.whole} and {few}"
+            f"sigma has shape {levels.shape}; a number, one for each channel, or a map is needed: "
+            f"the image has shape {image.whole} and {few}"
         )
     if (wide < 0).any() or np.isinf(wide).any():
         raise ValueError("sigma holds values below 0 or infinite; NaN says that a pixel is missing, 0 that it is exact")
@@ -251,6 +257,14 @@ def seed_of(rng: int | np.random.Generator | None) -> int:
     if isinstance(rng, bool | float) or not isinstance(rng, int | np.integer | np.random.Generator | None):
         raise TypeError(f"rng is a {type(rng).__name__}, but an int, a numpy Generator or None is needed")
     return int(np.random.default_rng(rng).integers(2**62))
+
+
+def dtype_of(image: Image, dtype: DTypeLike | None) -> np.dtype:
+    """That of the result: integers or floats, by default as those of the image."""
+    found = image.values.dtype if dtype is None else np.dtype(dtype)
+    if found.kind not in "iuf":
+        raise TypeError(f"dtype is {found}, but that of integers or floats is needed")
+    return found
 
 
 def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

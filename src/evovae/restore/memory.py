@@ -8,7 +8,7 @@ import psutil
 import torch
 
 SHARE = 0.5  # of the memory that is free, unless told otherwise
-PER_PIXEL = 150  # bytes: the picture, what is found, and what all experts say, in double precision
+PER_PIXEL = 150  # bytes: the picture, what is found, and what all models say, in double precision
 
 
 class MemoryBudgetError(MemoryError):

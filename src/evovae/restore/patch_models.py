@@ -1,4 +1,4 @@
-"""Experts: kinds of model for the patches of one picture, with all that their training needs decided.
+"""Kinds of model for the patches of one image, with all that their training needs decided.
 
 A restoration trains one or several, one after another, and mixes what they say.
 """
@@ -40,7 +40,7 @@ def drop_noise(edge: float, model: TVAE, states: States) -> None:
 
 @dataclass(frozen=True)
 class Course:
-    """A part of a training: so many epochs, on the noisy picture or on the expert's restored one, and what follows."""
+    """A part of a training: so many epochs, on the noisy image or on the one restored so far, and what follows."""
 
     epochs: int
     restored: bool = False
@@ -49,7 +49,7 @@ class Course:
 
 @dataclass(frozen=True)
 class PatchModel(ABC):
-    """What a restoration asks of an expert.
+    """What a restoration asks of a kind of model.
 
     patch is the width of the patches in pixels, or one for each spatial axis; they reach through all
     channels.  latents is H, states S, the population of each patch.  Where patches are centred, each has
@@ -91,7 +91,7 @@ class PatchModel(ABC):
 
     @abstractmethod
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        """The arguments of `evovae.fit` that are this expert's own, for N patches."""
+        """The arguments of `evovae.fit` that are this kind's own, for N patches."""
 
     def fit(
         self,
@@ -205,9 +205,9 @@ class LowRankPatches(PatchModel):
         return {"optimizer": nothing_to_learn, "batch_size": -(-N // self.batches), "memory": memory}
 
 
-def described(expert: PatchModel) -> dict[str, Any]:
-    """An expert's kind and settings, in what JSON can hold."""
-    settings = {"kind": type(expert).__name__, **asdict(expert)}
+def described(model: PatchModel) -> dict[str, Any]:
+    """Its kind and settings, in what JSON can hold."""
+    settings = {"kind": type(model).__name__, **asdict(model)}
     return json.loads(json.dumps(settings, default=_described))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import DTypeLike
 from scipy.ndimage import uniform_filter
 from torch import Generator
 
@@ -16,7 +16,7 @@ from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
 from evovae.restore.ensemble import Estimate, mix
 from evovae.restore.fitted import Insight
-from evovae.restore.image import Image, Scale, as_dtype, check_sigma, seed_of, warn
+from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of, warn
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
 from evovae.restore.noise.estimate import find
@@ -34,6 +34,7 @@ AROUND = {
     2: 15,
     3: 7,
 }  # pixels along each axis, by their number, in which what models leave is compared with the noise
+COARSE = 2.0  # deviation of a restored image of integers below which rounding takes much of it away
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
@@ -49,18 +50,19 @@ def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Options:
-    """What `denoise` and `inpaint` were asked for.
+    """What `denoise` and `inpaint` were asked for; sigma as `check_sigma` has it.
 
-    missed says how much of what models leave, in variances of the noise (around each value, and in the mean), is structure,
-    and of how much.
+    missed says how much of what models leave, in variances of the noise (around each value, and in the mean), is
+    structure, and of how much.
     """
 
-    sigma: ArrayLike | None
+    sigma: np.ndarray | None
     noise: str | NoiseModel
     preset: str | PatchModel | Sequence[PatchModel]
     rng: int | np.random.Generator | None
     held_out: float
     strength: float
+    dtype: DTypeLike | None
     tile: int | None
     device: torch.device
     resume: str | Path | None
@@ -69,11 +71,11 @@ class Options:
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
-    seed = seed_of(options.rng)
+    seed, dtype = seed_of(options.rng), dtype_of(image, options.dtype)
+    if not 0 <= options.strength <= 1:
+        raise ValueError(f"strength is {options.strength}, but it lies between 0 and 1")
     if image.flat:
-        return _unchanged(image)
-    image, levels = check_sigma(image, options.sigma)
-    options = replace(options, sigma=levels)
+        return _unchanged(image, dtype)
     try:
         with memory_errors():
             return _restore(image, options, seed, memory, watch)
@@ -91,6 +93,7 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
 
 def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
+    dtype = dtype_of(image, options.dtype)
     found = find(image, options.noise, options.sigma)
     noise, even = found.model, found.model.forward(image)
     scale = Scale.of(even)
@@ -100,7 +103,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
 
     def preview(estimates: Sequence[Estimate]) -> np.ndarray:
         values = mix(estimates)[0] if estimates else even.values
-        return image.outside(as_dtype(noise.inverse(values), image.values.dtype))
+        return image.outside(as_dtype(noise.inverse(values), dtype))
 
     with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()
@@ -120,11 +123,13 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         work = train(learners, grainy, watch, keep, kept)
     restored = _Restored.of(even, shown, work.estimates, options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
-    signal = np.where(image.observed, image.values + options.strength * (signal - image.values), signal)
-    signal = np.where(noise.kept & image.observed, image.values, signal)
     off = (image.values - signal)[hidden]
+    given = np.where(image.observed, image.values, signal)
+    signal = np.where(noise.kept, given, options.strength * signal + (1 - options.strength) * given)
+    if options.dtype is None and dtype.kind in "iu" and signal.std() < COARSE:
+        warn("the image varies by few grey levels, to which results are rounded; dtype float32 keeps what is between")
     return Restoration(
-        image=image.outside(as_dtype(signal, image.values.dtype)),
+        image=image.outside(as_dtype(signal, dtype)),
         std=image.outside(np.where(noise.kept & image.observed, 0, restored.std * slope)),
         sigma=float(restored.sigma * np.sqrt(np.mean(slope[shown.observed] ** 2))),
         noise=noise,
@@ -202,8 +207,8 @@ def _keep(
         yield InFolder(folder, seed)
 
 
-def _digest(levels: ArrayLike | None) -> str:
-    return "" if levels is None else sha256(np.ascontiguousarray(levels)).hexdigest()
+def _digest(levels: np.ndarray | None) -> str:
+    return "" if levels is None else sha256(np.ascontiguousarray(levels).tobytes()).hexdigest()
 
 
 def _patch_models(
@@ -221,11 +226,11 @@ def _patch_models(
     return models
 
 
-def _unchanged(image: Image) -> Restoration:
+def _unchanged(image: Image, dtype: np.dtype) -> Restoration:
     """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
     if image.values.size == 1:
         warn("an image of a single pixel comes back unchanged")
     mean = image.values[image.observed].mean(dtype=float)
-    filled = as_dtype(np.where(image.observed, image.values, mean), image.values.dtype)
+    filled = as_dtype(np.where(image.observed, image.values, mean), dtype)
     filled = image.outside(filled)
     return Restoration(filled, np.zeros(filled.shape), sigma=0.0)

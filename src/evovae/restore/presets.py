@@ -12,7 +12,7 @@ from evovae.restore.patch_models import LowRankPatches, NetworkPatches, PatchMod
 from evovae.schedules import cyclical
 
 Preset = Callable[[float, tuple[int, ...]], tuple[PatchModel, ...]]
-"""Experts from the noise level over the picture's own standard deviation, and the lengths of its spatial axes."""
+"""Patch models from the noise level over the picture's own standard deviation, and the lengths of its spatial axes."""
 
 # The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
 HIGH = 0.6

@@ -176,7 +176,7 @@ class Work:
 def train(
     learners: Iterable[tuple[Tiling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
 ) -> Work:
-    """Do one learner after the other, from where `kept` says that they are; an interrupt ends it with the best so far."""
+    """Do one learner after the other, from where `kept` says they are; an interrupt ends it with the best so far."""
     work = Work()
     try:
         _train(learners, image, work, watch, keep, kept)

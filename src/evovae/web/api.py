@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 import evovae
-from evovae.restore.image import check_sigma
+from evovae.restore.image import check_levels
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
 from evovae.web.layout import plane
@@ -102,9 +102,9 @@ def submit(wish: Wish, site: TheSite) -> Job:
 
 def _check_sigma(wish: Wish, picture: Picture) -> None:
     """Refuse with 422 a noise level beyond the picture's range, unless there is nothing to restore."""
-    if picture.span > 0:
+    if wish.sigma is not None and picture.span > 0:
         try:
-            check_sigma(wish.sigma, picture.span)
+            check_levels(np.array(wish.sigma), picture.span)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 

@@ -93,7 +93,7 @@ class Quality(BaseModel):
 
 
 class Summary(BaseModel):
-    """What a job found: noise, in words and its level, and scores by page, in the picture's units; how views are scaled."""
+    """What a job found, by page and in the picture's units: noise in words, its level, scores; how views are scaled."""
 
     sigma: list[float]
     held_out: list[float | None]
