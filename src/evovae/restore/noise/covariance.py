@@ -1,4 +1,4 @@
-"""How noise of unit variance goes together in space and over channels: whitening of patches, draws, and what is missing.
+"""How noise of unit variance goes together in space and over channels: whitening, draws, and what is missing.
 
 Stationary: the covariance of two values depends on their channels and on the lag between their places alone.
 """
@@ -109,7 +109,7 @@ class Covariance:
         return Whitening(forward, back)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Noise with this covariance, of a shape (*spatial, C): periodic, and as close as a spectrum that is positive."""
+        """Noise with this covariance, of a shape (*spatial, C): periodic, and as close as positive spectra come."""
         white = rng.standard_normal(shape)
         if self.is_white:
             return white
@@ -129,7 +129,7 @@ class Covariance:
         axes = tuple(range(1 - self.lags.ndim, -1))
         shape = noise.shape[axes[0] : -1]
         spectrum = self._spectrum(tuple(n + 2 * r for n, r in zip(shape, self.reach, strict=True)))
-        window = (..., *map(slice, shape), slice(None))
+        window: Any = (..., *map(slice, shape), slice(None))
 
         def together(values: np.ndarray) -> np.ndarray:
             wide = np.fft.fftn(values, s=spectrum.shape[: len(axes)], axes=axes)
@@ -150,9 +150,10 @@ class Covariance:
 
     def _spectrum(self, shape: tuple[int, ...]) -> np.ndarray:
         """The matrix over channels at each frequency of a periodic picture: (*shape, C, C), Hermitian."""
-        kernel = np.zeros((*self.lags.shape[:2], *shape))
+        lags = np.moveaxis(self.lags, (0, 1), (-1, -2))
+        kernel = np.zeros((*shape, *lags.shape[-2:]))
         for lag in product(
             *(range(-min(r, (n - 1) // 2), min(r, (n - 1) // 2) + 1) for r, n in zip(self.reach, shape, strict=True))
         ):
-            kernel[(..., *lag)] = self.lags[(..., *(at + r for at, r in zip(lag, self.reach, strict=True)))]
-        return np.moveaxis(np.fft.fftn(kernel, axes=tuple(range(2, kernel.ndim))), (0, 1), (-1, -2))
+            kernel[lag] = lags[tuple(at + r for at, r in zip(lag, self.reach, strict=True))]
+        return np.fft.fftn(kernel, axes=tuple(range(len(shape))))

@@ -8,11 +8,11 @@ same way, without bias.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evovae.restore.image import Image
 from evovae.restore.noise import curves
@@ -78,8 +78,8 @@ class Noise(NoiseModel):
     impulses
         True where a value says nothing, and is filled: impulses, and values that stand for "no data".
     apart
-        True where values come back as they are, and have no part in what is learnt: regions of one value, such as borders,
-        and values that are very far from all others.
+        True where values come back as they are, and have no part in what is learnt: regions of one value, such as
+        borders, and values that are very far from all others.
     exact
         True where values are known to be without noise.
     notes
@@ -96,9 +96,9 @@ class Noise(NoiseModel):
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def white(cls, sigma: float | Sequence[float], channels: int, axes: int) -> Noise:
+    def white(cls, sigma: ArrayLike, channels: int, axes: int) -> Noise:
         """Noise of one standard deviation, in image units, or of one for each channel."""
-        return cls(tuple(Flat(float(s)) for s in np.atleast_1d(sigma)), Covariance.white(channels, axes))
+        return cls(tuple(Flat(float(s)) for s in np.ravel(sigma)), Covariance.white(channels, axes))
 
     def forward(self, image: Image) -> Image:
         even = self._by_channel("forward", image.values.astype(float)) / self.level - self.lines
