@@ -57,7 +57,10 @@ class Image:
             image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
         spatial = image.shape if channel_axis is None else image.shape[:-1]
         shape = (*_long(spatial), *image.shape[len(spatial) :])
-        return cls(image.reshape(shape), observed.reshape(shape), channel_axis, image.shape)
+        values, observed = (
+            np.ascontiguousarray(a.reshape(shape)) for a in (image, observed)
+        )  # sums depend on the order
+        return cls(values, observed, channel_axis, image.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
