@@ -102,8 +102,8 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     tilings = [plan(image, model, options.tile, limit) for model, limit in zip(models, room, strict=True)]
 
     def preview(estimates: Sequence[Estimate]) -> np.ndarray:
-        values = mix(estimates)[0] if estimates else even.values
-        return image.outside(as_dtype(noise.inverse(values), dtype))
+        values = noise.inverse(mix(estimates)[0]) if estimates else image.values
+        return image.outside(as_dtype(values, dtype))
 
     with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()

@@ -5,12 +5,14 @@ Values that are no part of the picture -> curves -> impulses -> lines -> correla
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter, median_filter, minimum_filter
+from scipy.ndimage import maximum_filter, median_filter, minimum_filter, uniform_filter
 
 from evovae.restore.image import Image, warn
 from evovae.restore.noise import KINDS, impulses, level, lines
@@ -18,7 +20,7 @@ from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Curve, Flat
 from evovae.restore.noise.model import Noise, NoiseModel
 from evovae.restore.noise.similar import Pairs, autocovariance, covariances, find_pairs
-from evovae.restore.noise.variance import CORRELATED, Bins, Limits, fit_curve, fit_rician, fit_speckle, limits
+from evovae.restore.noise.variance import CORRELATED, Bins, Limits, fit_curve, fit_rician, fit_speckle, limits, step
 
 CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that says nothing about the noise, by axes
 OFTEN = 0.5  # share of the other pixels with that value from which on it is a value like any
@@ -27,11 +29,18 @@ OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel
 FAR = 20.0  # ranges of 98 % of the values, beyond which others have nothing to do with them
 ALIKE = 1.25  # noise levels of channels that differ by less are one
 LEAST = 1e-6  # noise level over the deviation of the image
+ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
 STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
 EMPTY = 0.3  # share of values without a photon, from which on even values have less noise than others
 SHARE = 0.05  # of the pairs that correlations are found from
 
-FITS = {"speckle": fit_speckle, "rician": fit_rician}
+FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
+    "white": lambda bins, values: None,
+    "auto": partial(fit_curve, sure=False),
+    "poisson": partial(fit_curve, sure=True),
+    "speckle": fit_speckle,
+    "rician": fit_rician,
+}
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,14 @@ def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Fou
     values = np.where(observed, stored, 0).astype(float)
     apart = _constant(values, observed) | _far(values, observed)
     usable = observed & ~apart
-    model = _flat(values, usable) if sigma is None else _told(sigma, values.shape)
+    if not usable.any():
+        apart, usable = np.zeros_like(apart), observed
+    calm = _calm(values, usable)
+    model = _even(calm, usable, noise) if sigma is None else _told(sigma, values.shape)
     if noise != "white":
-        model = _found(_calm(values, usable), usable, noise, model, sigma is not None)
+        model = _beyond(model, calm, usable, sigma is not None)
+        spikes = impulses.find(model.even(values), usable)
+        model = replace(model, impulses=spikes)
     model = replace(model, impulses=model.impulses | void, apart=apart)
     parts = ("level", "lines", "impulses", "apart", "exact")
     shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
@@ -74,72 +88,42 @@ def _told(sigma: np.ndarray, shape: tuple[int, ...]) -> Noise:
     """A level for all, for each channel, or for each value: where that is zero, values are exact."""
     axes = len(shape) - 1
     if sigma.ndim <= 1:
-        return Noise.white(sigma, shape[-1], axes)
+        return Noise.white(sigma.tolist(), shape[-1], axes)
     known = sigma[sigma > 0]
     typical = float(np.median(known)) if len(known) else 1.0
     relative = np.where(sigma > 0, sigma, typical) / typical
-    return replace(
-        Noise.white(typical, shape[-1], axes), level=relative.reshape(shape), exact=(sigma == 0).reshape(shape)
-    )
+    return replace(Noise.white(typical, shape[-1], axes), level=relative, exact=sigma == 0)
 
 
-def _flat(values: np.ndarray, usable: np.ndarray) -> Noise:
-    """Of a level that is the same for all channels, if they differ little."""
+def _even(values: np.ndarray, usable: np.ndarray, kind: str) -> Noise:
+    """The curve of each channel; one level for all, where levels differ little."""
     *spatial, C = values.shape
-    tensors = torch.from_numpy(values), torch.from_numpy(usable)
-    levels = [
-        level.estimate(values, seen, len(spatial))
-        for values, seen in zip(*(t.split(1, -1) for t in tensors), strict=True)
-    ]
-    least = LEAST * float(values[usable].std()) or 1.0
-    if max(levels) <= ALIKE * min(levels):
-        levels = [level.estimate(*tensors, len(spatial))]
-    return Noise.white([max(found, least) for found in levels], C, len(spatial))
+    curves = tuple(_curve(values[..., c], usable[..., c], kind) for c in range(C))
+    levels = [curve.sigma for curve in curves if isinstance(curve, Flat)]
+    if len(levels) == C and max(levels) <= ALIKE * min(levels):
+        return Noise.white(float(np.sqrt(np.mean(np.square(levels)))), C, len(spatial))
+    return Noise(curves, Covariance.white(C, len(spatial)))
 
 
-def _found(values: np.ndarray, usable: np.ndarray, kind: str, model: Noise, told: bool) -> Noise:
-    """What there is beyond white noise of one level, part by part."""
-    every = range(values.shape[-1])
-    flat = model.curves if len(model.curves) > 1 else model.curves * len(every)
-    if not told:
-        curves = [_curve(values[..., c], usable[..., c], kind) for c in every]
-        if any(curves):
-            model = replace(model, curves=tuple(curve or flat[c] for c, curve in enumerate(curves)))
-    even = np.stack([_of(model, c).forward(values[..., c]) for c in every], -1) / model.level
-    spikes = impulses.find(even, usable)
-    offsets = lines.find(even, usable & ~spikes)
-    model = replace(model, impulses=spikes, lines=offsets)
-    pairs = find_pairs(even - offsets, (usable & ~spikes).all(-1))
-    if not _correlated(pairs, len(every)):
-        return model
-    lags = autocovariance(pairs, covariances(pairs, SHARE))
-    middle = tuple(n // 2 for n in lags.shape[2:])
-    deviation = np.sqrt([lags[(c, c, *middle)] for c in every])
-    lags = lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle))
-    factors = np.ones(len(every)) if told else STRONGER * deviation
-    return replace(model, curves=tuple(_of(model, c).scaled(factors[c]) for c in every), covariance=Covariance(lags))
+def _curve(values: np.ndarray, usable: np.ndarray, kind: str) -> Curve:
+    """That of one channel (*spatial).
 
-
-def _of(model: Noise, channel: int) -> Curve:
-    return model.curves[channel if len(model.curves) > 1 else 0]
-
-
-def _curve(values: np.ndarray, usable: np.ndarray, kind: str) -> Curve | None:
-    """That of one channel (*spatial); None where noise is the same everywhere.
-
-    Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: a second look
-    is taken at even values.
+    Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: how strong it
+    is shows once more in even values.
     """
     if not usable.any():
-        return None
+        return Flat(1.0)
     seen = values[usable]
-    ends, bins = limits(seen), _bins(values, usable, limits(seen))
-    if kind in FITS:
-        return FITS[kind](bins, seen)
-    curve = fit_curve(bins, seen, sure=kind == "poisson")
+    bins = _bins(values, usable, limits(seen))
+    curve = FITS[kind](bins, seen)
     if curve is None:
-        return None
-    low, high = (None if end is None else float(curve.forward(end)) for end in ends)
+        found = (
+            bins.strength if len(bins.level) else level.estimate(*map(torch.from_numpy, (values, usable)), values.ndim)
+        )
+        return Flat(max(found, step(seen) * ROUNDING, LEAST * float(seen.std())) or 1.0)
+    if kind in ("speckle", "rician"):
+        return curve
+    low, high = (None if end is None else float(curve.forward(end)) for end in limits(seen))
     even = _bins(curve.forward(values), usable, (low, high))
     return curve.scaled(even.where(even.cut < EMPTY).strength)
 
@@ -148,6 +132,24 @@ def _bins(values: np.ndarray, usable: np.ndarray, ends: Limits) -> Bins:
     seen = values[usable]
     offset, unit = float(seen.mean()), float(seen.std()) or 1.0
     return Bins.of(find_pairs(((values - offset) / unit)[..., None], usable), offset, unit, ends)
+
+
+def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) -> Noise:
+    """With lines, and with correlation, by which noise is stronger than fine structure alone shows."""
+    C = values.shape[-1]
+    even = model.even(values)
+    model = replace(model, lines=lines.find(even, usable))
+    pairs = find_pairs(even - model.lines, usable.all(-1))
+    if not _correlated(pairs, C):
+        return model
+    lags = autocovariance(pairs, covariances(pairs, SHARE))
+    middle = tuple(n // 2 for n in lags.shape[2:])
+    deviation = np.sqrt([lags[(c, c, *middle)] for c in range(C)])
+    lags = lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle))
+    stronger = np.ones(C) if told else STRONGER * deviation
+    every = model.curves if len(model.curves) == C else model.curves * C
+    curves = tuple(curve.scaled(factor) for curve, factor in zip(every, stronger, strict=True))
+    return replace(model, curves=curves, covariance=Covariance(lags), lines=model.lines / stronger)
 
 
 def _correlated(pairs: Pairs, channels: int) -> bool:
@@ -177,10 +179,11 @@ def _constant(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 def _calm(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """With medians in place of pixels that stand out of what is around them, so that they hide nothing else."""
-    narrow, wide = ((width,) * (values.ndim - 1) + (1,) for width in (3, 5))
+    narrow, wide = ((width,) * (values.ndim - 1) + (1,) for width in (3, 7))
     middle = median_filter(values, narrow)
-    off = np.abs(values - middle)
-    typical = np.maximum(median_filter(off, wide), np.median(off[usable]) if usable.any() else 0)
+    off = np.abs(values - middle) * usable
+    number = np.prod(wide)
+    typical = np.maximum((uniform_filter(off, wide) * number - off) / (number - 1), np.median(off[usable]))
     return np.where((off > OUTLIER * typical) & (typical > 0), middle, values)
 
 

@@ -101,8 +101,13 @@ class Noise(NoiseModel):
         return cls(tuple(Flat(float(s)) for s in np.ravel(sigma)), Covariance.white(channels, axes))
 
     def forward(self, image: Image) -> Image:
-        even = self._by_channel("forward", image.values.astype(float)) / self.level - self.lines
-        return replace(image, values=even, observed=image.observed & ~self.impulses & ~self.apart)
+        return replace(
+            image, values=self.even(image.values.astype(float)), observed=image.observed & ~self.impulses & ~self.apart
+        )
+
+    def even(self, values: np.ndarray) -> np.ndarray:
+        """Even values, of values with the channels in the last axis."""
+        return self._by_channel("forward", values) / self.level - self.lines
 
     def inverse(self, even: np.ndarray) -> np.ndarray:
         return self._by_channel("inverse", even * self.level)

@@ -50,6 +50,7 @@ PURE, RISE = 0.15, 0.7
 CORRELATED = 0.65  # log of middle over finest energy: of the same crops, 2.4 % have more at 5 and none at 25
 OFTEN, ABOVE = 1e-3, 10.0  # share of the values that makes an end of the range a limit, and over that of all beyond it
 KNOTS = 24
+LEVELS = 4096  # distinct values beyond which rounding is no matter
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Bins:
         """Those of pairs in (values - offset) / unit, where values end at `ends`; there may be none."""
         level = pairs.level[:, 0]
         sums = np.indices(pairs.size).sum(0).ravel() / max(sum(pairs.size) - len(pairs.size), 1)
-        low, high = (sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True))
+        low, high = (
+            sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True)
+        )
         found = []
         for part in np.array_split(np.argsort(level, kind="stable"), min(len(level) // PER_BIN, MOST_BINS) or 1):
             chosen = [pairs.best(half, SHARE, LEAST, part) for half in (0, 1)]
@@ -191,6 +194,16 @@ def _pile(found: np.ndarray, share: np.ndarray) -> float | None:
     before = np.cumsum(share) - share
     piles = np.flatnonzero((share > OFTEN) & (share > ABOVE * before) & (before < OFTEN * ABOVE))
     return float(found[piles[-1]]) if len(piles) else None
+
+
+def step(values: np.ndarray) -> float:
+    """The distance of which all differences between values (n,) are multiples; zero where there is none."""
+    found = np.unique(values)
+    if not 1 < len(found) <= LEVELS:
+        return 0.0
+    apart = np.diff(found)
+    number = apart / apart.min()
+    return float(apart.min()) if np.allclose(number, np.rint(number), atol=0.01) else 0.0
 
 
 def fit_curve(bins: Bins, values: np.ndarray, sure: bool) -> Curve | None:
