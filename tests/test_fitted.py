@@ -12,6 +12,7 @@ from test_denoise import QUICK, SUBSPACES, blocks, noisy
 import evovae
 from evovae import Insight, exact
 from evovae.checkpoint import CheckpointError, save_model
+from evovae.restore.image import Image
 from evovae.restore.patches import extract
 
 
@@ -42,8 +43,9 @@ def test_populations_hold_the_likeliest_states(insight):
         found.q
     )
     assert (np.diff(found.q) <= 0).all() and found.q.sum() == pytest.approx(1)
-    x = torch.from_numpy((patch.ravel() - insight.scale.offset) / insight.scale.unit).float()[None]
-    x = x - insight.centred * x.mean()
+    even = insight.noise.forward(Image.of(patch, None, None, "raise", 1e9))
+    x = insight.scale.to_model(even.values, even.observed).view(1, -1)
+    x = insight.noise.whitening((*insight.size, 1))(x - insight.centred * x.mean())
     log_joint = exact.log_joint(insight.model, x, torch.ones_like(x, dtype=torch.bool))[0]
     z = exact.all_states(len(insight.use))
     likeliest = z[log_joint.argmax()].numpy()

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -23,13 +23,15 @@ class Image:
     """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
 
     observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored.
-    Spatial axes of length 1 are left out; whole is the shape with them, axis where the channels were.
+    Spatial axes of length 1 are left out; whole is the shape with them, axis where the channels were.  wanted is False
+    where nobody asks what the clean value is; it is of the shape of values, or one for all.
     """
 
     values: np.ndarray
     observed: np.ndarray
     axis: int | None
     whole: tuple[int, ...]
+    wanted: np.ndarray = field(default_factory=lambda: np.ones((), bool))
 
     @classmethod
     def of(
@@ -114,13 +116,14 @@ class Image:
 
     def crop(self, window: tuple[slice, ...]) -> "Image":
         """A part of it."""
-        return replace(self, values=self.values[window], observed=self.observed[window])
+        wanted = np.broadcast_to(self.wanted, self.values.shape)[window]
+        return replace(self, values=self.values[window], observed=self.observed[window], wanted=wanted)
 
     def crops(self, windows: Sequence[tuple[slice, ...]]) -> "Image":
         """Parts of the same shape, one after another along a first axis."""
         parts = [self.crop(window) for window in windows]
         values, observed = np.stack([p.values for p in parts]), np.stack([p.observed for p in parts])
-        return replace(self, values=values, observed=observed)
+        return replace(self, values=values, observed=observed, wanted=np.stack([p.wanted for p in parts]))
 
     def hiding(self, share: float, generator: Generator) -> tuple["Image", np.ndarray]:
         """The picture with a random share of its observed values hidden, and where."""
@@ -300,7 +303,7 @@ class Scale:
         seen = image.observed.sum(axes).clip(1)
         offset = np.where(image.observed, image.values, 0).sum(axes) / seen
         variance = float(np.square((image.values - offset)[image.observed]).mean())
-        return cls(offset, 5 * max(variance - 1, 0.05 * variance) ** 0.5)
+        return cls(offset, 5 * max(variance - 1, 0.05 * variance) ** 0.5 or 1.0)
 
     def to_model(self, values: np.ndarray, observed: np.ndarray) -> Tensor:
         """Even values (.., *shape) in training units, float32, zero where not observed."""

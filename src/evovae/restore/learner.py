@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -207,7 +208,7 @@ class Learner:
         if seen.all():
             return image, spread
         share = _share(known, size)
-        reached = sure = _covered(share >= REACH, image.shape, size)
+        reached = sure = _covered(share >= REACH, image.shape, size) | ~patches.wanted
         if not reached.all():
             warn("a hole is wider than patches; it is filled from its rim inwards, and unsure")
         while not reached.all():
@@ -217,7 +218,7 @@ class Learner:
             self._search(patches, states, (extract(rim, size).any(1) & patches.used).nonzero()[:, 0], STEPS)
             image = torch.where(known, image, self._merged(patches, states)[0])
             share = _share(known, size)
-            reached = _covered(share >= REACH, image.shape, size)
+            reached = _covered(share >= REACH, image.shape, size) | ~patches.wanted
         varies = self.patches.image[self.patches.known].std(correction=0)
         return image, torch.where(sure, spread, varies)
 
@@ -230,7 +231,8 @@ def _patches(
     whitening = noise.whitening(size if image.axis is not None else (*size, 1))
     if not whitening.is_identity and not known.all():
         values = guess(values, known, size, values.ndim - (image.axis is not None))
-    return Patches.of(values, known, size, patch_model.centred, whitening)
+    wanted = torch.from_numpy(np.broadcast_to(image.wanted, image.values.shape).copy()).to(device)
+    return Patches.of(values, known, size, patch_model.centred, whitening, wanted)
 
 
 def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -39,9 +39,9 @@ class Patches:
     """An image in training units, and all its patches of a size, whose noise is white.
 
     x (N, D) are the patches less their levels (N, 1), whitened; observed (N, D) says which of their values are known,
-    and used (N,) which patches the picture is made of.  Whitened patches are sums of many pixels: where noise is
-    correlated, image holds a guess at each pixel that is not known (see `refill`), and all of x counts as observed.
-    Where noise is white, image is zero there, and those values take no part.
+    used (N,) which patches the image is made of, and wanted at which of its pixels that matters.  Whitened patches are
+    sums of many pixels: where noise is correlated, image holds a guess at each pixel that is not known (see `refill`),
+    and all of x counts as observed.  Where noise is white, image is zero there, and those values take no part.
     """
 
     image: Tensor
@@ -53,19 +53,29 @@ class Patches:
     level: Tensor
     observed: Tensor
     used: Tensor
+    wanted: Tensor
 
     @classmethod
-    def of(cls, image: Tensor, known: Tensor, size: tuple[int, ...], centred: bool, whitening: Whitening) -> "Patches":
+    def of(
+        cls,
+        image: Tensor,
+        known: Tensor,
+        size: tuple[int, ...],
+        centred: bool,
+        whitening: Whitening,
+        wanted: Tensor | None = None,
+    ) -> "Patches":
         """All are used; levels are the means of what is known, or zero.  image is zero, or a guess, where not known."""
         x, seen = extract(image, size), extract(known if whitening.is_identity else torch.ones_like(known), size)
         level = centred * x.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
         used = torch.ones(len(x), dtype=torch.bool, device=x.device)
         white = whitening((x - level).contiguous())
-        return cls(image, known, size, centred, whitening, white, level, seen.contiguous(), used)
+        wanted = torch.ones_like(known) if wanted is None else wanted
+        return cls(image, known, size, centred, whitening, white, level, seen.contiguous(), used, wanted)
 
     def again(self, image: Tensor, known: Tensor) -> "Patches":
         """Those of another image of the same shape."""
-        return replace(Patches.of(image, known, self.size, self.centred, self.whitening), used=self.used)
+        return replace(Patches.of(image, known, self.size, self.centred, self.whitening, self.wanted), used=self.used)
 
     def refill(self, image: Tensor) -> None:
         """Take another image, with new guesses at what is not known, in place."""

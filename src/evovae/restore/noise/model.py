@@ -102,7 +102,10 @@ class Noise(NoiseModel):
 
     def forward(self, image: Image) -> Image:
         return replace(
-            image, values=self.even(image.values.astype(float)), observed=image.observed & ~self.impulses & ~self.apart
+            image,
+            values=self.even(image.values.astype(float)),
+            observed=image.observed & ~self.impulses & ~self.apart,
+            wanted=image.wanted & ~self.apart,
         )
 
     def even(self, values: np.ndarray) -> np.ndarray:
