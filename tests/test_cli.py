@@ -108,6 +108,20 @@ def test_inpaint_fills_and_keeps_what_is_exact(noisy):
     assert np.abs(filled[holes == 1] - image[holes == 1]).mean() < 40
 
 
+def test_what_noise_is_like_how_much_of_it_goes_and_what_comes_out_are_options(noisy):
+    grey = io.read(noisy / "in.png").values
+    image = np.stack([grey, 255 - grey, grey // 2], -1)
+    io.write(noisy / "rgb.png", io.Content(image, "YXS"))
+    words = ("--sigma", "12,12,6", "--noise", "white", "--strength", "0.5", "--dtype", "float32", "--preset", "fast")
+    done = run("denoise", noisy / "rgb.png", noisy / "out.tif", *words)
+    assert done.exit_code == 0, done.output
+    options = {"noise": "white", "dtype": "float32", "preset": "fast", "rng": 0, "channel_axis": 2}
+    whole = evovae.denoise(image, (12, 12, 6), **options)
+    np.testing.assert_allclose(io.read(noisy / "out.tif").values, (image + whole) / 2, rtol=1e-5)
+    refused = run("denoise", noisy / "rgb.png", noisy / "out.png", *words)
+    assert refused.exit_code == 2 and "PNG cannot hold float32" in " ".join(refused.output.split())
+
+
 def test_colours_are_restored_together_and_alpha_passes_through(noisy):
     grey = io.read(noisy / "in.png").values
     image = np.stack([grey, 255 - grey, grey // 2, grey], -1)

@@ -81,6 +81,52 @@ def test_integers_are_clipped_never_wrapped():
     assert_array_equal(as_dtype(np.array([-1e30, 5.0, 1e30]), np.dtype(np.int64)), [-top - 1, 5, top])
 
 
+def test_the_dtype_of_a_result_can_be_another():
+    """Rounded to whole numbers, frames of few counts would lose most of what was found."""
+    counts = np.random.default_rng(0).poisson(blocks() / 100).astype(np.uint8)
+    options = {"preset": SUBSPACES, "rng": 0, "noise": "white"}
+    with pytest.warns(UserWarning, match="few grey levels.*dtype float32"):
+        rounded = evovae.denoise(counts, **options)
+    floats = evovae.denoise(counts, dtype="float32", **options)
+    assert floats.dtype == np.float32 and rms(floats - blocks() / 100) < rms(rounded - blocks() / 100)
+    assert_array_equal(as_dtype(floats, rounded.dtype), rounded)
+    assert evovae.denoise(np.zeros((9, 9), np.uint8), dtype=np.float64).dtype == np.float64
+
+
+@pytest.mark.parametrize("strength", [0, 0.3])
+def test_strength_is_how_much_of_what_was_taken_off_stays_off(strength):
+    mask = np.random.default_rng(2).random((40, 40)) < 0.1
+    options = {"mask": mask, "preset": SUBSPACES, "rng": 0, "held_out": 0.05, "full_output": True}
+    whole, part = (evovae.denoise(noisy(), strength=s, **options) for s in (1, strength))
+    assert_allclose(part.image[~mask], (noisy() + strength * (whole.image - noisy()))[~mask])
+    assert_allclose(part.image[mask], whole.image[mask])
+    assert part.held_out == whole.held_out
+
+
+def test_levels_of_channels_are_known():
+    levels = np.array([5.0, 40.0])
+    image = np.stack([blocks(), 250 - blocks()], -1) + levels * np.random.default_rng(0).standard_normal((40, 40, 2))
+    result = evovae.denoise(image, levels, channel_axis=-1, preset=SUBSPACES, rng=0, full_output=True)
+    assert [curve["sigma"] for curve in result.noise.describe()["curves"]] == pytest.approx(levels)
+    assert rms(result.image[..., 0] - blocks()) < 5 and rms(result.image[..., 1] - 250 + blocks()) < 0.5 * 40
+
+
+def test_a_map_of_levels_says_what_is_missing_exact_or_noisy():
+    level = np.full((40, 40), 10.0)
+    level[:, 20:] = 40
+    exact, missing = np.zeros((2, 40, 40), bool)
+    exact[::7, ::3], missing[3::7, ::3] = True, True
+    image = blocks() + np.where(exact, 0, level) * np.random.default_rng(0).standard_normal((40, 40))
+    told = np.where(missing, np.nan, np.where(exact, 0, level))
+    result = evovae.denoise(np.where(missing, 1e6, image), told, preset=SUBSPACES, rng=0, full_output=True)
+    assert_array_equal(result.image[exact], image[exact])
+    assert (result.std[exact] == 0).all() and (result.std[~exact] > 0).all()
+    off = result.image - blocks()
+    assert rms(off[missing]) < 0.5 * blocks().std()
+    for side in (np.s_[:, :20], np.s_[:, 20:]):
+        assert rms(off[side][~exact[side]]) < 0.75 * level[side][0, 0]
+
+
 def test_views_of_any_layout_give_the_same():
     image = noisy()
     expected = quick(image)
@@ -340,6 +386,13 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"sigma": -1.0}, ValueError, "sigma is -1"),
         ({"sigma": np.nan}, ValueError, "sigma is nan"),
         ({"sigma": 1e6}, ValueError, "range"),
+        ({"sigma": "much"}, TypeError, "sigma is a str"),
+        ({"sigma": [1.0, 2.0]}, ValueError, r"sigma has shape \(2,\).*no channels"),
+        ({"sigma": np.full((40, 40), -1.0)}, ValueError, "sigma holds values below 0"),
+        ({"sigma": np.full((40, 40), np.nan)}, ValueError, "sigma is NaN wherever"),
+        ({"noise": "pink"}, ValueError, "noise is 'pink'.*auto, white, poisson, speckle, rician"),
+        ({"strength": 1.5}, ValueError, "strength is 1.5"),
+        ({"dtype": bool}, TypeError, "dtype is bool"),
         ({"preset": "fastest"}, ValueError, "'fastest'.*fast, balanced, best, paper"),
         ({"preset": []}, TypeError, "a PatchModel or several"),
         ({"preset": ["fast"]}, TypeError, "a PatchModel or several"),

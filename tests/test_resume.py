@@ -72,7 +72,7 @@ def test_without_a_seed_the_first_one_is_kept(tmp_path):
     [
         ({"image": noisy() + 1}, "other picture"),
         ({"mask": ~MASK}, "other picture"),
-        ({"preset": MODELS[:1]}, "other patch models, memory or tiles"),
+        ({"preset": MODELS[:1]}, "other memory or tiles, patch models"),
         ({"sigma": 14.0}, "other options"),
         ({"rng": 1}, "other seed"),
         ({"tile": 20}, "other memory or tiles"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, DTypeLike
+from scipy.ndimage import distance_transform_edt
 from torch import Generator, Tensor
 
 from evovae.restore.memory import check_room
@@ -255,7 +256,17 @@ def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarra
     observed = image.observed & known.reshape(image.values.shape)
     if not observed.any():
         raise ValueError("sigma is NaN wherever the image is observed, so that there is nothing to work on")
-    return replace(image, observed=observed), np.where(known, wide, np.nanmedian(wide))
+    return replace(image, observed=observed), nearest(wide, known)
+
+
+def nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """values (*spatial, C); where they are not known the nearest ones that are, or their median in a channel of none."""
+    filled = np.where(known, values, np.median(values[known]))
+    for c in range(values.shape[-1]):
+        if known[..., c].any():
+            place = distance_transform_edt(~known[..., c], return_distances=False, return_indices=True)
+            filled[..., c] = values[(*place, c)]
+    return filled
 
 
 def seed_of(rng: int | np.random.Generator | None) -> int:

@@ -1,0 +1,97 @@
+"""The options of a restoration are the same wherever they are asked for; differences are those that are named here."""
+
+import inspect
+import re
+from enum import Enum
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from evovae.commands import pictures
+from evovae.estimators import Denoiser
+from evovae.restore import denoise, inpaint
+from evovae.restore.noise import KINDS
+from evovae.restore.presets import PRESETS
+
+MISSING = inspect.Parameter.empty
+STATIC = Path(pictures.__file__).parents[1] / "web" / "static"
+
+
+def options(function):
+    """Names and defaults; those of choices by name."""
+    defaults = {name: p.default for name, p in inspect.signature(function).parameters.items() if name != "self"}
+    return {name: value.value if isinstance(value, Enum) else value for name, value in defaults.items()}
+
+
+DENOISE = options(denoise)
+
+
+def without(*names):
+    assert {*names} <= {*DENOISE}, "a difference that is meant is none"
+    return {name: default for name, default in DENOISE.items() if name not in names}
+
+
+def test_inpaint_has_the_options_of_denoise():
+    """The mask comes first, as it is what inpainting is about."""
+    assert options(inpaint) == DENOISE
+    assert [*options(inpaint)][:3] == ["image", "mask", "sigma"] and [*DENOISE][:2] == ["image", "sigma"]
+    assert get_type_hints(inpaint) == get_type_hints(denoise)
+
+
+def test_an_estimator_has_the_options_of_denoise():
+    """It lacks those of a single call, and is seeded as estimators are."""
+    shared = without("image", "mask", "callback", "held_out", "resume", "full_output", "rng")
+    assert options(Denoiser.__init__) == shared | {"random_state": None}
+    hints, own = get_type_hints(denoise), get_type_hints(Denoiser.__init__)
+    assert all(own[name] == hints[name] for name in shared)
+
+
+@pytest.mark.parametrize("command", [pictures.denoise, pictures.inpaint])
+def test_a_command_has_the_options_of_denoise(command):
+    """It has files for arrays, which say more of their axes, and a seed: the same files, whenever it is called."""
+    files = {"source": MISSING, "target": MISSING, "axes": None, "page": None, "std": None, "report": None}
+    shared = without("image", "callback", "full_output", "rng", "device")
+    assert options(command) == shared | files | {"overwrite": False, "seed": 0, "device": "cpu"}
+
+
+def test_both_commands_say_the_same_of_their_options():
+    one, other = (inspect.signature(command).parameters for command in (pictures.denoise, pictures.inpaint))
+    assert {name for name in one if one[name].annotation != other[name].annotation} == {"mask"}  # NaN is filled, too
+
+
+def test_choices_are_those_there_are():
+    assert [*pictures.Kind] == [*KINDS] and [*pictures.Preset] == [*PRESETS]
+
+
+def test_the_page_has_the_options_of_denoise():
+    """It lacks what the server decides, and hides some pixels unless it is told not to."""
+    schemas = pytest.importorskip("evovae.web.schemas")
+    decided = "channel_axis", "nonfinite", "max_seconds", "dtype", "tile", "max_memory", "device", "resume"
+    shared = without("image", "callback", "full_output", "rng", "held_out", *decided)
+    wish = {name: field.get_default() for name, field in schemas.Wish.model_fields.items() if name != "upload"}
+    assert wish == shared | {"held_out": 0.02, "seed": 0}
+    assert get_args(schemas.Kind) == KINDS
+    assert get_args(schemas.Preset) == tuple(name for name in PRESETS if name != "paper")  # which takes hours
+
+
+def test_the_form_asks_for_what_the_page_sends():
+    """All but the pictures; a first look is fast."""
+    schemas = pytest.importorskip("evovae.web.schemas")
+    html, script = ((STATIC / name).read_text() for name in ("index.html", "start.js"))
+    form = html[html.index('<form id="form">') : html.index("</form>")]
+    asked = {*schemas.Wish.model_fields} - {"upload", "mask"}
+    assert {*re.findall(r'name="(\w+)"', form)} == asked
+    sent = script[script.index("const wish = {") : script.index("};", script.index("const wish = {"))]
+    assert {*re.findall(r"^      (\w+):", sent, re.MULTILINE)} == asked | {"upload"}
+    assert tuple(re.findall(r'<option value="(\w+)">', form)) == KINDS
+    assert tuple(re.findall(r'name="preset" value="(\w+)"', form)) == get_args(schemas.Preset)
+    assert re.findall(r'name="preset" value="(\w+)" checked', form) == ["fast"]
+
+
+def test_a_job_passes_all_wishes_on():
+    worker = pytest.importorskip("evovae.web.worker")
+    outcome = pytest.importorskip("evovae.web.outcome")
+    asked = {*worker.Wish.model_fields} - {"upload", "mask"}
+    for passed_on in (worker.work, outcome.Task.command):
+        assert {*re.findall(r"wish\.(\w+)", inspect.getsource(passed_on))} == asked
