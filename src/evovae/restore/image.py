@@ -260,7 +260,7 @@ def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarra
 
 
 def nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """values (*spatial, C); where they are not known the nearest ones that are, or their median in a channel of none."""
+    """values (*spatial, C); where not known, the nearest ones that are, or in a channel without any their median."""
     filled = np.where(known, values, np.median(values[known]))
     for c in range(values.shape[-1]):
         if known[..., c].any():
