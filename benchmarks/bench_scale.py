@@ -114,10 +114,10 @@ def predicted(workers: int, compute: float, steps: int, sent: float, bandwidth: 
 
 def epochs_of_the_paper(device: torch.device, n: int, batch: int, epochs: int = 7) -> dict[str, float]:
     """Seconds of an epoch, operations and bytes per second, on patches of bars."""
-    (expert,) = paper(1.0, (256, 256))
-    sizes, S, search = (expert.latents, *expert.hidden, expert.patch**2), expert.states, expert.search
+    (chosen,) = paper(1.0, (256, 256))
+    sizes, S, search = (chosen.latents, *chosen.hidden, chosen.patch**2), chosen.states, chosen.search
     generator = torch.Generator().manual_seed(0)
-    x = bars_images(n, generator, expert.patch).to(device)
+    x = bars_images(n, generator, chosen.patch).to(device)
     model = TVAE(MLP(*sizes, generator=generator), Gaussian(0.1), Bernoulli(sizes[0])).to(device)
     optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.002, fused=True)
     states = States.random(n, S, sizes[0], generator).to(device)

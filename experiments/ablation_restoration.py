@@ -66,10 +66,10 @@ def main() -> None:
         if picture not in options.pictures:
             continue
         noisy = common.noisy(clean, options.sigma, seed=0)
-        for row, experts in ROWS.items():
+        for row, models in ROWS.items():
             if options.smoke:
-                experts = [replace(expert, epochs=1) for expert in experts]
-            result = evovae.denoise(noisy, preset=experts, rng=0, full_output=True)
+                models = [replace(model, epochs=1) for model in models]
+            result = evovae.denoise(noisy, preset=models, rng=0, full_output=True)
             psnr = common.psnr(clean, result.image)
             record.add(picture=picture, row=row, psnr=psnr, sigma=result.sigma, seconds=result.seconds)
 

@@ -58,7 +58,7 @@ class Method:
 
 
 def ours(choose: Callable[[float], PatchModel | str]) -> Method:
-    """The expert, or the preset, that is chosen for sigma."""
+    """The model, or the preset, that is chosen for sigma."""
 
     def denoise(noisy, sigma, seed, max_seconds=None):
         return evovae.denoise(noisy, preset=choose(sigma), rng=seed, max_seconds=max_seconds)

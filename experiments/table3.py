@@ -29,23 +29,23 @@ PAPER = {
 
 def ours(noise: float) -> list[object]:
     """The same values, read from the preset for a picture with this ratio of noise to its standard deviation."""
-    (expert,) = PRESETS["paper"](noise, HOUSE)
-    rate = [expert.learning_rate * expert.schedule(step / 100, expert.epochs) for step in range(100 * 60)]
+    (model,) = PRESETS["paper"](noise, HOUSE)
+    rate = [model.learning_rate * model.schedule(step / 100, model.epochs) for step in range(100 * 60)]
     peaks = [step for step in range(1, len(rate) - 1) if rate[step - 1] < rate[step] > rate[step + 1]]
-    search = expert.search
+    search = model.search
     return [
-        expert.latents,
-        expert.hidden,
-        expert.patch**2,
+        model.latents,
+        model.hidden,
+        model.patch**2,
         round(min(rate), 9),
         round(max(rate), 9),
         (peaks[1] - peaks[0]) / 100,
-        expert.batch_size,
+        model.batch_size,
         search.parents,
         search.children,
         search.generations,
-        expert.states,
-        expert.epochs,
+        model.states,
+        model.epochs,
     ]
 
 

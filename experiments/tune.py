@@ -32,7 +32,7 @@ from matplotlib.ticker import MaxNLocator  # noqa: E402
 BY_HAND = {"patch": 8, "latents": 64, "width": 192, "states": 32, "learning_rate": 0.005, "centred": True}
 
 
-def expert(trial: Trial | FrozenTrial, epochs: int) -> NetworkPatches:
+def tuned(trial: Trial | FrozenTrial, epochs: int) -> NetworkPatches:
     """The network of a trial; one that is over answers with what it was."""
     return NetworkPatches(
         patch=trial.suggest_int("patch", 5, 12),
@@ -49,7 +49,7 @@ def expert(trial: Trial | FrozenTrial, epochs: int) -> NetworkPatches:
 
 def score(trial: Trial, noisy: np.ndarray, hidden: np.ndarray, epochs: int) -> float:
     """The error at the hidden pixels."""
-    restored = evovae.denoise(noisy, mask=hidden, preset=expert(trial, epochs), rng=0)
+    restored = evovae.denoise(noisy, mask=hidden, preset=tuned(trial, epochs), rng=0)
     return float(np.sqrt(np.mean((restored - noisy)[hidden] ** 2)))
 
 
@@ -122,7 +122,7 @@ def main() -> None:
         callbacks=[note],
     )
     for name, trial in {"by hand": done(study)[0], "best": study.best_trial}.items():
-        restored = evovae.denoise(noisy, preset=expert(trial, epochs), rng=0)
+        restored = evovae.denoise(noisy, preset=tuned(trial, epochs), rng=0)
         record.add(for_the_reader=name, trial=trial.number, clean_psnr=common.psnr(clean, restored))
     draw(done(study), study.best_trial, options.out.with_suffix(".png"))
 

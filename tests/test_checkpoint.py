@@ -121,9 +121,9 @@ def test_a_damaged_snapshot_is_stepped_over_and_two_are_an_error(tmp_path):
 
 
 def test_the_progress_of_another_run_is_refused(tmp_path):
-    Folder(tmp_path, {"picture": "a", "experts": [1]}).save(TENSORS)
-    with pytest.raises(CheckpointError, match="a run with other experts, picture; name another folder"):
-        Folder(tmp_path, {"picture": "b", "experts": [2]}).load()
+    Folder(tmp_path, {"picture": "a", "models": [1]}).save(TENSORS)
+    with pytest.raises(CheckpointError, match="a run with other models, picture; name another folder"):
+        Folder(tmp_path, {"picture": "b", "models": [2]}).load()
 
 
 @pytest.mark.parametrize("at", ["write", "fsync", "replace"])
