@@ -39,15 +39,17 @@ def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
 
 @pytest.mark.parametrize("model", [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1))], ids=["subspaces", "net", "look"])
 def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, model):
-    """Two thirds of the patches are trained on."""
+    """Two thirds of the patches are trained on; over some seeds, as networks differ by a tenth from one to the next."""
     monkeypatch.setattr(tiling, "MOST", 8192)
-    tiled = evovae.denoise(NOISY, preset=model, rng=0, tile=40, full_output=True)
+    tiled = [evovae.denoise(NOISY, preset=model, rng=seed, tile=40, full_output=True) for seed in range(4)]
     assert isinstance(plan(picture(NOISY), model, 40, 1e9), Tiles)
     monkeypatch.undo()
-    whole = evovae.denoise(NOISY, preset=model, rng=0, full_output=True)
-    assert rms(tiled.image - CLEAN) < 1.27 * rms(whole.image - CLEAN)
-    assert tiled.sigma == pytest.approx(whole.sigma, rel=0.03)
-    assert tiled.std.mean() == pytest.approx(whole.std.mean(), rel=0.2)
+    whole = [evovae.denoise(NOISY, preset=model, rng=seed, full_output=True) for seed in range(4)]
+    found = [[(rms(r.image - CLEAN), r.sigma, r.std.mean()) for r in results] for results in (tiled, whole)]
+    (error, sigma, std), (least, expected, least_std) = np.mean(found, axis=1)
+    assert error < 1.27 * least
+    assert sigma == pytest.approx(expected, rel=0.03)
+    assert std == pytest.approx(least_std, rel=0.2)
 
 
 def test_no_seam_is_visible(few):
