@@ -347,6 +347,16 @@ def test_the_command_in_the_report_gives_the_same_bytes(client, done, tmp_path, 
     assert (tmp_path / "uncertainty.tif").read_bytes() == client.get(f"/api/jobs/{done['id']}/uncertainty.tif").content
 
 
+def test_what_noise_is_like_and_how_much_of_it_goes_can_be_wished(client, tmp_path):
+    job = waited(client, submitted(client, noise="white", sigma=12.0, strength=0.5))
+    whole = waited(client, submitted(client, noise="white", sigma=12.0))
+    found, command = job["summary"]["noise"], job["summary"]["command"]
+    assert found == ["the same everywhere (standard deviation 12), white"]
+    assert "--sigma 12.0 --noise white --strength 0.5" in command and "--strength" not in whole["summary"]["command"]
+    half, full = (decoded(client.get(f"/api/jobs/{j['id']}/result").content).astype(float) for j in (job, whole))
+    assert abs(half - (decoded(NOISY) + full) / 2).max() <= 1
+
+
 @pytest.mark.parametrize("view", ["before", "after", "uncertainty", "residual"])
 def test_views(client, done, view):
     image = decoded(client.get(f"/api/jobs/{done['id']}/view/{view}.png").content)
@@ -400,6 +410,8 @@ def test_pages_of_16_bits_come_back_as_such(client):
         ({"sigma": 1000}, "sigma is 1000"),
         ({"seed": -1}, "seed"),
         ({"held_out": 2}, "held_out"),
+        ({"noise": "pink"}, "noise"),
+        ({"strength": 1.5}, "strength"),
         ({"colour": 1}, "colour"),
         ({"upload": "../../etc"}, "upload"),
     ],

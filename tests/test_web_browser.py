@@ -245,6 +245,22 @@ def test_painted_holes_are_filled(server, browser, tmp_path):
     assert mask[10:14, 4:20].mean() > 0.9 and mask.mean() < 0.15
 
 
+def test_what_noise_is_like_and_how_much_of_it_goes_can_be_chosen(server, browser, noisy):
+    browser.open(server)
+    browser.drop(noisy)
+    browser.find("#form summary").click()
+    browser.find("[name=noise]").send_keys("the same everywhere")
+    slider = browser.find("[name=strength]")
+    browser.driver.execute_script(
+        "arguments[0].value = 50; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))", slider
+    )
+    assert browser.find("#strength-shown").text == "50 %"
+    browser.find("#start").click()
+    browser.result()
+    assert "the same everywhere" in browser.find(".found").text
+    assert "--noise white --strength 0.5" in browser.find(".command").get_attribute("textContent")
+
+
 def test_the_sample_runs_in_one_click_and_can_be_stopped(server, browser):
     browser.open(server, "sample")
     browser.shown("#run-sample").click()
