@@ -347,7 +347,8 @@ def test_callback_and_time_limit_stop_with_the_best_so_far():
     seen = []
     result = quick(noisy(), callback=lambda p: seen.append(p) or p.epoch == 3, full_output=True)
     assert [p.epoch for p in seen] == [1, 2, 3] and len(result.elbo) == 3 and result.interrupted
-    assert seen[-1].epochs == QUICK.epochs and seen[-1].sigma > 0 and seen[0].seconds > 0
+    assert seen[-1].epochs == QUICK.epochs and seen[0].seconds > 0
+    assert 14 < seen[-1].sigma < 25  # in image units, and with what three epochs do not know yet
     assert rms(result.image - blocks()) < 15
     assert len(quick(noisy(), max_seconds=0, full_output=True).elbo) == 1
 

@@ -148,6 +148,12 @@ class Learner:
         return self.noise_variance.sqrt().item() * self.scale.unit
 
     @property
+    def level(self) -> float:
+        """The same in image units, where the signal is the mean one."""
+        slope = self.noise.anywhere().slope(self.scale.offset)
+        return self.sigma * float((slope**2).mean() ** 0.5)
+
+    @property
     def noise_variance(self) -> Tensor:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom

@@ -247,7 +247,7 @@ def _learn(
 
     try:
         for epoch in learner.epochs(resume):
-            stop = watch.enough(number, epoch, learner.sigma, estimates)
+            stop = watch.enough(number, epoch, learner.level, estimates)
             (keep.take if stop else keep.offer)(partial(snapshot, epoch))
             if stop:
                 return True
