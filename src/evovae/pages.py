@@ -84,8 +84,7 @@ def noise_of(result: Restoration) -> str:
     """What was found about the noise of a page, in words: what it is like, and how sure that is, in sentences."""
     if result.noise is None:
         return "none"
-    found = result.noise.describe()
-    return " ".join([found["summary"] + "." * bool(found["notes"]), *found["notes"]])
+    return " ".join([result.noise.describe()["summary"] + "." * bool(result.notes), *result.notes])
 
 
 def channel_axis(content: Content) -> int | None:

@@ -35,6 +35,10 @@ AROUND = {
     3: 7,
 }  # pixels along each axis, by their number, in which what models leave is compared with the noise
 COARSE = 2.0  # deviation of a restored image of integers below which rounding takes much of it away
+LIKELY, ALIKE = (
+    (0.6, 1.4),
+    0.15,
+)  # levels found over those expected, and correlations of neighbours, that are no surprise
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
@@ -123,6 +127,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         work = train(learners, grainy, watch, keep, kept)
     restored = _Restored.of(even, shown, work.estimates, options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
+    found_level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
     off = (image.values - signal)[hidden]
     given = np.where(image.observed, image.values, signal)
     signal = np.where(noise.kept, given, options.strength * signal + (1 - options.strength) * given)
@@ -131,8 +136,10 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     return Restoration(
         image=image.outside(as_dtype(signal, dtype)),
         std=image.outside(np.where(noise.kept & image.observed, 0, restored.std * slope)),
-        sigma=float(restored.sigma * np.sqrt(np.mean(slope[shown.observed] ** 2))),
+        sigma=found_level if options.sigma is None else float(np.sqrt(np.mean(np.square(options.sigma)))),
+        found=found_level,
         noise=noise,
+        notes=(*noise.describe()["notes"], *_doubts(noise, shown, restored)),
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
         elbo=watch.elbo,
         insights=tuple(
@@ -151,6 +158,25 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         seconds=watch.seconds,
         interrupted=len(watch.elbo) < watch.epochs or len(work.estimates) < len(models),
     )
+
+
+def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored") -> Iterator[str]:
+    """What speaks against a noise model, in sentences: the level that models found, and what they took off."""
+    if not LIKELY[0] < restored.sigma < LIKELY[1]:
+        yield (
+            f"Models find {restored.sigma:.2g} times the noise that was expected: it may be of another kind or level, "
+            "or the image of structure that they miss."
+        )
+    observed = shown.with_channels(shown.observed)
+    off = np.where(observed, shown.with_channels(shown.values - restored.values), 0)
+    if noise.whitening((*(2,) * len(shown.shape), off.shape[-1])).is_identity:
+        products = [np.mean(off.swapaxes(0, axis)[1:] * off.swapaxes(0, axis)[:-1]) for axis in range(off.ndim - 1)]
+        alike = max(products) / max(np.mean(off**2), np.finfo(float).tiny)
+        if alike > ALIKE:
+            yield (
+                f"What was taken off is alike in neighbours (correlation {alike:.2f}), as white noise is not: "
+                "structure may have gone with it."
+            )
 
 
 @dataclass(frozen=True)

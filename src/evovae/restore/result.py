@@ -21,7 +21,7 @@ class Progress:
     """One epoch of a running restoration, as its callback sees it.
 
     model is the number of the one in training, from 0; epoch and epochs count over all of them; sigma is the noise
-    level found so far, in image units (in those of the transformed image, where noise grows with the signal); elbo the
+    level found so far, in image units (where it depends on the signal, that of the mean signal); elbo the
     mean bound of a patch in nats; substitutions the new states per patch; share how much of the work is done, from 0
     to 1; seconds since the start.  Large pictures report after each tile, too.  `preview()` is the picture as restored
     so far, from half of the patches; while the callback runs, not later.  Large pictures show what is finished.
@@ -50,8 +50,9 @@ class Restoration:
         Posterior standard deviation of each pixel's clean value, in image units: what the patches
         that cover it are unsure of, on average.
     sigma
-        The noise level found, in image units, averaged over the image: what the image is expected to be
-        off by, its own uncertainty included.
+        The noise level, in image units, averaged over the image: the one that was told, else the one found.
+    found
+        The noise level that models found: what the image is expected to be off by, its own uncertainty included.
     noise
         What was found about the noise, or was told; `noise.describe()` says it in words and numbers.  None where the
         image is constant.
@@ -72,7 +73,9 @@ class Restoration:
     image: np.ndarray
     std: np.ndarray
     sigma: float
+    found: float = 0.0
     noise: NoiseModel | None = None
+    notes: tuple[str, ...] = ()
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
     insights: tuple[Insight, ...] = ()
@@ -107,7 +110,9 @@ class Restoration:
         """What was found and done, without the arrays, in what JSON can hold."""
         return {
             "sigma": self.sigma,
+            "sigma found": self.found,
             "noise": None if self.noise is None else self.noise.describe(),
+            "notes": list(self.notes),
             "held_out": self.held_out if np.isfinite(self.held_out) else None,
             "seconds": self.seconds,
             "interrupted": self.interrupted,

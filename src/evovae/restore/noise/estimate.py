@@ -31,7 +31,12 @@ ALIKE = 1.25  # noise levels of channels that differ by less are one
 LEAST = 1e-6  # noise level over the deviation of the image
 ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
 STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
+FEW = 2  # bins that tell nothing
 EMPTY = 0.3  # share of values without a photon, from which on even values have less noise than others
+MOST_LINES, BROAD = (
+    0.5,
+    15,
+)  # share of lines in the variance from which on they are the picture; what is no line, in pixels
 SHARE = 0.05  # of the pairs that correlations are found from
 
 FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
@@ -68,15 +73,16 @@ def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Fou
     if not usable.any():
         apart, usable = np.zeros_like(apart), observed
     calm = _calm(values, usable)
-    model = _even(calm, usable, noise) if sigma is None else _told(sigma, values.shape)
+    model = _even(calm, usable, observed, noise) if sigma is None else _told(sigma, values.shape)
     if noise != "white":
         model = _beyond(model, calm, usable, sigma is not None)
-        spikes = impulses.find(model.even(values), usable)
-        model = replace(model, impulses=spikes)
+        if model.typical(calm) > NOISELESS * values[usable].std():
+            model = replace(model, impulses=impulses.find(model.even(values), usable))
     model = replace(model, impulses=model.impulses | void, apart=apart)
     parts = ("level", "lines", "impulses", "apart", "exact")
     shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
-    return Found(replace(model, **shaped), 1.0 if sigma is not None or not model.covariance.is_white else 0.0)
+    plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
+    return Found(replace(model, **shaped), 0.0 if plain and sigma is None else 1.0)
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -95,18 +101,18 @@ def _told(sigma: np.ndarray, shape: tuple[int, ...]) -> Noise:
     return replace(Noise.white(typical, shape[-1], axes), level=relative, exact=sigma == 0)
 
 
-def _even(values: np.ndarray, usable: np.ndarray, kind: str) -> Noise:
+def _even(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Noise:
     """The curve of each channel; one level for all, where levels differ little."""
     *spatial, C = values.shape
-    curves = tuple(_curve(values[..., c], usable[..., c], kind) for c in range(C))
+    curves = tuple(_curve(*(a[..., c] for a in (values, usable, observed)), kind) for c in range(C))
     levels = [curve.sigma for curve in curves if isinstance(curve, Flat)]
     if len(levels) == C and max(levels) <= ALIKE * min(levels):
         return Noise.white(float(np.sqrt(np.mean(np.square(levels)))), C, len(spatial))
     return Noise(curves, Covariance.white(C, len(spatial)))
 
 
-def _curve(values: np.ndarray, usable: np.ndarray, kind: str) -> Curve:
-    """That of one channel (*spatial).
+def _curve(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Curve:
+    """That of one channel (*spatial), from all that is observed where there is next to nothing that is usable.
 
     Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: how strong it
     is shows once more in even values.
@@ -115,6 +121,8 @@ def _curve(values: np.ndarray, usable: np.ndarray, kind: str) -> Curve:
         return Flat(1.0)
     seen = values[usable]
     bins = _bins(values, usable, limits(seen))
+    if len(bins.level) < FEW:
+        bins = _bins(values, observed, limits(values[observed]))
     curve = FITS[kind](bins, seen)
     if curve is None:
         found = (
@@ -138,7 +146,7 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     """With lines, and with correlation, by which noise is stronger than fine structure alone shows."""
     C = values.shape[-1]
     even = model.even(values)
-    model = replace(model, lines=lines.find(even, usable))
+    model = replace(model, lines=np.zeros(()) if _made_of_lines(even) else lines.find(even, usable))
     pairs = find_pairs(even - model.lines, usable.all(-1))
     if not _correlated(pairs, C):
         return model
@@ -150,6 +158,16 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     every = model.curves if len(model.curves) == C else model.curves * C
     curves = tuple(curve.scaled(factor) for curve, factor in zip(every, stronger, strict=True))
     return replace(model, curves=curves, covariance=Covariance(lags), lines=model.lines / stronger)
+
+
+def _made_of_lines(even: np.ndarray) -> bool:
+    """Whether rows or columns that differ from those around are most of the picture: then they are no noise."""
+    for along, across in ((-2, -3), (-3, -2)) if even.ndim > 2 else ():
+        profile = even.mean(along, keepdims=True)
+        size = [BROAD if axis == even.ndim + across else 1 for axis in range(even.ndim)]
+        if (profile - median_filter(profile, size)).var() > MOST_LINES * even.var():
+            return True
+    return False
 
 
 def _correlated(pairs: Pairs, channels: int) -> bool:

@@ -108,6 +108,10 @@ class Noise(NoiseModel):
             wanted=image.wanted & ~self.apart,
         )
 
+    def typical(self, values: np.ndarray) -> float:
+        """The noise's standard deviation at values with the channels in the last axis, the mean over them."""
+        return float(np.sqrt(np.mean(np.square(self._by_channel("std", values) * self.level))))
+
     def even(self, values: np.ndarray) -> np.ndarray:
         """Even values, of values with the channels in the last axis."""
         return self._by_channel("forward", values) / self.level - self.lines

@@ -187,7 +187,7 @@ def _partners(
     weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each block the one at a distance that is most similar in the coefficients `index`, and how far they differ."""
-    compared = (blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), -1)
+    compared = (blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), blocks.shape[1] * len(index))
     partner, distance = np.zeros(len(blocks), int), np.full(len(blocks), np.inf, np.float32)
     for shift in _shifts(size, steps):
         there = places + shift
@@ -195,7 +195,7 @@ def _partners(
         other = grid[tuple(there[inside].T)]
         mine, other = inside[other >= 0], other[other >= 0]
         off = compared[mine] - compared[other]
-        square = np.einsum("nk,nk->n", off, off) / (2 * compared.shape[1])
+        square = np.einsum("nk,nk->n", off, off) / (2 * max(compared.shape[1], 1))
         better = square < distance[mine]
         distance[mine[better]], partner[mine[better]] = square[better], other[better]
     return partner, distance

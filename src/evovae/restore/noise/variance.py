@@ -50,7 +50,7 @@ PURE, RISE = 0.15, 0.7
 CORRELATED = 0.65  # log of middle over finest energy: of the same crops, 2.4 % have more at 5 and none at 25
 OFTEN, ABOVE = 1e-3, 10.0  # share of the values that makes an end of the range a limit, and over that of all beyond it
 KNOTS = 24
-LEVELS = 4096  # distinct values beyond which rounding is no matter
+LEVELS = 8, 4096  # distinct values: pictures of fewer are meant so, in those of more rounding is no matter
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ class Bins:
         low, high = (
             sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True)
         )
+        number = min(max(len(level) // PER_BIN, min(len(level) // LEAST, FEWEST_BINS)), MOST_BINS)
         found = []
-        for part in np.array_split(np.argsort(level, kind="stable"), min(len(level) // PER_BIN, MOST_BINS) or 1):
+        for part in np.array_split(np.argsort(level, kind="stable"), number or 1):
             chosen = [pairs.best(half, SHARE, LEAST, part) for half in (0, 1)]
             if sum(map(len, chosen)) < LEAST:
                 continue
@@ -199,7 +200,7 @@ def _pile(found: np.ndarray, share: np.ndarray) -> float | None:
 def step(values: np.ndarray) -> float:
     """The distance of which all differences between values (n,) are multiples; zero where there is none."""
     found = np.unique(values)
-    if not 1 < len(found) <= LEVELS:
+    if not LEVELS[0] <= len(found) <= LEVELS[1]:
         return 0.0
     apart = np.diff(found)
     number = apart / apart.min()
