@@ -370,7 +370,7 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"channel_axis": 2}, ValueError, "channel_axis is 2.*axes -2 to 1"),
         ({"image": np.arange(9.0), "channel_axis": 0}, ValueError, "an axis beside it"),
         ({"held_out": 1.0}, ValueError, "held_out is 1.0"),
-        ({"image": np.arange(3.0), "held_out": 0.99}, ValueError, "held_out is 0.99, which hides all"),
+        ({"image": np.arange(3.0), "held_out": 0.99, "rng": 0}, ValueError, "held_out is 0.99, which hides all"),
         ({"preset": replace(QUICK, patch=(3, 3, 3))}, ValueError, "3 axes do not fit.*2 spatial"),
         ({"image": np.zeros((0, 4))}, ValueError, "axis 0 is empty"),
         ({"image": np.zeros((4, 4), bool)}, TypeError, "bool.*cast"),
