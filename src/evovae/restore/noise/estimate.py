@@ -14,13 +14,23 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter, median_filter, minimum_filter, uniform_filter
 
-from evovae.restore.image import Image, warn
+from evovae.restore.image import Image, nearest, warn
 from evovae.restore.noise import KINDS, impulses, level, lines
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Curve, Flat
 from evovae.restore.noise.model import Noise, NoiseModel
 from evovae.restore.noise.similar import Pairs, autocovariance, covariances, find_pairs
-from evovae.restore.noise.variance import CORRELATED, Bins, Limits, fit_curve, fit_rician, fit_speckle, limits, step
+from evovae.restore.noise.variance import (
+    CORRELATED,
+    FEWEST_BINS,
+    Bins,
+    Limits,
+    fit_curve,
+    fit_rician,
+    fit_speckle,
+    limits,
+    step,
+)
 
 CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that says nothing about the noise, by axes
 OFTEN = 0.5  # share of the other pixels with that value from which on it is a value like any
@@ -28,6 +38,7 @@ NOISELESS = 1e-3  # noise over the deviation of the image, below which regions o
 OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel is left out at first
 FAR = 20.0  # ranges of 98 % of the values, beyond which others have nothing to do with them
 ALIKE = 1.25  # noise levels of channels that differ by less are one
+SMALL = 0.05  # noise over the deviation of the image; in small images, twice that is small beside texture
 LEAST = 1e-6  # noise level over the deviation of the image
 ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
 STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
@@ -37,6 +48,7 @@ MOST_LINES, BROAD = (
     0.5,
     15,
 )  # share of lines in the variance from which on they are the picture; what is no line, in pixels
+ENOUGH = 1000  # blocks that tell correlated noise from structure
 SHARE = 0.05  # of the pairs that correlations are found from
 
 FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
@@ -97,14 +109,14 @@ def _told(sigma: np.ndarray, shape: tuple[int, ...]) -> Noise:
         return Noise.white(sigma.tolist(), shape[-1], axes)
     known = sigma[sigma > 0]
     typical = float(np.median(known)) if len(known) else 1.0
-    relative = np.where(sigma > 0, sigma, typical) / typical
+    relative = nearest(sigma, sigma > 0) / typical if len(known) else np.ones(shape)
     return replace(Noise.white(typical, shape[-1], axes), level=relative, exact=sigma == 0)
 
 
 def _even(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Noise:
     """The curve of each channel; one level for all, where levels differ little."""
     *spatial, C = values.shape
-    curves = tuple(_curve(*(a[..., c] for a in (values, usable, observed)), kind) for c in range(C))
+    curves = tuple(_curve(values[..., c], usable[..., c], observed[..., c], kind) for c in range(C))
     levels = [curve.sigma for curve in curves if isinstance(curve, Flat)]
     if len(levels) == C and max(levels) <= ALIKE * min(levels):
         return Noise.white(float(np.sqrt(np.mean(np.square(levels)))), C, len(spatial))
@@ -114,8 +126,8 @@ def _even(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: st
 def _curve(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Curve:
     """That of one channel (*spatial), from all that is observed where there is next to nothing that is usable.
 
-    Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: how strong it
-    is shows once more in even values.
+    Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: how strong
+    it is shows once more in even values.
     """
     if not usable.any():
         return Flat(1.0)
@@ -125,15 +137,22 @@ def _curve(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: s
         bins = _bins(values, observed, limits(values[observed]))
     curve = FITS[kind](bins, seen)
     if curve is None:
-        found = (
-            bins.strength if len(bins.level) else level.estimate(*map(torch.from_numpy, (values, usable)), values.ndim)
-        )
-        return Flat(max(found, step(seen) * ROUNDING, LEAST * float(seen.std())) or 1.0)
+        return Flat(max(_level(bins, values, usable), step(seen) * ROUNDING, LEAST * float(seen.std())) or 1.0)
     if kind in ("speckle", "rician"):
         return curve
     low, high = (None if end is None else float(curve.forward(end)) for end in limits(seen))
     even = _bins(curve.forward(values), usable, (low, high))
     return curve.scaled(even.where(even.cut < EMPTY).strength)
+
+
+def _level(bins: Bins, values: np.ndarray, usable: np.ndarray) -> float:
+    """Of noise that is the same everywhere; where structure may be as strong, of what is noise for sure."""
+    if not len(bins.level):
+        return level.estimate(torch.from_numpy(values), torch.from_numpy(usable), values.ndim)
+    found, spread = bins.strength, values[usable].std()
+    if len(bins.level) > FEWEST_BINS:
+        return min(found, bins.floor) if found < SMALL * spread else found
+    return 0.0 if found < 2 * SMALL * spread else found
 
 
 def _bins(values: np.ndarray, usable: np.ndarray, ends: Limits) -> Bins:
@@ -147,8 +166,8 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     C = values.shape[-1]
     even = model.even(values)
     model = replace(model, lines=np.zeros(()) if _made_of_lines(even) else lines.find(even, usable))
-    pairs = find_pairs(even - model.lines, usable.all(-1))
-    if not _correlated(pairs, C):
+    pairs = find_pairs(even - model.lines, np.all(usable, -1))
+    if len(pairs.coefficients) < ENOUGH or not _correlated(pairs, C):
         return model
     lags = autocovariance(pairs, covariances(pairs, SHARE))
     middle = tuple(n // 2 for n in lags.shape[2:])
@@ -178,7 +197,7 @@ def _correlated(pairs: Pairs, channels: int) -> bool:
 
 
 def _constant(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Regions of one value: borders, and what was cut off at the ends of the range; none where there is no noise at all."""
+    """Regions of one value: borders, what was cut off at the ends of the range; none where there is no noise."""
     size = (*(CONSTANT[min(values.ndim - 1, 3)],) * (values.ndim - 1), 1)
     inside = maximum_filter(values, size, mode="nearest") == minimum_filter(values, size, mode="nearest")
     constant = maximum_filter(inside, size, mode="nearest") & usable

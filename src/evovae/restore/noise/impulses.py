@@ -1,6 +1,6 @@
 """Impulses: hot and dead pixels, salt and pepper, cosmic rays, and values that stand for "no data", found blind.
 
-An impulse is no part of a picture: optics and filters spread over some pixels what is.  So each group of up to 4 x 4 pixels
+An impulse is no part of a picture: optics and filters spread what is over some pixels.  So each group of up to 4 x 4 pixels
 that stands out of the frames around it is hidden, and predicted from what is left, twice:
 
 * by **the picture itself**.  Its windows y of D pixels are a scale mixture of Gaussians, y | q ~ N(mean, q C), C learnt from
@@ -12,12 +12,13 @@ that stands out of the frames around it is hidden, and predicted from what is le
 * by **the sharpest spot** that is admitted, a Gaussian of 1.5 pixels across at half its height (stars, beads): next to h
   pixels with the sum s, their neighbours have at least rho(h) s.  Hot pixels leave them as they were.
 
-Whether a picture has impulses at all is decided by how many groups are beyond each strength, against natural pictures.
+Sharp groups beyond a strength t are impulses if there are many more of them than the picture itself would have.  That is
+told by its blunt groups, which it is full of where it is unruly, and which impulses do not add to.  The least such t is
+the limit; where there is none, there are no impulses.
 """
 
 from dataclasses import dataclass
 from functools import reduce
-from statistics import NormalDist
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,6 +29,7 @@ SIDE = 4  # pixels along each axis of the largest impulse
 CANDIDATE, MEMBER = 4.0, 3.0  # noise levels above the frames: a group's peak, its other pixels
 MOST = 20_000  # candidates of each sign, the strongest; a hundred times fewer are common
 PASSES = 3  # what is found uncovers more
+ENOUGH = 0.05  # of what is found: a pass that adds less is the last
 WINDOWS = 20_000  # that the model is learnt from
 CALM = 0.2  # the scale q that no window is below, so that flat ones do not make the model alone
 RIDGE = 0.05  # noise levels squared, for pictures that have next to no noise
@@ -36,26 +38,20 @@ RIDGE = 0.05  # noise levels squared, for pictures that have next to no noise
 SPOT = {PLANE: (1.167, 0.668, 0.397, 0.17), SIGNAL: (0.58, 0.085)}
 WIDER = {PLANE: 0.3, SIGNAL: 0.05}  # of more pixels, and of four that make no square
 MARGIN = 0.95  # no spot is exactly Gaussian
-SHARP = (
+SURE, SHARP, BLUNT = (
     3.0,
-    2.5,
     2.0,
-    1.5,
     1.0,
-    0.5,
-    -1.0,
-)  # standard deviations by which impulses are sharper: as few as the spots around allow
+)  # standard deviations by which groups are sharper: to be counted, to be taken, at most
 
-# Natural pictures have, among PER pixels, no more groups beyond a strength t than COMMON (t / CANDIDATE)^-FALL: measured
-# on the crops of BSD400, 98 % of them, with white noise 2, 5, 15, 25, 50.  UNRULY: where unrest counts once, not twice.
-PER = 180 * 180
-STRENGTHS = (4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 15.0, 20.0)
-COMMON, FALL = {PLANE: 4.0, SIGNAL: 120.0}, {PLANE: 4.5, SIGNAL: 2.0}
-UNRULY, UNRULY_FALL = 45.0, 5.3
+# Of the crops of BSD400 with noise of 2 to 50, white or correlated, 99 % have no more sharp groups beyond a strength t than
+# (FEW + blunt groups) SHARE (t / CANDIDATE)^-FALL: by how surprising they are, of those that are far away, and by how far
+# away they are, of all.
+STRENGTHS = np.geomspace(CANDIDATE, 20, 12)
+FEW, SHARE, FALL = (1, 5), (1.0, 0.3), (3.0, 4.0)
+TOLERATED = 0.3  # so many of what is found may be the picture's, if it has as many as any
 LARGE = 0.4  # the larger groups are, the fewer of them have pictures: by this power of their sizes they count more
-UNRULY_SHARE = 0.2
 LEVELS, OFTEN = 16, 4  # distinct values that make a picture; equal ones that are no chance
-TOLERATED = 0.05  # of what is found may be the picture's own
 
 
 @dataclass(frozen=True)
@@ -114,39 +110,33 @@ def find(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
 def _find(planes: np.ndarray, seen: np.ndarray, reach: Reach) -> np.ndarray:
     """Impulses of one channel, looked for again without those found as long as there are more."""
     found = np.zeros(planes.shape, bool)
-    for step in range(PASSES):
-        known = seen & ~found
-        groups = _groups(_filled(planes, known), known, reach)
-        if step == 0 and not _any(groups, reach, planes.shape):
-            break
-        more = groups.paint(_impulses(groups, planes.size), reach, planes.shape) & known
+    groups = _groups(_filled(planes, seen), seen, reach)
+    limits = _limits(groups, reach, planes.shape)
+    for _ in range(PASSES):
+        strange = (groups.surprise > limits[0]) | (groups.away > limits[1])
+        more = groups.paint(strange & (groups.sharp > SHARP), reach, planes.shape) & seen & ~found
         found |= more
-        if more.sum() <= TOLERATED * found.sum():
+        if more.sum() <= ENOUGH * found.sum():
             break
+        groups = _groups(_filled(planes, seen & ~found), seen & ~found, reach)
     return found
 
 
-def _any(groups: _Groups, reach: Reach, shape: tuple[int, ...]) -> bool:
-    """Whether more groups are beyond some strength than in natural pictures; the outermost pixels have no say."""
-    edge = 2 * np.minimum(reach, 1)
+def _limits(groups: _Groups, reach: Reach, shape: tuple[int, ...]) -> list[float]:
+    """Of surprise and away, beyond which groups are impulses; infinite where there are no more than by chance.
+
+    The outermost pixels, which have few neighbours, are not counted.
+    """
+    edge, limits = 2 * np.minimum(reach, 1), []
     inner = ((groups.peak[:, 1:] >= edge) & (groups.peak[:, 1:] < shape[1:] - edge)).all(1)
-    surprise = groups.surprise[inner & (groups.sharp > SHARP[0])]
-    natural = COMMON[reach] * (np.array(STRENGTHS) / CANDIDATE) ** -FALL[reach] * np.prod(shape) / PER
-    number = (surprise[:, None] > STRENGTHS).sum(0)
-    return bool((number >= np.floor(natural + 3 * np.sqrt(natural) + 1.2)).any())
-
-
-def _impulses(groups: _Groups, pixels: int) -> np.ndarray:
-    """Which groups are impulses, in a picture that has some: the more it has, the less each must stand out."""
-    certain = ((groups.surprise > CANDIDATE) & (groups.sharp > SHARP[0])).sum()
-    ratio = UNRULY * pixels / PER / max(UNRULY_SHARE * certain, 1e-9)
-    strange = (groups.surprise > CANDIDATE) | (groups.away > CANDIDATE * max(ratio, 0.3) ** (1 / UNRULY_FALL))
-    spots = 2 * (strange & (groups.sharp < SHARP[-1])).sum()
-    for sharp in SHARP[::-1]:
-        chosen = strange & (groups.sharp > sharp)
-        if spots * (1 - NormalDist().cdf(sharp)) <= TOLERATED / 2 * chosen.sum():
-            break
-    return chosen
+    sharp, blunt = inner & (groups.sharp > SURE), inner & (groups.sharp < BLUNT)
+    blunts = (blunt & (groups.away > CANDIDATE)).sum(), blunt.sum()
+    for score, few, own, share, fall in zip((groups.surprise, groups.away), FEW, blunts, SHARE, FALL, strict=True):
+        natural = (few + own) * share * (STRENGTHS / CANDIDATE) ** -fall
+        number = (score[sharp, None] > STRENGTHS).sum(0)
+        least = np.maximum(natural / TOLERATED, np.floor(natural + 3 * np.sqrt(natural) + 1.2))
+        limits.append(min(STRENGTHS[number >= least], default=np.inf))
+    return limits
 
 
 def _groups(filled: np.ndarray, known: np.ndarray, reach: Reach) -> _Groups:

@@ -117,7 +117,7 @@ def covariances(pairs: Pairs, share: float) -> np.ndarray:
         middle = np.median(np.square(flat), axis=0) / QUARTILE
         factor = np.sqrt(middle / np.maximum(moments.diagonal(), 1e-300))
         part = (factor[:, None] * moments * factor).reshape(C, len(index), C, len(index))
-        whole[np.ix_(range(C), index, range(C), index)] = part
+        whole[np.ix_(np.arange(C), index, np.arange(C), index)] = part
     return whole.reshape(C * D, C * D)
 
 
@@ -158,14 +158,14 @@ def _whole(usable: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Where blocks start of which all values are usable."""
     whole = usable
     for axis, w in enumerate(size):
-        whole = np.lib.stride_tricks.sliding_window_view(whole, w, axis).all(-1)
+        whole = np.asarray(np.lib.stride_tricks.sliding_window_view(whole, w, axis).all(-1))
     return whole
 
 
 def _blocks(
     values: np.ndarray, usable: np.ndarray, size: tuple[int, ...], steps: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients (N, C, D) of blocks, where they are on the grid (N, axes), and which block is where on it (-1: none)."""
+    """Coefficients (N, C, D) of blocks, where they are on the grid (N, axes), and which is where on it (-1: none)."""
     axes = tuple(range(len(size)))
     every = tuple(slice(None, None, step) for step in steps)
     whole = _whole(usable, size)[every]
@@ -186,7 +186,7 @@ def _partners(
     index: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each block the one at a distance that is most similar in the coefficients `index`, and how far they differ."""
+    """For each block the one at a distance that is most similar in coefficients `index`, and how far they differ."""
     compared = (blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), blocks.shape[1] * len(index))
     partner, distance = np.zeros(len(blocks), int), np.full(len(blocks), np.inf, np.float32)
     for shift in _shifts(size, steps):
@@ -202,7 +202,7 @@ def _partners(
 
 
 def _shifts(size: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """On the grid: just beyond a block's width along some axis, and not much further along any; one of each two opposite."""
+    """On the grid: just beyond a block along some axis, and not much further along any; one of each two opposite."""
     reach = [range(-(-(w + 2) // s) * -1, -(-(w + 2) // s) + 1) for w, s in zip(size, steps, strict=True)]
     for shift in product(*reach):
         far = any(abs(d) * s >= 0.75 * w for d, s, w in zip(shift, steps, size, strict=True))

@@ -1,13 +1,14 @@
 """How the variance of one channel's noise depends on the signal, where texture is told from noise.
 
-Pairs of similar blocks (`similar`) are sorted into bins by their mean level.  In each bin, the pairs that are most similar
-in one half of their coefficients tell by the other half how strong the noise is: in four bands, from coarse to fine.
+Pairs of similar blocks (`similar`) are sorted into bins by their mean level.  In each bin, the pairs that are most
+similar in one half of their coefficients tell by the other half how strong the noise is: in four bands, from coarse
+to fine.
 Structure that pairs do not share adds to that and takes nothing off, so that in bin b
 
     log energy_b = log variance(level_b) + N(0, error_b^2) + Exponential(mean t),
 
-with t fitted, too: curves are lower envelopes.  They are polynomials of a low degree with positive Bernstein coefficients,
-the simplest that the bins allow.
+with t fitted, too: curves are lower envelopes.  They are polynomials of a low degree with positive Bernstein
+coefficients, the simplest that the bins allow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import log_ndtr
 from scipy.stats import binom, rice
 
@@ -38,16 +39,16 @@ CUT = 2.0  # relative error of an energy, over the share of values at an end of 
 TOGETHER = 8  # blocks in a mean
 UNSURE = 0.05  # relative error of an energy beyond that of chance
 LEAST_TEXTURE = 0.02  # t, at least
-# Gains in log likelihood from which on a curve is not flat: chosen on 400 crops of BSD with white noise 5, 15, 25 and 50,
-# of which 2.8, 1.5, 0.8 and 0 % then are not; of the same with photons (peak 10, 30, 100), 99.5, 99 and 97.5 % are.  The
-# more texture there is in the coarse band, the more it takes; variances that fall must stand out twice as much.
+# Gains in log likelihood from which on a curve is not flat, chosen on crops of BSD with white noise and photons (how
+# often they err is in docs/restoration.md).  The more texture there is in the coarse band, the more it takes; variances
+# that fall must stand out twice as much.
 GAIN, GAIN_PER_TEXTURE, NO_TEXTURE = 5.5, 12.0, 0.3
 SWING = 0.3  # log of the variances at both ends, one over the other, at least
 BENT = 8.0  # gain of another degree
-# Where many values are zero they may be counts of single photons, whose variance is a line through zero: if that fits so
-# well (t) over so wide a range (of log levels).
+# Where many values are zero they may be counts of single photons, whose variance is a line through zero: if that fits
+# so well (t) over so wide a range (of log levels).
 PURE, RISE = 0.15, 0.7
-CORRELATED = 0.65  # log of middle over finest energy: of the same crops, 2.4 % have more at 5 and none at 25
+CORRELATED = 0.65  # log of middle over finest energy: few textures have more beside white noise
 OFTEN, ABOVE = 1e-3, 10.0  # share of the values that makes an end of the range a limit, and over that of all beyond it
 KNOTS = 24
 LEVELS = 8, 4096  # distinct values: pictures of fewer are meant so, in those of more rounding is no matter
@@ -57,8 +58,8 @@ LEVELS = 8, 4096  # distinct values: pictures of fewer are meant so, in those of
 class Bins:
     """Bins of level, in image units.
 
-    level is their mean value (B,), energy and error what is in each band and how unsure that is, relatively (B, bands), cut
-    the share of values at an end of the range (B,).
+    level is their mean value (B,), energy and error what is in each band and how unsure that is, relatively (B, bands),
+    cut the share of values at an end of the range (B,).
     """
 
     level: np.ndarray
@@ -87,7 +88,8 @@ class Bins:
             cut = np.mean((values < low + CLOSE) | (values > high - CLOSE))
             found.append((level[both].mean() * unit + offset, np.array(energy) * unit**2, error, cut))
         if not found:
-            return cls(np.zeros(0), *np.zeros((2, 0, len(BANDS))), np.zeros(0))
+            none = np.zeros((0, len(BANDS)))
+            return cls(np.zeros(0), none, none, np.zeros(0))
         bins = cls(*(np.array(part) for part in zip(*found, strict=True)))
         return bins.where((bins.energy > 1e-4 * np.median(bins.energy, 0)).all(1) & (bins.energy > 0).all(1))
 
@@ -111,6 +113,26 @@ class Bins:
         """The standard deviation of noise that is the same in all of them; 1 where there are none."""
         return float(np.exp(_fit(*self.band("fine"), _flat, [0.0]).parameters[0] / 2)) if len(self.level) else 1.0
 
+    @property
+    def floor(self) -> float:
+        """The standard deviation of white noise that is left where structure falls with frequency f as f^-p does.
+
+        From the lower envelopes of three bands e(f) = level^2 + a f^-p, level and p are found; it is `strength` where
+        energies do not fall, and 0 where they do as fast as in pictures without noise.
+        """
+        coarse, middle, finest = (
+            float(np.exp(_fit(*self.band(name), _flat, [0.0]).parameters[0])) for name in ("coarse", "middle", "finest")
+        )
+        if middle <= finest or coarse <= middle:
+            return self.strength
+        f = [sum(BANDS[name]) / 2 for name in ("coarse", "middle", "finest")]
+        ratio = np.log(f[2] / f[1]) / np.log(f[1] / f[0])
+
+        def beyond(level: float) -> float:
+            return level + (middle - level) * ((middle - level) / (coarse - level)) ** ratio - finest
+
+        return 0.0 if beyond(0.0) >= 0 else float(np.sqrt(brentq(beyond, 0.0, finest)))
+
     def correlation(self, curve: Curve) -> float:
         """The same of the middle band over the finest, without what structure adds."""
         variance = 2 * np.log(curve.std(self.level))
@@ -123,7 +145,7 @@ class Bins:
 def _middle(
     off: list[np.ndarray], halves: tuple[np.ndarray, np.ndarray], sums: np.ndarray, band: tuple[float, float]
 ) -> tuple[float, float]:
-    """Energy of a band over blocks, and its relative error: the median of means, as single photons make medians small."""
+    """Energy of a band over blocks, and its relative error: a median of means, as single photons make medians small."""
     means = []
     for square, index in zip(off, halves, strict=True):
         used = (sums[index] >= band[0]) & (sums[index] <= band[1])
@@ -183,7 +205,7 @@ def _best(y: np.ndarray, error: np.ndarray, z: np.ndarray, degree: int) -> _Fit:
 
 
 def limits(values: np.ndarray) -> Limits:
-    """The least and the largest value that could be stored, where many values (n,) are there and next to none beyond."""
+    """The least and the largest value that could be stored, where many of the values (n,) are, and few beyond."""
     found, times = np.unique(values, return_counts=True)
     share = times / len(values)
     low, high = (_pile(found[::step], share[::step]) for step in (1, -1))
