@@ -115,7 +115,8 @@ class Covariance:
             return white
         axes = tuple(range(len(shape) - 1))
         values, vectors = np.linalg.eigh(self._spectrum(shape[:-1]))
-        root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
+        # the symmetric root, which is the same whatever vectors eigh finds: opposite frequencies have to be conjugate
+        root = (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.conj().swapaxes(-1, -2)
         mixed = (root @ np.fft.fftn(white, axes=axes)[..., None])[..., 0]
         return np.fft.ifftn(mixed, axes=axes).real
 
