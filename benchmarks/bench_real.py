@@ -59,8 +59,8 @@ def load_kernels():
 
 
 def noise_found(result) -> str:
-    """What the result says of the noise, if it does."""
-    return str(result.noise.describe()) if hasattr(result, "noise") else ""
+    """What the result says of the noise."""
+    return result.noise.describe()["summary"]
 
 
 def best(case, settings, run):

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from evovae import datasets, decoders, exact, likelihoods, operators, posterior, priors, schedules
+from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
@@ -28,6 +28,7 @@ __all__ = [
     "fit",
     "inpaint",
     "likelihoods",
+    "noise",
     "operators",
     "posterior",
     "priors",

@@ -44,10 +44,8 @@ ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
 STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
 FEW = 2  # bins that tell nothing
 EMPTY = 0.3  # share of values without a photon, from which on even values have less noise than others
-MOST_LINES, BROAD = (
-    0.5,
-    15,
-)  # share of lines in the variance from which on they are the picture; what is no line, in pixels
+MOST_LINES = 0.5  # share of lines in the variance from which on they are the picture
+BROAD = 15  # pixels: what is broader is no line
 ENOUGH = 1000  # blocks that tell correlated noise from structure
 SHARE = 0.05  # of the pairs that correlations are found from
 

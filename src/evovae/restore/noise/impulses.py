@@ -1,20 +1,20 @@
 """Impulses: hot and dead pixels, salt and pepper, cosmic rays, and values that stand for "no data", found blind.
 
-An impulse is no part of a picture: optics and filters spread what is over some pixels.  So each group of up to 4 x 4 pixels
-that stands out of the frames around it is hidden, and predicted from what is left, twice:
+An impulse is no part of a picture: optics and filters spread what is over some pixels.  So each group of up to 4 x 4
+pixels that stands out of the frames around it is hidden, and predicted from what is left, twice:
 
-* by **the picture itself**.  Its windows y of D pixels are a scale mixture of Gaussians, y | q ~ N(mean, q C), C learnt from
-  them.  With the precision L = 1 / C, pixels G deviate from their prediction by the rest of the window, on average, by
+* by **the picture itself**.  Its windows y of D pixels are a scale mixture of Gaussians, y | q ~ N(mean, q C), C learnt
+  from them.  With the precision L = 1 / C, the mean deviation of pixels G from what the rest of the window predicts is
 
       away = 1_G' L y / 1_G' L 1_G,    with variance q / 1_G' L 1_G    and q = y' L y / D, where G is as predicted.
 
   In an unruly neighbourhood this is wide; nowhere is it narrower than the noise.
-* by **the sharpest spot** that is admitted, a Gaussian of 1.5 pixels across at half its height (stars, beads): next to h
-  pixels with the sum s, their neighbours have at least rho(h) s.  Hot pixels leave them as they were.
+* by **the sharpest spot** that is admitted, a Gaussian of 1.5 pixels across at half its height (stars, beads): next to
+  h pixels with the sum s, their neighbours have at least rho(h) s.  Hot pixels leave them as they were.
 
-Sharp groups beyond a strength t are impulses if there are many more of them than the picture itself would have.  That is
-told by its blunt groups, which it is full of where it is unruly, and which impulses do not add to.  The least such t is
-the limit; where there is none, there are no impulses.
+Sharp groups beyond a strength t are impulses if there are many more of them than the picture itself would have.  How
+many that are is told by its blunt groups: it has them where it is unruly, and impulses are none of them.  The least
+such t is the limit; where there is none, there are no impulses.
 """
 
 from dataclasses import dataclass
@@ -38,17 +38,14 @@ RIDGE = 0.05  # noise levels squared, for pictures that have next to no noise
 SPOT = {PLANE: (1.167, 0.668, 0.397, 0.17), SIGNAL: (0.58, 0.085)}
 WIDER = {PLANE: 0.3, SIGNAL: 0.05}  # of more pixels, and of four that make no square
 MARGIN = 0.95  # no spot is exactly Gaussian
-SURE, SHARP, BLUNT = (
-    3.0,
-    2.0,
-    1.0,
-)  # standard deviations by which groups are sharper: to be counted, to be taken, at most
+# Standard deviations by which groups are sharper than any spot: to be counted, to be taken, and to be blunt at most.
+SURE, SHARP, BLUNT = 3.0, 1.5, 1.0
 
-# Of the crops of BSD400 with noise of 2 to 50, white or correlated, 99 % have no more sharp groups beyond a strength t than
-# (FEW + blunt groups) SHARE (t / CANDIDATE)^-FALL: by how surprising they are, of those that are far away, and by how far
-# away they are, of all.
+# Of the crops of BSD400 with noise of 2 to 50, white or correlated, 99 % have no more sharp groups beyond a strength t
+# than (FEW + blunt groups) SHARE (t / CANDIDATE)^-FALL: for surprise, blunt ones that are far away count, for away all.
 STRENGTHS = np.geomspace(CANDIDATE, 20, 12)
-FEW, SHARE, FALL = (1, 5), (1.0, 0.3), (3.0, 4.0)
+FEW, SHARE, FALL = (1, 5), {PLANE: (1.0, 0.3), SIGNAL: (4.0, 1.2)}, (3.0, 4.0)
+CROWDED = 0.15  # candidates among all pixels, above which they are no exceptions: high tones
 TOLERATED = 0.3  # so many of what is found may be the picture's, if it has as many as any
 LARGE = 0.4  # the larger groups are, the fewer of them have pictures: by this power of their sizes they count more
 LEVELS, OFTEN = 16, 4  # distinct values that make a picture; equal ones that are no chance
@@ -127,11 +124,15 @@ def _limits(groups: _Groups, reach: Reach, shape: tuple[int, ...]) -> list[float
 
     The outermost pixels, which have few neighbours, are not counted.
     """
+    if len(groups.peak) > CROWDED * np.prod(shape):
+        return [np.inf, np.inf]
     edge, limits = 2 * np.minimum(reach, 1), []
     inner = ((groups.peak[:, 1:] >= edge) & (groups.peak[:, 1:] < shape[1:] - edge)).all(1)
     sharp, blunt = inner & (groups.sharp > SURE), inner & (groups.sharp < BLUNT)
     blunts = (blunt & (groups.away > CANDIDATE)).sum(), blunt.sum()
-    for score, few, own, share, fall in zip((groups.surprise, groups.away), FEW, blunts, SHARE, FALL, strict=True):
+    for score, few, own, share, fall in zip(
+        (groups.surprise, groups.away), FEW, blunts, SHARE[reach], FALL, strict=True
+    ):
         natural = (few + own) * share * (STRENGTHS / CANDIDATE) ** -fall
         number = (score[sharp, None] > STRENGTHS).sum(0)
         least = np.maximum(natural / TOLERATED, np.floor(natural + 3 * np.sqrt(natural) + 1.2))
@@ -168,11 +169,12 @@ def _judged(
     )
     away = (scores * high).sum(1) / information
     y = y - away[:, None] * high
-    unrest = np.sqrt(np.maximum(((y @ precision) * y).mean(1) * size / information, 1))
+    q = ((y @ precision) * y).mean(1)
+    unrest = np.sqrt(np.maximum(q * size / information, 1))
     excess = _excess(scores, high | ring, precision)
     short = rho * (excess * high).sum(1) - (excess * ring).sum(1)
     surprise = away / unrest**2 * size**LARGE
-    return away / unrest, surprise, short / np.sqrt(ring.sum(1) + rho**2 * size)
+    return away / unrest, surprise, short / np.sqrt((ring.sum(1) + rho**2 * size) * np.maximum(q, 1))
 
 
 def _least(high: np.ndarray, reach: Reach) -> np.ndarray:
@@ -231,7 +233,7 @@ def _windows(x: np.ndarray, reach: Reach) -> np.ndarray:
 
 
 def _precision(base: np.ndarray, reach: Reach) -> np.ndarray:
-    """Of a scale mixture fitted to windows of base (Tyler 1987), whatever their means, with the symmetries of a square."""
+    """L of a scale mixture fitted to windows of base (Tyler 1987), without means; with the symmetries of a square."""
     windows, some = _windows(base, reach), np.random.default_rng(0).integers(0, base.size, WINDOWS)
     x = windows[np.unravel_index(some, base.shape)].reshape(WINDOWS, -1)
     x, weight = x - x.mean(1, keepdims=True), np.ones((WINDOWS, 1))
@@ -247,8 +249,8 @@ def _precision(base: np.ndarray, reach: Reach) -> np.ndarray:
 
 
 def _connected(excess: np.ndarray, reach: Reach) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks beyond CANDIDATE (n, 3), and what touches them beyond MEMBER, in the windows around; none that is too large."""
-    top = _padded(excess, np.minimum(reach, 1))
+    """Peaks beyond CANDIDATE (n, 3), and what touches them beyond MEMBER, in windows around; none that is too large."""
+    top = _padded(excess, [min(r, 1) for r in reach])
     top = reduce(lambda a, axis: _slide(a, axis, 3, np.maximum), [axis for axis in (1, 2) if reach[axis - 1]], top)
     peak = np.argwhere((excess > CANDIDATE) & (excess >= top))
     peak = peak[np.argsort(-excess[tuple(peak.T)], kind="stable")[:MOST]]
@@ -258,8 +260,8 @@ def _connected(excess: np.ndarray, reach: Reach) -> tuple[np.ndarray, np.ndarray
     for _ in range(2 * SIDE):
         members = _grown(members, corners=True) & (window > MEMBER)
     highest = (window * members).max((1, 2), initial=0) <= excess[tuple(peak.T)]
-    rows, columns = (members.any(axis) for axis in (2, 1))
-    small = [a.shape[1] - a.argmax(1) - a[:, ::-1].argmax(1) <= SIDE for a in (rows, columns)]
+    sides = [np.any(members, axis=axis) for axis in (1, 2)]
+    small = [a.shape[1] - a.argmax(1) - a[:, ::-1].argmax(1) <= SIDE for a in sides]
     keep = highest & small[0] & small[1]
     return peak[keep], members[keep]
 
