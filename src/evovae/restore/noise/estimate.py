@@ -19,12 +19,12 @@ from evovae.restore.noise import KINDS, impulses, level, lines
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Curve, Flat
 from evovae.restore.noise.model import Noise, NoiseModel
-from evovae.restore.noise.similar import Pairs, autocovariance, covariances, find_pairs
+from evovae.restore.noise.similar import autocovariance, covariances, find_pairs
 from evovae.restore.noise.variance import (
-    CORRELATED,
     FEWEST_BINS,
     Bins,
     Limits,
+    correlated,
     fit_curve,
     fit_rician,
     fit_speckle,
@@ -149,7 +149,7 @@ def _level(bins: Bins, values: np.ndarray, usable: np.ndarray) -> float:
         return level.estimate(torch.from_numpy(values), torch.from_numpy(usable), values.ndim)
     found, spread = bins.strength, values[usable].std()
     if len(bins.level) > FEWEST_BINS:
-        return min(found, bins.floor) if found < SMALL * spread else found
+        return min(found, bins.floor) if found < SMALL * spread or bins.textured else found
     return 0.0 if found < 2 * SMALL * spread else found
 
 
@@ -165,11 +165,13 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     even = model.even(values)
     model = replace(model, lines=np.zeros(()) if _made_of_lines(even) else lines.find(even, usable))
     pairs = find_pairs(even - model.lines, np.all(usable, -1))
-    if len(pairs.coefficients) < ENOUGH or not _correlated(pairs, C):
+    if len(pairs.coefficients) < ENOUGH or not correlated(pairs):
         return model
     lags = autocovariance(pairs, covariances(pairs, SHARE))
     middle = tuple(n // 2 for n in lags.shape[2:])
     deviation = np.sqrt([lags[(c, c, *middle)] for c in range(C)])
+    if not deviation.all():  # as where rounding leaves nothing of a channel's noise
+        return model
     lags = lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle))
     stronger = np.ones(C) if told else STRONGER * deviation
     every = model.curves if len(model.curves) == C else model.curves * C
@@ -185,13 +187,6 @@ def _made_of_lines(even: np.ndarray) -> bool:
         if (profile - median_filter(profile, size)).var() > MOST_LINES * even.var():
             return True
     return False
-
-
-def _correlated(pairs: Pairs, channels: int) -> bool:
-    """Whether there is more of the noise in coarse than in fine structure, in the mean over channels."""
-    bins = [Bins.of(pairs.channel(c), 0.0, 1.0, (None, None)) for c in range(channels)]
-    found = [b.correlation(Flat(1.0)) for b in bins if len(b.level)]
-    return bool(found) and float(np.mean(found)) > CORRELATED
 
 
 def _constant(values: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -54,6 +54,13 @@ class Pairs:
         """The same pairs, of one channel."""
         return replace(self, coefficients=self.coefficients[:, c : c + 1])
 
+    @property
+    def unlike(self) -> Pairs:
+        """The same pairs, in what channels do not share: their principal components but the first."""
+        detail = self.coefficients[:, :, 1:].transpose(1, 0, 2).reshape(self.coefficients.shape[1], -1)
+        _, axes = np.linalg.eigh(detail @ detail.T)
+        return replace(self, coefficients=np.einsum("ncd,ck->nkd", self.coefficients, axes[:, :-1]))
+
     def best(self, half: int, share: float, least: int, among: np.ndarray | None = None) -> np.ndarray:
         """The blocks with the most similar partners, a share of all (or of those among)."""
         among = np.arange(self.distance.shape[1]) if among is None else among

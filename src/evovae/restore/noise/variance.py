@@ -14,7 +14,7 @@ coefficients, the simplest that the bins allow.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.optimize import brentq, minimize
@@ -40,15 +40,25 @@ TOGETHER = 8  # blocks in a mean
 UNSURE = 0.05  # relative error of an energy beyond that of chance
 LEAST_TEXTURE = 0.02  # t, at least
 # Gains in log likelihood from which on a curve is not flat, chosen on crops of BSD with white noise and photons (how
-# often they err is in docs/restoration.md).  The more texture there is in the coarse band, the more it takes; variances
-# that fall must stand out twice as much.
+# often they err is in docs/restoration.md).  The more texture there is in the coarse band, and the more energies differ
+# from pair to pair where variances are large, the more it takes; variances that fall must stand out twice as much.
 GAIN, GAIN_PER_TEXTURE, NO_TEXTURE = 5.5, 12.0, 0.3
+GAIN_PER_UNREST, NO_UNREST, AT_END = 60.0, 1.3, 5  # of so many bins at the end with the larger variance
 SWING = 0.3  # log of the variances at both ends, one over the other, at least
 BENT = 8.0  # gain of another degree
 # Where many values are zero they may be counts of single photons, whose variance is a line through zero: if that fits
 # so well (t) over so wide a range (of log levels).
 PURE, RISE = 0.15, 0.7
-CORRELATED = 0.65  # log of middle over finest energy: few textures have more beside white noise
+# Noise is correlated where energies fall by so much (in logs) from the middle band to the finest, and from the coarse.
+# Textures do, too, but differ more from pair to pair than noise does: beyond an unrest of RESTLESS (of the most similar
+# pairs of all, and of those in bins) energies must fall the more.  Chosen on crops of BSD with white noise of 0.5 to 5,
+# with correlated noise of 5 to 20, and on wide-field pictures.  What channels do not share has little texture.
+CORRELATED, FALL = 0.65, 2.8
+RESTLESS, PER_UNREST = (1.15, 1.4), (2.0, 4.0)
+MOST_SIMILAR = 0.05
+COLOURS = 3  # channels from which on structure is mostly what they share
+SHALLOWEST = 1.5  # p of grass
+TEXTURED = 1.5, 1.35  # texture and unrest; noise of 15 and more on crops of BSD has less of the first
 OFTEN, ABOVE = 1e-3, 10.0  # share of the values that makes an end of the range a limit, and over that of all beyond it
 KNOTS = 24
 LEVELS = 8, 4096  # distinct values: pictures of fewer are meant so, in those of more rounding is no matter
@@ -59,19 +69,20 @@ class Bins:
     """Bins of level, in image units.
 
     level is their mean value (B,), energy and error what is in each band and how unsure that is, relatively (B, bands),
-    cut the share of values at an end of the range (B,).
+    cut the share of values at an end of the range (B,), unrest how much energies differ from pair to pair (B,).
     """
 
     level: np.ndarray
     energy: np.ndarray
     error: np.ndarray
     cut: np.ndarray
+    unrest: np.ndarray
 
     @classmethod
     def of(cls, pairs: Pairs, offset: float, unit: float, ends: Limits) -> Bins:
         """Those of pairs in (values - offset) / unit, where values end at `ends`; there may be none."""
         level = pairs.level[:, 0]
-        sums = np.indices(pairs.size).sum(0).ravel() / max(sum(pairs.size) - len(pairs.size), 1)
+        sums = _sums(pairs)
         low, high = (
             sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True)
         )
@@ -86,16 +97,17 @@ class Bins:
             both = np.concatenate(chosen)
             values = pairs.coefficients[both, 0] @ pairs.basis
             cut = np.mean((values < low + CLOSE) | (values > high - CLOSE))
-            found.append((level[both].mean() * unit + offset, np.array(energy) * unit**2, error, cut))
+            unrest = np.mean([_unrest(pairs, half, blocks, sums) for half, blocks in enumerate(chosen) if len(blocks)])
+            found.append((level[both].mean() * unit + offset, np.array(energy) * unit**2, error, cut, unrest))
         if not found:
             none = np.zeros((0, len(BANDS)))
-            return cls(np.zeros(0), none, none, np.zeros(0))
+            return cls(np.zeros(0), none, none, np.zeros(0), np.zeros(0))
         bins = cls(*(np.array(part) for part in zip(*found, strict=True)))
         return bins.where((bins.energy > 1e-4 * np.median(bins.energy, 0)).all(1) & (bins.energy > 0).all(1))
 
     def where(self, keep: np.ndarray) -> Bins:
         """Some of them."""
-        return Bins(self.level[keep], self.energy[keep], self.error[keep], self.cut[keep])
+        return Bins(*(getattr(self, part.name)[keep] for part in fields(self)))
 
     def band(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Log energies, and their errors."""
@@ -109,6 +121,11 @@ class Bins:
         return float(np.median(self.band("coarse")[0]) - np.median(self.band("finest")[0]))
 
     @property
+    def textured(self) -> bool:
+        """Whether structure is likely to be stronger than noise even in the finest band."""
+        return self.texture > TEXTURED[0] and float(np.median(self.unrest)) > TEXTURED[1]
+
+    @property
     def strength(self) -> float:
         """The standard deviation of noise that is the same in all of them; 1 where there are none."""
         return float(np.exp(_fit(*self.band("fine"), _flat, [0.0]).parameters[0] / 2)) if len(self.level) else 1.0
@@ -117,8 +134,8 @@ class Bins:
     def floor(self) -> float:
         """The standard deviation of white noise that is left where structure falls with frequency f as f^-p does.
 
-        From the lower envelopes of three bands e(f) = level^2 + a f^-p, level and p are found; it is `strength` where
-        energies do not fall, and 0 where they do as fast as in pictures without noise.
+        From the lower envelopes of three bands e(f) = level^2 + a f^-p, level and p are found; p is not less than that
+        of grass.  It is `strength` where energies do not fall, 0 where they do as in pictures without noise.
         """
         coarse, middle, finest = (
             float(np.exp(_fit(*self.band(name), _flat, [0.0]).parameters[0])) for name in ("coarse", "middle", "finest")
@@ -131,15 +148,64 @@ class Bins:
         def beyond(level: float) -> float:
             return level + (middle - level) * ((middle - level) / (coarse - level)) ** ratio - finest
 
-        return 0.0 if beyond(0.0) >= 0 else float(np.sqrt(brentq(beyond, 0.0, finest)))
+        steep = (f[2] / f[0]) ** SHALLOWEST
+        least = max((steep * finest - coarse) / (steep - 1), 0.0)
+        return float(np.sqrt(least if beyond(least) >= 0 else brentq(beyond, least, finest)))
 
-    def correlation(self, curve: Curve) -> float:
-        """The same of the middle band over the finest, without what structure adds."""
-        variance = 2 * np.log(curve.std(self.level))
-        middle, finest = (
-            _fit(y - variance, error, _flat, [0.0]).level[0] for y, error in map(self.band, ("middle", "finest"))
+    @property
+    def falls(self) -> tuple[float, float]:
+        """By how much energies fall to the finest band, in logs: from the middle and the coarse, without structure."""
+        coarse, middle, finest = (
+            float(_fit(*self.band(name), _flat, [0.0]).parameters[0]) for name in ("coarse", "middle", "finest")
         )
-        return float(middle - finest)
+        return middle - finest, coarse - finest
+
+
+def correlated(pairs: Pairs) -> bool:
+    """Whether noise of variance 1, in one channel or more, is correlated between neighbours."""
+    own = [(view, bins) for view, bins in _views(pairs) if len(bins.level)]
+    if not own:
+        return False
+    middle, coarse = np.mean([bins.falls for _, bins in own], 0)
+    if len(own) < COLOURS:
+        return coarse > FALL and middle > CORRELATED + np.mean([_restless(*each) for each in own])
+    unlike = [bins.falls[0] for _, bins in _views(pairs.unlike) if len(bins.level)]
+    return coarse > FALL and min(middle, np.mean(unlike)) > CORRELATED
+
+
+def _views(pairs: Pairs) -> list[tuple[Pairs, Bins]]:
+    """Each channel with its bins."""
+    channels = [pairs.channel(c) for c in range(pairs.coefficients.shape[1])]
+    return [(channel, Bins.of(channel, 0.0, 1.0, (None, None))) for channel in channels]
+
+
+def _restless(view: Pairs, bins: Bins) -> float:
+    """By how much more energies must fall, as they differ from pair to pair."""
+    sums = _sums(view)
+    overall = np.mean([_unrest(view, half, view.best(half, MOST_SIMILAR, LEAST), sums) for half in (0, 1)])
+    unrest = np.array([overall, np.median(bins.unrest)])
+    return float(np.maximum(np.log(unrest / RESTLESS), 0) @ PER_UNREST)
+
+
+def _sums(pairs: Pairs) -> np.ndarray:
+    """The index sum of each coefficient, over the largest."""
+    return np.indices(pairs.size).sum(0).ravel() / max(sum(pairs.size) - len(pairs.size), 1)
+
+
+def _unrest(pairs: Pairs, half: int, blocks: np.ndarray, sums: np.ndarray) -> float:
+    """The variance of energies, from coarse to middle, over that of Gaussian noise with these correlations.
+
+    1 for noise, but for blocks that overlap; more for structure, which is here and not there.
+    """
+    index = sums[pairs.halves[half]]
+    used = (index >= BANDS["coarse"][0]) & (index <= BANDS["middle"][1])
+    off = pairs.differences(half, blocks)[:, 0, used].astype(float)
+    if not off.size:
+        return 1.0
+    n, k = off.shape
+    off /= np.maximum(np.sqrt(np.mean(off**2, 0)), 1e-300)
+    squares = np.sum((off.T @ off / n) ** 2) - k * (k - 1) / n  # of the correlations, without those by chance
+    return float(np.sum(off**2, 1).var() / max(2 * squares, 1e-300))
 
 
 def _middle(
@@ -162,11 +228,10 @@ def _middle(
 
 @dataclass(frozen=True)
 class _Fit:
-    """A lower envelope: minus the log likelihood, the curve's parameters and values, and t."""
+    """A lower envelope: minus the log likelihood, the curve's parameters, and t."""
 
     loss: float
     parameters: np.ndarray
-    level: np.ndarray
     texture: float
 
 
@@ -183,8 +248,7 @@ def _fit(y: np.ndarray, error: np.ndarray, curve: Callable[[np.ndarray], np.ndar
         minimize(loss, [*(low + np.array(start)), t], method="Nelder-Mead", options={"maxiter": 800}) for t in (-3, -1)
     ]
     best = min(tries, key=lambda found: found.fun)
-    level = np.broadcast_to(curve(best.x[:-1]), y.shape)
-    return _Fit(best.fun, best.x[:-1], level, LEAST_TEXTURE + float(np.exp(best.x[-1])))
+    return _Fit(best.fun, best.x[:-1], LEAST_TEXTURE + float(np.exp(best.x[-1])))
 
 
 def _flat(parameters: np.ndarray) -> np.ndarray:
@@ -261,7 +325,9 @@ def _polynomial(bins: Bins, values: np.ndarray, sure: bool) -> Curve | None:
     flat, line = (_best(y, error, z, degree) for degree in (0, 1))
     swing = float(np.diff(line.parameters)[0])
     gain = (flat.loss - line.loss) * (1.0 if swing > 0 else 0.5)
+    unrest = np.mean(bins.unrest[-AT_END:] if swing > 0 else bins.unrest[:AT_END])
     needed = GAIN + GAIN_PER_TEXTURE * max(bins.texture - NO_TEXTURE, 0)
+    needed += GAIN_PER_UNREST * max(float(np.log(unrest / NO_UNREST)), 0)
     if not sure and (gain < needed or abs(swing) < SWING):
         return None
     fits = [line, _best(y, error, z, 2), _best(y, error, z, 3)]
