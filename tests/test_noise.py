@@ -219,7 +219,9 @@ def bins_of(level: np.ndarray, variance: np.ndarray, texture: float, seed: int =
     """Energies of bins with structure, as `Bins` takes it: it adds to noise in most, and takes nothing off."""
     rng = np.random.default_rng(seed)
     energy = variance * np.exp(rng.exponential(texture, len(level)) + 0.05 * rng.standard_normal(len(level)))
-    return Bins(level, energy[:, None].repeat(4, 1), np.full((len(level), 4), 0.05), np.zeros(len(level)), np.ones(len(level)))
+    return Bins(
+        level, energy[:, None].repeat(4, 1), np.full((len(level), 4), 0.05), np.zeros(len(level)), np.ones(len(level))
+    )
 
 
 def test_curves_are_what_is_below_structure():

@@ -46,6 +46,7 @@ FEW = 2  # bins that tell nothing
 EMPTY = 0.3  # share of values without a photon, from which on even values have less noise than others
 MOST_LINES = 0.5  # share of lines in the variance from which on they are the picture
 BROAD = 15  # pixels: what is broader is no line
+SMOOTHEST = 0.9  # correlation of neighbours, beyond which it is structure: cameras have up to 0.89
 ENOUGH = 1000  # blocks that tell correlated noise from structure
 SHARE = 0.05  # of the pairs that correlations are found from
 
@@ -172,11 +173,13 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     deviation = np.sqrt([lags[(c, c, *middle)] for c in range(C)])
     if not deviation.all():  # as where rounding leaves nothing of a channel's noise
         return model
-    lags = lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle))
+    covariance = Covariance(lags / np.multiply.outer(deviation, deviation).reshape(lags.shape[:2] + (1,) * len(middle)))
+    if covariance.nearest > SMOOTHEST:
+        return model
     stronger = np.ones(C) if told else STRONGER * deviation
     every = model.curves if len(model.curves) == C else model.curves * C
     curves = tuple(curve.scaled(factor) for curve, factor in zip(every, stronger, strict=True))
-    return replace(model, curves=curves, covariance=Covariance(lags), lines=model.lines / stronger)
+    return replace(model, curves=curves, covariance=covariance, lines=model.lines / stronger)
 
 
 def _made_of_lines(even: np.ndarray) -> bool:
