@@ -46,7 +46,7 @@ SURE, SHARP, BLUNT = 3.0, 1.5, 1.0
 STRENGTHS = np.geomspace(CANDIDATE, 20, 12)
 FEW, SHARE, FALL = (1, 5), {PLANE: (1.0, 0.3), SIGNAL: (4.0, 1.2)}, (3.0, 4.0)
 CROWDED = 0.15  # candidates among all pixels, above which they are no exceptions: high tones
-TOLERATED = 0.3  # so many of what is found may be the picture's, if it has as many as any
+TOLERATED = (0.3, 0.12)  # so many of what is found may be the picture's, by surprise and away, if it has as many as any
 LARGE = 0.4  # the larger groups are, the fewer of them have pictures: by this power of their sizes they count more
 LEVELS, OFTEN = 16, 4  # distinct values that make a picture; equal ones that are no chance
 
@@ -130,12 +130,11 @@ def _limits(groups: _Groups, reach: Reach, shape: tuple[int, ...]) -> list[float
     inner = ((groups.peak[:, 1:] >= edge) & (groups.peak[:, 1:] < shape[1:] - edge)).all(1)
     sharp, blunt = inner & (groups.sharp > SURE), inner & (groups.sharp < BLUNT)
     blunts = (blunt & (groups.away > CANDIDATE)).sum(), blunt.sum()
-    for score, few, own, share, fall in zip(
-        (groups.surprise, groups.away), FEW, blunts, SHARE[reach], FALL, strict=True
-    ):
+    scores = (groups.surprise, groups.away)
+    for score, few, own, share, fall, most in zip(scores, FEW, blunts, SHARE[reach], FALL, TOLERATED, strict=True):
         natural = (few + own) * share * (STRENGTHS / CANDIDATE) ** -fall
         number = (score[sharp, None] > STRENGTHS).sum(0)
-        least = np.maximum(natural / TOLERATED, np.floor(natural + 3 * np.sqrt(natural) + 1.2))
+        least = np.maximum(natural / most, np.floor(natural + 3 * np.sqrt(natural) + 1.2))
         limits.append(min(STRENGTHS[number >= least], default=np.inf))
     return limits
 
