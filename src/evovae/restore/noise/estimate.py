@@ -39,6 +39,7 @@ OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel
 FAR = 20.0  # ranges of 98 % of the values, beyond which others have nothing to do with them
 ALIKE = 1.25  # noise levels of channels that differ by less are one
 SMALL = 0.05  # noise over the deviation of the image; in small images, twice that is small beside texture
+TEXTURED = 1.5  # texture beyond which it may be in the finest band, too; crops of BSD have less beside noise of 15
 LEAST = 1e-6  # noise level over the deviation of the image
 ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
 STRONGER = 1.1  # correlated noise, than is found: less would leave some; chosen on a wide-field picture
@@ -150,7 +151,7 @@ def _level(bins: Bins, values: np.ndarray, usable: np.ndarray) -> float:
         return level.estimate(torch.from_numpy(values), torch.from_numpy(usable), values.ndim)
     found, spread = bins.strength, values[usable].std()
     if len(bins.level) > FEWEST_BINS:
-        return min(found, bins.floor) if found < SMALL * spread or bins.textured else found
+        return min(found, bins.floor) if found < SMALL * spread or bins.texture > TEXTURED else found
     return 0.0 if found < 2 * SMALL * spread else found
 
 

@@ -58,7 +58,6 @@ RESTLESS, PER_UNREST = (1.15, 1.4), (2.0, 4.0)
 MOST_SIMILAR = 0.05
 COLOURS = 3  # channels from which on structure is mostly what they share
 SHALLOWEST = 1.5  # p of grass
-TEXTURED = 1.5, 1.35  # texture and unrest; noise of 15 and more on crops of BSD has less of the first
 OFTEN, ABOVE = 1e-3, 10.0  # share of the values that makes an end of the range a limit, and over that of all beyond it
 KNOTS = 24
 LEVELS = 8, 4096  # distinct values: pictures of fewer are meant so, in those of more rounding is no matter
@@ -119,11 +118,6 @@ class Bins:
     def texture(self) -> float:
         """How much more there is in the coarse band than in the finest, in the logarithm: structure, or correlation."""
         return float(np.median(self.band("coarse")[0]) - np.median(self.band("finest")[0]))
-
-    @property
-    def textured(self) -> bool:
-        """Whether structure is likely to be stronger than noise even in the finest band."""
-        return self.texture > TEXTURED[0] and float(np.median(self.unrest)) > TEXTURED[1]
 
     @property
     def strength(self) -> float:
