@@ -1,6 +1,6 @@
 """What the noise of an image is: found, or taken as told.
 
-Values that are no part of the picture -> curves -> impulses -> lines -> correlation.  All arrays are (*spatial, C).
+Values that are no part of the picture -> curves -> lines -> correlation -> impulses.  All arrays are (*spatial, C).
 """
 
 from __future__ import annotations
