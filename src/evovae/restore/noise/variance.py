@@ -51,8 +51,9 @@ BENT = 8.0  # gain of another degree
 PURE, RISE = 0.15, 0.7
 # Noise is correlated where energies fall by so much (in logs) from the middle band to the finest, and from the coarse.
 # Textures do, too, but differ more from pair to pair than noise does: beyond an unrest of RESTLESS (of the most similar
-# pairs of all, and of those in bins) energies must fall the more.  Chosen on crops of BSD without noise, with white noise of
-# 0.5 to 5 and correlated noise of 5 to 20, and on wide-field pictures.  What channels do not share has little texture.
+# pairs of all, and of those in bins) energies must fall the more.  Chosen on crops of BSD without noise, with white
+# noise of 0.5 to 5 and with correlated noise of 5 to 20, and on wide-field pictures.  What channels do not share has
+# little texture.
 CORRELATED, FALL = 0.65, 2.8
 RESTLESS, PER_UNREST = (1.2, 1.4), 4.0
 MOST_SIMILAR = 0.05
