@@ -39,6 +39,7 @@ OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel
 FAR = 20.0  # ranges of 98 % of the values, beyond which others have nothing to do with them
 ALIKE = 1.25  # noise levels of channels that differ by less are one
 SMALL = 0.05  # noise over the deviation of the image; in small images, twice that is small beside texture
+LITTLE = 0.01  # the same where there is texture: less is its own
 TEXTURED = 1.5  # texture beyond which it may be in the finest band, too; crops of BSD have less beside noise of 15
 LEAST = 1e-6  # noise level over the deviation of the image
 ROUNDING = 12**-0.5  # deviation of what rounding takes off, over its steps
@@ -150,9 +151,10 @@ def _level(bins: Bins, values: np.ndarray, usable: np.ndarray) -> float:
     if not len(bins.level):
         return level.estimate(torch.from_numpy(values), torch.from_numpy(usable), values.ndim)
     found, spread = bins.strength, values[usable].std()
-    if len(bins.level) > FEWEST_BINS:
-        return min(found, bins.floor) if found < SMALL * spread or bins.texture > TEXTURED else found
-    return 0.0 if found < 2 * SMALL * spread else found
+    few, textured = len(bins.level) <= FEWEST_BINS, bins.texture > TEXTURED
+    if few or textured or found < SMALL * spread:
+        found = min(found, bins.floor)
+    return 0.0 if few and found < 2 * SMALL * spread or textured and found < LITTLE * spread else found
 
 
 def _bins(values: np.ndarray, usable: np.ndarray, ends: Limits) -> Bins:

@@ -86,7 +86,7 @@ class Bins:
         low, high = (
             sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True)
         )
-        number = min(max(len(level) // PER_BIN, min(len(level) // LEAST, FEWEST_BINS)), MOST_BINS)
+        number = min(max(len(level) // PER_BIN, min(len(level) // (2 * LEAST), FEWEST_BINS)), MOST_BINS)
         found = []
         for part in np.array_split(np.argsort(level, kind="stable"), number or 1):
             chosen = [pairs.best(half, SHARE, LEAST, part) for half in (0, 1)]
@@ -207,9 +207,13 @@ def _middle(
     off: list[np.ndarray], halves: tuple[np.ndarray, np.ndarray], sums: np.ndarray, band: tuple[float, float]
 ) -> tuple[float, float]:
     """Energy of a band over blocks, and its relative error: a median of means, as single photons make medians small."""
+    within = (sums >= band[0]) & (sums <= band[1])
+    if not within.any():  # of small blocks
+        away = np.abs(sums - sum(band) / 2)
+        within = away < away.min() + 1e-9
     means = []
     for square, index in zip(off, halves, strict=True):
-        used = (sums[index] >= band[0]) & (sums[index] <= band[1])
+        used = within[index]
         number = len(square) // TOGETHER
         if used.any() and number:
             means.append(square[: TOGETHER * number, used].mean(1).reshape(TOGETHER, number).mean(0))
