@@ -7,12 +7,14 @@ figures are shares of the crops in which a part is found, and standard deviation
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from imageio.v3 import imread
-from scipy.ndimage import uniform_filter
 
+from benchmarks import cases
+from benchmarks.cases import photons, white
 from benchmarks.common import data_folder, save, table
 from evovae.restore.image import Image
 from evovae.restore.noise.curves import Flat
@@ -20,31 +22,10 @@ from evovae.restore.noise.estimate import find
 
 PARTS = ("curve", "correlation", "impulses", "lines")
 
-
-def white(sigma):
-    return lambda clean, rng: clean + sigma * rng.standard_normal(clean.shape)
-
-
-def photons(peak):
-    return lambda clean, rng: rng.poisson(clean * peak / 255) * 255 / peak
-
-
-def box(clean, rng):
-    return clean + 60 * uniform_filter(rng.standard_normal(clean.shape), 3, mode="wrap")
-
-
-def rows(clean, rng):
-    return white(10)(clean, rng) + 6 * rng.standard_normal((len(clean), 1))
-
-
-def salt_and_pepper(clean, rng):
-    hit = rng.random(clean.shape)
-    return np.select([hit < 0.01, hit > 0.99], [0, 255], white(10)(clean, rng))
-
-
-KINDS = {f"white {sigma}": white(sigma) for sigma in (5, 15, 25, 50)}
-KINDS |= {f"photons, peak {peak}": photons(peak) for peak in (10, 30, 100)}
-KINDS |= {"3 x 3 box, 20": box, "rows 6 beside white 10": rows, "salt and pepper 2 % beside white 10": salt_and_pepper}
+SAME = ("white * 3 x 3 box, 20", "rows 6 + white 10", "salt and pepper 2 % + white 10")
+KINDS = {f"white {sigma}": partial(white, sigma=sigma) for sigma in (5, 15, 25, 50)}
+KINDS |= {f"Poisson, peak {peak}": partial(photons, peak=peak) for peak in (10, 30, 100)}
+KINDS |= {kind: cases.KINDS[kind] for kind in SAME}
 
 
 def parts(noisy):

@@ -51,6 +51,10 @@ def white(x, rng, sigma):
     return x + sigma * rng.standard_normal(x.shape)
 
 
+def photons(x, rng, peak):
+    return rng.poisson(x / (255 / peak)) * (255 / peak)
+
+
 def box(x, rng, sigma):
     noise = uniform_filter(rng.standard_normal(x.shape), 3, mode="wrap")
     return x + sigma * noise / noise.std()
@@ -71,8 +75,8 @@ def sixteen_levels(x, rng, sigma, step=255 / 12):
 
 KINDS = {
     "white 20": lambda x, rng: white(x, rng, 20),
-    "Poisson, peak 10": lambda x, rng: rng.poisson(x / 25.5) * 25.5,
-    "Poisson, peak 30": lambda x, rng: rng.poisson(x / 8.5) * 8.5,
+    "Poisson, peak 10": lambda x, rng: photons(x, rng, 10),
+    "Poisson, peak 30": lambda x, rng: photons(x, rng, 30),
     "white * 3 x 3 box, 20": lambda x, rng: box(x, rng, 20),
     "rows 6 + white 10": lambda x, rng: white(x + 6 * rng.standard_normal((len(x), 1)), rng, 10),
     "columns 12, period 4 + white 10": lambda x, rng: white(columns(x), rng, 10),

@@ -1,9 +1,12 @@
 """Shared by all tests: seeded generators, small models, and the folder with test pictures."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage
 import torch
 from torch import Generator
 
@@ -39,6 +42,26 @@ def data(N: int = 20, D: int = 6, seed: int = 3) -> torch.Tensor:
 def holes(x: torch.Tensor, seed: int = 4) -> torch.Tensor:
     """observed: about a third of x is missing."""
     return torch.rand(x.shape, generator=seeded(seed)) > 0.3
+
+
+def scene(n: int = 128) -> np.ndarray:
+    """Part of a photograph, 5 to 230."""
+    return skimage.data.camera()[100 : 100 + n, 200 : 200 + n].astype(float)
+
+
+def white(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Noise of standard deviation 1."""
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def one_channel(find: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    """What finds in (*spatial, C) with what is observed there, for values of (*spatial) that all are unless told."""
+
+    def found(values: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
+        seen = np.ones(values.shape, bool) if observed is None else observed
+        return find(values[..., None], seen[..., None])[..., 0]
+
+    return found
 
 
 @pytest.fixture

@@ -2,28 +2,15 @@
 
 import numpy as np
 import pytest
+from conftest import one_channel, scene, white
 from imageio.v3 import imread
 from numpy.testing import assert_allclose
 from scipy.ndimage import uniform_filter
-from skimage import data
 
 from evovae.restore.noise.lines import find
 
 LEVEL = 10.0
-
-
-def scene(n: int = 128) -> np.ndarray:
-    return data.camera()[100 : 100 + n, 200 : 200 + n].astype(float)
-
-
-def white(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def found(values: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
-    """Of one channel, in units of the noise."""
-    seen = np.ones(values.shape, bool) if observed is None else observed
-    return find(values[..., None], seen[..., None])[..., 0]
+found = one_channel(find)
 
 
 def offsets(n: int, size: float, seed: int) -> np.ndarray:

@@ -75,6 +75,12 @@ class Pairs:
         return (mine - other) / np.sqrt(2)
 
     @cached_property
+    def frequencies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the coefficients of each half, their index sums over the largest of all."""
+        frequency = np.indices(self.size).sum(0).ravel() / max(sum(self.size) - len(self.size), 1)
+        return frequency[self.halves[0]], frequency[self.halves[1]]
+
+    @cached_property
     def basis(self) -> np.ndarray:
         """Row i is the block that coefficient i stands for: (D, D)."""
         return _basis(self.size)

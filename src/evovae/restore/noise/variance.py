@@ -82,22 +82,22 @@ class Bins:
     def of(cls, pairs: Pairs, offset: float, unit: float, ends: Limits) -> Bins:
         """Those of pairs in (values - offset) / unit, where values end at `ends`; there may be none."""
         level = pairs.level[:, 0]
-        sums = _sums(pairs)
         low, high = (
             sign * np.inf if end is None else (end - offset) / unit for end, sign in zip(ends, (-1, 1), strict=True)
         )
         number = min(max(len(level) // PER_BIN, min(len(level) // (2 * LEAST), FEWEST_BINS)), MOST_BINS)
-        found = []
+        frequencies, found = pairs.frequencies, []
         for part in np.array_split(np.argsort(level, kind="stable"), number or 1):
             chosen = [pairs.best(half, SHARE, LEAST, part) for half in (0, 1)]
             if sum(map(len, chosen)) < LEAST:
                 continue
-            off = [np.square(pairs.differences(half, blocks)[:, 0]) for half, blocks in enumerate(chosen)]
-            energy, error = zip(*(_middle(off, pairs.halves, sums, band) for band in BANDS.values()), strict=True)
+            off = [pairs.differences(half, blocks)[:, 0] for half, blocks in enumerate(chosen)]
+            squares = [np.square(each) for each in off]
+            energy, error = zip(*(_middle(squares, frequencies, band) for band in BANDS.values()), strict=True)
             both = np.concatenate(chosen)
             values = pairs.coefficients[both, 0] @ pairs.basis
             cut = np.mean((values < low + CLOSE) | (values > high - CLOSE))
-            unrest = np.mean([_unrest(pairs, half, blocks, sums) for half, blocks in enumerate(chosen) if len(blocks)])
+            unrest = np.mean([_unrest(each, f) for each, f in zip(off, frequencies, strict=True) if len(each)])
             found.append((level[both].mean() * unit + offset, np.array(energy) * unit**2, error, cut, unrest))
         if not found:
             none = np.zeros((0, len(BANDS)))
@@ -120,10 +120,14 @@ class Bins:
         """How much more there is in the coarse band than in the finest, in the logarithm: structure, or correlation."""
         return float(np.median(self.band("coarse")[0]) - np.median(self.band("finest")[0]))
 
+    def lowest(self, *names: str) -> tuple[float, ...]:
+        """Of each band the log energy that is the same in all of them: its lower envelope, without structure."""
+        return tuple(float(_fit(*self.band(name), _flat, [0.0]).parameters[0]) for name in names)
+
     @property
     def strength(self) -> float:
         """The standard deviation of noise that is the same in all of them; 1 where there are none."""
-        return float(np.exp(_fit(*self.band("fine"), _flat, [0.0]).parameters[0] / 2)) if len(self.level) else 1.0
+        return float(np.exp(self.lowest("fine")[0] / 2)) if len(self.level) else 1.0
 
     @property
     def floor(self) -> float:
@@ -132,9 +136,7 @@ class Bins:
         From the lower envelopes of three bands e(f) = level^2 + a f^-p, level and p are found; p is not less than that
         of grass.  It is `strength` where energies do not fall, 0 where they do as in pictures without noise.
         """
-        coarse, middle, finest = (
-            float(np.exp(_fit(*self.band(name), _flat, [0.0]).parameters[0])) for name in ("coarse", "middle", "finest")
-        )
+        coarse, middle, finest = map(float, np.exp(self.lowest("coarse", "middle", "finest")))
         if middle <= finest or coarse <= middle:
             return self.strength
         f = [sum(BANDS[name]) / 2 for name in ("coarse", "middle", "finest")]
@@ -150,51 +152,48 @@ class Bins:
     @property
     def falls(self) -> tuple[float, float]:
         """By how much energies fall to the finest band, in logs: from the middle and the coarse, without structure."""
-        coarse, middle, finest = (
-            float(_fit(*self.band(name), _flat, [0.0]).parameters[0]) for name in ("coarse", "middle", "finest")
-        )
+        coarse, middle, finest = self.lowest("coarse", "middle", "finest")
         return middle - finest, coarse - finest
 
 
 def correlated(pairs: Pairs) -> bool:
     """Whether noise of variance 1, in one channel or more, is correlated between neighbours."""
-    own = [(view, bins) for view, bins in _views(pairs) if len(bins.level)]
-    if not own:
+    own = _views(pairs)
+    middle, coarse = _falls(own)
+    if coarse <= FALL:
         return False
-    middle, coarse = np.mean([bins.falls for _, bins in own], 0)
     if len(own) < COLOURS:
-        return coarse > FALL and middle > CORRELATED + np.mean([_restless(*each) for each in own])
-    unlike = [bins.falls[0] for _, bins in _views(pairs.unlike) if len(bins.level)]
-    return coarse > FALL and min(middle, np.mean(unlike)) > CORRELATED
+        return middle > CORRELATED + np.mean([_restless(*each) for each in own])
+    return min(middle, _falls(_views(pairs.unlike))[0]) > CORRELATED
 
 
 def _views(pairs: Pairs) -> list[tuple[Pairs, Bins]]:
-    """Each channel with its bins."""
+    """Each channel that says something, with its bins."""
     channels = [pairs.channel(c) for c in range(pairs.coefficients.shape[1])]
-    return [(channel, Bins.of(channel, 0.0, 1.0, (None, None))) for channel in channels]
+    views = [(channel, Bins.of(channel, 0.0, 1.0, (None, None))) for channel in channels]
+    return [(channel, bins) for channel, bins in views if len(bins.level)]
+
+
+def _falls(views: list[tuple[Pairs, Bins]]) -> np.ndarray:
+    """Their mean; zero where there are none."""
+    return np.mean([bins.falls for _, bins in views], 0) if views else np.zeros(2)
 
 
 def _restless(view: Pairs, bins: Bins) -> float:
     """By how much more energies must fall, as they differ from pair to pair."""
-    sums = _sums(view)
-    overall = np.mean([_unrest(view, half, view.best(half, MOST_SIMILAR, LEAST), sums) for half in (0, 1)])
+    off = [view.differences(half, view.best(half, MOST_SIMILAR, LEAST))[:, 0] for half in (0, 1)]
+    overall = np.mean([_unrest(each, f) for each, f in zip(off, view.frequencies, strict=True)])
     unrest = np.array([overall, np.median(bins.unrest)])
     return float(PER_UNREST * np.maximum(np.log(unrest / RESTLESS), 0).sum())
 
 
-def _sums(pairs: Pairs) -> np.ndarray:
-    """The index sum of each coefficient, over the largest."""
-    return np.indices(pairs.size).sum(0).ravel() / max(sum(pairs.size) - len(pairs.size), 1)
-
-
-def _unrest(pairs: Pairs, half: int, blocks: np.ndarray, sums: np.ndarray) -> float:
+def _unrest(off: np.ndarray, frequencies: np.ndarray) -> float:
     """The variance of energies, from coarse to middle, over that of Gaussian noise with these correlations.
 
-    1 for noise, but for blocks that overlap; more for structure, which is here and not there.
+    1 for noise, but for blocks that overlap; more for structure, which is here and not there.  off are differences of
+    pairs in one half of their coefficients (n, D / 2).
     """
-    index = sums[pairs.halves[half]]
-    used = (index >= BANDS["coarse"][0]) & (index <= BANDS["middle"][1])
-    off = pairs.differences(half, blocks)[:, 0, used].astype(float)
+    off = off[:, (frequencies >= BANDS["coarse"][0]) & (frequencies <= BANDS["middle"][1])].astype(float)
     if not off.size:
         return 1.0
     n, k = off.shape
@@ -204,16 +203,16 @@ def _unrest(pairs: Pairs, half: int, blocks: np.ndarray, sums: np.ndarray) -> fl
 
 
 def _middle(
-    off: list[np.ndarray], halves: tuple[np.ndarray, np.ndarray], sums: np.ndarray, band: tuple[float, float]
+    squares: list[np.ndarray], frequencies: tuple[np.ndarray, np.ndarray], band: tuple[float, float]
 ) -> tuple[float, float]:
     """Energy of a band over blocks, and its relative error: a median of means, as single photons make medians small."""
-    within = (sums >= band[0]) & (sums <= band[1])
-    if not within.any():  # of small blocks
-        away = np.abs(sums - sum(band) / 2)
-        within = away < away.min() + 1e-9
+    inside = [(f >= band[0]) & (f <= band[1]) for f in frequencies]
+    if not any(map(np.any, inside)):  # small blocks have few frequencies: the nearest then
+        away = [np.abs(f - sum(band) / 2) for f in frequencies]
+        nearest = min(a.min(initial=np.inf) for a in away)
+        inside = [a < nearest + 1e-9 for a in away]
     means = []
-    for square, index in zip(off, halves, strict=True):
-        used = within[index]
+    for square, used in zip(squares, inside, strict=True):
         number = len(square) // TOGETHER
         if used.any() and number:
             means.append(square[: TOGETHER * number, used].mean(1).reshape(TOGETHER, number).mean(0))
