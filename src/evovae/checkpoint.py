@@ -180,7 +180,14 @@ PARTS: dict[type, Callable[[Any], dict[str, Any]]] = {
         "offsets": len(p.directions) > p.rank,
         "floor": p.floor,
     },
+    likelihoods.FullGaussian: lambda p: {
+        "K": p.means.shape[0],
+        "D": p.means.shape[1],
+        "places": p.centres.shape[1],
+        "edge": p.edge,
+    },
     priors.Bernoulli: lambda p: {"H": p.n_latents, "margin": p.margin},
+    priors.OneHot: lambda p: {"H": p.n_latents, "margin": p.margin},
 }
 KINDS = {f"{kind.__module__.split('.')[1]}.{kind.__name__}": kind for kind in PARTS}
 

@@ -130,10 +130,10 @@ def fit(
                 if memory is not None:  # these sums stand for all data, whatever part they have seen
                     course.remember(shard.total(batch), memory)
                     course.update(course.recent.scaled(N / course.weight))
-        assert done is not None
-        done = shard.total(done)
-        if memory is None:
-            course.update(done)
+            assert done is not None
+            done = shard.total(done)
+            if memory is None:
+                course.update(done)
         return done
 
     def run() -> Iterator[Epoch]:

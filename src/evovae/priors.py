@@ -66,3 +66,34 @@ class Bernoulli(Prior):
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         return torch.bernoulli(self.pi.expand(n, -1), generator=generator).bool()
+
+
+class OneHot(Prior):
+    """One bit on, always: p(z) = pi_h where bit h is the only one, and no other states (a mixture model).
+
+    pi starts uniform; `update` is the mean of z under q, and at least `margin`.
+    """
+
+    def __init__(self, H: int, margin: float = 1e-6) -> None:
+        super().__init__()
+        self.margin = margin
+        self.pi: Tensor
+        self.register_buffer("pi", torch.full((H,), 1 / H))
+
+    @property
+    def n_latents(self) -> int:
+        return self.pi.numel()
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return torch.where(z.sum(-1) == 1, z.to(self.pi.dtype) @ self.pi.log(), -torch.inf)
+
+    def stats(self, z: Tensor, q: Tensor) -> Tensor:
+        return torch.einsum("ns,nsh->h", q, z.to(q.dtype)).double()
+
+    def update(self, stats: Tensor) -> None:
+        share = (stats / stats.sum().clamp(min=1e-300)).clamp(min=self.margin)
+        self.pi.copy_(share / share.sum())
+
+    def sample(self, n: int, generator: Generator) -> Tensor:
+        drawn = torch.multinomial(self.pi, n, replacement=True, generator=generator)
+        return torch.nn.functional.one_hot(drawn, self.n_latents).bool()

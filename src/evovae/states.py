@@ -65,6 +65,14 @@ class States:
         words = draw(N, S, H, p, generator)
         return cls(words, torch.full((N, S), -torch.inf, dtype=dtype, device=words.device), H)
 
+    @classmethod
+    def one_hot(cls, numbers: Tensor, H: int, dtype: torch.dtype = torch.float32) -> States:
+        """Populations of states with one bit on, numbers (N, S), which differ within each row."""
+        words = torch.zeros(*numbers.shape, -(-H // WORD), dtype=torch.int64, device=numbers.device)
+        bit = torch.ones_like(numbers) << numbers % WORD
+        words.scatter_(-1, numbers[..., None] // WORD, bit[..., None])
+        return cls(words, torch.full(numbers.shape, -torch.inf, dtype=dtype, device=numbers.device), H)
+
     @property
     def z(self) -> Tensor:
         """The states as bits: (N, S, H) bool."""

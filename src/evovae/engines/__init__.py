@@ -19,10 +19,12 @@ def choose(model: TVAE, search: Search) -> Engine:
             if cuda.supports(model, search):
                 return cuda.Fused(model)
     elif find_spec("numba"):
-        from evovae.engines import numba_cpu, numba_low_rank
+        from evovae.engines import numba_cpu, numba_low_rank, numba_mixture
 
         if numba_cpu.supports(model, search):
             return numba_cpu.Fused(model)
         if numba_low_rank.supports(model, search):
             return numba_low_rank.FusedSubspaces(model)
+        if numba_mixture.supports(model, search):
+            return numba_mixture.FusedMixture(model)
     return Reference(model)

@@ -7,6 +7,7 @@ import numpy as np
 
 from evovae import operators
 from evovae.evolve import Search
+from evovae.migration import nobody
 
 SELECT: dict[Callable, tuple[int, float]] = {
     operators.gumbel_top: (0, 1 / 3),
@@ -33,13 +34,13 @@ class Plan(NamedTuple):
 def knows(search: Search, informed: Callable) -> bool:
     """Whether there are loops for this search, where `informed` is the mutation that looks at gains."""
     known = search.mutate in (informed, operators.uniform_flip)
-    return known and search.select in SELECT and search.cross is operators.no_cross
+    return known and search.select in SELECT and search.cross is operators.no_cross and search.migrate is nobody
 
 
 def plan(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
     """The search for states of H bits, by numbers."""
     if not knows(search, informed):
-        known = f"gumbel_top, uniformly, by_fitness, {informed.__name__}, uniform_flip, no_cross"
+        known = f"gumbel_top, uniformly, by_fitness, {informed.__name__}, uniform_flip, no_cross, nobody"
         raise TypeError(f"this engine knows {known}")
     uniform = search.mutate is operators.uniform_flip
     if not uniform:

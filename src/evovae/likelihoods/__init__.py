@@ -15,7 +15,8 @@ Most likelihoods leave z to the decoder; those whose covariance depends on it lo
 """
 
 from evovae.likelihoods.base import Likelihood
+from evovae.likelihoods.full import FullGaussian
 from evovae.likelihoods.low_rank import LowRankGaussian
 from evovae.likelihoods.pixelwise import Bernoulli, Gaussian, Laplace, Poisson
 
-__all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood", "LowRankGaussian", "Poisson"]
+__all__ = ["Bernoulli", "FullGaussian", "Gaussian", "Laplace", "Likelihood", "LowRankGaussian", "Poisson"]

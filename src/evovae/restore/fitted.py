@@ -15,6 +15,7 @@ from evovae.likelihoods.base import through
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.posterior import weights
+from evovae.priors import OneHot
 from evovae.restore.image import Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.noise.model import Noise, NoiseModel
@@ -133,6 +134,11 @@ class Insight:
 
     def _searched(self, x: Tensor, observed: Tensor, generator: Generator) -> States:
         H = len(self.use)
+        if isinstance(self.model.prior, OneHot):  # few enough to compare them all
+            states = States.one_hot(torch.arange(H)[None], H)
+            lpj = self._lpj(x, observed, states.z)
+            lpj, best = lpj.topk(self.states)
+            return States(states.words.gather(1, best[..., None].expand(-1, -1, states.words.shape[2])), lpj, H)
         search = Search(min(4, self.states), min(8, H), mutate=exactly_informed_flip)
         states = States.random(1, self.states, H, generator)
         for _ in range(STEPS):

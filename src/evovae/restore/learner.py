@@ -65,15 +65,15 @@ class Learner:
         start = patches.filled(patches.image.ndim - (image.axis is not None))
         least = max(least, LEAST, SURE * (1 - len(patches.x) / FEW))
         variances = max(scale.unit**-2, FLOOR), (least / scale.unit) ** 2
-        model = patch_model.model(start, patches.common(), *variances, generator)
+        model, states = patch_model.start(patches, start, *variances, generator)
         return cls(
             patches=patches,
-            states=States.random(len(patches.x), patch_model.states, patch_model.latents, generator).to(device),
+            states=states.to(device),
             scale=scale,
             noise=noise,
             freedom=(1 - lost).clamp(min=0.1),
             model=model.to(device),
-            engine=choose(model, patch_model.search),
+            engine=choose(model, patch_model.searching(patches)),
             patch_model=patch_model,
             generator=generator,
         )
@@ -115,7 +115,7 @@ class Learner:
         return self._train(self.model, self.patches, self.states, epochs, resume)
 
     def _train(self, model: TVAE, patches: Patches, states: States, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
-        return self.patch_model.fit(model, patches.x, patches.observed, states, epochs, self.generator, resume)
+        return self.patch_model.fit(model, patches, states, epochs, self.generator, resume)
 
     def _learn_from_restored(self, noise: Tensor, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         """Train a copy on the restored image, as if `REMNANT` of the noise were left, and take over what it learnt.
@@ -175,9 +175,10 @@ class Learner:
 
     def _search(self, patches: Patches, states: States, rows: Tensor, steps: int) -> None:
         """E-steps on some of the populations."""
+        search, data = self.patch_model.searching(patches), self.patch_model.data(self.model, patches)
         for part in rows.split(AT_ONCE):
             for _ in range(steps):
-                self.engine.step(patches.x, patches.observed, part, states, self.patch_model.search, self.generator)
+                self.engine.step(*data, part, states, search, self.generator)
 
     def estimate(self, patches: Patches, states: States) -> Estimate:
         """What the model says that an image is, in even values."""
@@ -195,7 +196,8 @@ class Learner:
         """Mean and standard deviation of the clean image, in training units."""
         rows, back = patches.used.nonzero()[:, 0], patches.whitening.back
         readout = None if back is None else back.to(patches.x)
-        mean, variance = self.engine.moments(patches.x, patches.observed, rows, states, readout)
+        data = self.patch_model.data(self.model, patches)
+        mean, variance = self.engine.moments(*data, rows, states, readout)
         seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
         variance = variance + self.patch_model.centred * self.noise_variance / seen
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is

@@ -3,23 +3,29 @@
 A restoration trains one or several, one after another, and mixes what they say.
 """
 
+from __future__ import annotations
+
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Generator, Tensor
 
 from evovae.decoders import MLP, Silent
 from evovae.devices import CPU
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
-from evovae.likelihoods import Gaussian, LowRankGaussian
+from evovae.likelihoods import FullGaussian, Gaussian, LowRankGaussian
+from evovae.migration import Neighbours
 from evovae.model import TVAE
-from evovae.priors import Bernoulli
+from evovae.priors import Bernoulli, OneHot
+from evovae.restore.patches import Patches
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
@@ -27,6 +33,12 @@ FLOOR = 2e-5  # of the noise variance, in training units: single precision canno
 # The least variance along an axis, over what noise can draw (`LowRankGaussian.drop_noise`): after a quarter of the
 # epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
 EARLY, LATE = 0.5, 1.4
+# Of a mixture: patches whose centres are found at first, for each and in all; rounds of that; and how far away the
+# patches are that propose their components, as those beside share nearly all pixels.
+PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
+AT_ONCE = 8192  # patches whose distances are held at once
+
+Start = tuple[TVAE, States]
 
 
 def keep_all(model: TVAE, states: States) -> None:
@@ -83,11 +95,19 @@ class PatchModel(ABC):
         """Where to work, if a device is there to be used."""
 
     @abstractmethod
-    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
-        """A model of patches x (N, D) to start from, for noise of about this variance, and of at least another.
+    def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
+        """A model of patches to start from, for noise of about this variance, and of at least another, and populations.
 
-        common (D,) is what brightness adds to a patch.
+        x (N, D) are the patches with a guess at what is missing.
         """
+
+    def searching(self, patches: Patches) -> Search:
+        """The search for the states of these patches."""
+        return self.search
+
+    def data(self, model: TVAE, patches: Patches) -> tuple[Tensor, Tensor]:
+        """What a model sees of patches, and which values of that are known: (N, E) each."""
+        return patches.x, patches.observed
 
     @abstractmethod
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
@@ -96,20 +116,20 @@ class PatchModel(ABC):
     def fit(
         self,
         model: TVAE,
-        x: Tensor,
-        observed: Tensor,
+        patches: Patches,
         states: States,
         epochs: int,
         generator: Generator,
         resume: Mapping[str, Tensor],
     ) -> Iterator[Epoch]:
         """Train it, from a snapshot if that is not empty."""
+        x, observed = self.data(model, patches)
         return fit(
             model,
             x,
             observed=observed,
             states=states,
-            search=self.search,
+            search=self.searching(patches),
             epochs=epochs,
             generator=generator,
             resume=resume,
@@ -137,9 +157,10 @@ class NetworkPatches(PatchModel):
     def place(self, device: torch.device) -> torch.device:
         return device
 
-    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+    def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
-        return TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
+        model = TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
+        return model, States.random(len(x), self.states, self.latents, generator)
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
         optimizer = torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True)
@@ -184,7 +205,7 @@ class LowRankPatches(PatchModel):
             Course(again),
         )
 
-    def model(self, x: Tensor, common: Tensor, noise: float, least: float, generator: Generator) -> TVAE:
+    def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         D = x.shape[1]
         likelihood = LowRankGaussian(
             self.latents,
@@ -196,13 +217,69 @@ class LowRankPatches(PatchModel):
             floor=max(least, FLOOR),
             generator=generator,
         )
-        likelihood.start(x, common, generator)
-        return TVAE(Silent(D), likelihood, Bernoulli(self.latents))
+        likelihood.start(x, patches.common(), generator)
+        model = TVAE(Silent(D), likelihood, Bernoulli(self.latents))
+        return model, States.random(len(x), self.states, self.latents, generator)
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
         nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
         memory = max(1 - 2 / self.batches, 0)
         return {"optimizer": nothing_to_learn, "batch_size": -(-N // self.batches), "memory": memory}
+
+
+@dataclass(frozen=True)
+class MixturePatches(PatchModel):
+    """A mixture of Gaussians with full covariances, one of which each patch is from: for textures.
+
+    latents is K, the number of components, of which the population of a patch holds `states`; what is tried beside
+    comes from the patches around it, and from those that it has something in common with.  Components belong to
+    regions of the picture, where all patches have a place in it.  edge is that of `FullGaussian`.
+    """
+
+    edge: float = 1.5
+
+    @classmethod
+    def of(cls, patch: int | tuple[int, ...], components: int, epochs: int, states: int = 3) -> MixturePatches:
+        """The usual ones."""
+        return cls(patch, components, states, Search(0, 0, 0), epochs, centred=False)
+
+    @property
+    def settling(self) -> int:
+        return 6
+
+    def place(self, device: torch.device) -> torch.device:
+        """The CPU, for which its closed forms are compiled."""
+        return CPU
+
+    def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
+        """Round Gaussians about centres of the patches (k-means, of a part of them), and the nearest ones."""
+        D, K = x.shape[1], self.latents
+        some = x[torch.randperm(len(x), generator=generator)[: max(PER_CENTRE * K, LEAST_SOME)]]
+        seed = int(torch.randint(2**31, (), generator=generator))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # centres without patches are components that nothing chooses
+            centres, _ = kmeans2(some.numpy(), K, iter=ROUNDS, minit="points", seed=seed)
+        likelihood = FullGaussian(K, D, len(patches.axes), sigma2=max(noise, FLOOR), edge=self.edge)
+        likelihood.means.copy_(torch.from_numpy(centres))
+        near = [torch.cdist(part, likelihood.means).topk(self.states, largest=False) for part in x.split(AT_ONCE)]
+        distance, nearest = (torch.cat(parts) for parts in zip(*near, strict=True))
+        likelihood.lengths.fill_(distance[:, 0].square().mean() / D).clamp_(min=likelihood.sigma2)
+        return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)
+
+    def searching(self, patches: Patches) -> Search:
+        reach = (BESIDE if width > 1 else 0 for width in patches.size)
+        return replace(self.search, migrate=Neighbours(patches.grid, tuple(reach)))
+
+    def data(self, model: TVAE, patches: Patches) -> tuple[Tensor, Tensor]:
+        """Patches and where in the picture they lie, as far as the model knows places."""
+        if not cast(FullGaussian, model.likelihood).centres.shape[1]:
+            return patches.x, patches.observed
+        places = patches.places.to(patches.x)
+        return torch.cat([patches.x, places], 1), torch.cat([patches.observed, places >= 0], 1)
+
+    def training(self, model: TVAE, N: int) -> dict[str, Any]:
+        nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
+        return {"optimizer": nothing_to_learn, "batch_size": N}
 
 
 def described(model: PatchModel) -> dict[str, Any]:

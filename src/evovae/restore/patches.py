@@ -93,11 +93,28 @@ class Patches:
         """(D,): what a patch of ones is when it is whitened."""
         return self.whitening(torch.ones_like(self.x[:1]))[0]
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many patches there are along each axis; their product is N."""
+        return tuple(n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True))
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Those along which patches have places: none if they come from crops, which may lie anywhere."""
+        if any(w == 1 < n for w, n in zip(self.size, self.grid, strict=True)):
+            return ()
+        return tuple(axis for axis, n in enumerate(self.grid) if n > 1)
+
+    @property
+    def places(self) -> Tensor:
+        """Where each patch lies along `axes`, in pixels: (N, len(axes))."""
+        indices = torch.meshgrid(*(torch.arange(n, device=self.x.device) for n in self.grid), indexing="ij")
+        return torch.stack([indices[axis].flatten() for axis in self.axes], 1)
+
     def every_other(self) -> "Patches":
         """With half of them used, like the squares of one colour on a chessboard, and those at the rim."""
-        positions = [n - w + 1 for n, w in zip(self.image.shape, self.size, strict=True)]
-        places = torch.meshgrid(*map(torch.arange, positions), indexing="ij")
-        rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, positions, strict=True)]
+        places = torch.meshgrid(*map(torch.arange, self.grid), indexing="ij")
+        rim = [(place % max(n - 1, 1) == 0) & (n > 1) for place, n in zip(places, self.grid, strict=True)]
         overlap = torch.tensor(self.size) > 1  # where patches are one wide, each pixel has its own
         even = torch.tensordot(overlap.long(), torch.stack(places), 1) % 2 == 0
         used = torch.stack([even, *rim]).any(0)

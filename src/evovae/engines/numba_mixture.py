@@ -1,0 +1,217 @@
+"""The fused CPU engine for `FullGaussian` with a `OneHot` prior: mixtures whose populations hold a few components.
+
+A component costs a data point one product for each axis of its signal and value.  Sums of the M-step are matrix
+products, component by component.
+"""
+
+import math
+from contextlib import AbstractContextManager
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from evovae.decoders import Silent
+from evovae.engines.base import Totals
+from evovae.engines.mixture_kernels import (
+    Mixture,
+    Readout,
+    find_bits,
+    make_space,
+    moments_chunk,
+    search_chunk,
+    sums_chunk,
+)
+from evovae.engines.workers import Workers
+from evovae.evolve import Search
+from evovae.likelihoods import FullGaussian
+from evovae.likelihoods.base import through
+from evovae.model import TVAE
+from evovae.priors import OneHot
+from evovae.states import States
+
+PARTS = 4  # sums are kept apart for this many shares, so that results do not depend on threads
+PAD = 8  # values are that many at a time in vectors
+
+
+def supports(model: TVAE, search: Search) -> bool:
+    """Whether `FusedMixture` can run this model and search: all that is tried comes from migration."""
+    return _has_parts(model) and not search.generations
+
+
+def _has_parts(model: TVAE) -> bool:
+    likelihood = model.likelihood
+    return (
+        type(model.decoder) is Silent
+        and type(likelihood) is FullGaussian
+        and type(model.prior) is OneHot
+        and likelihood.sigma2.dtype == torch.float32
+        and likelihood.sigma2.device.type == "cpu"
+    )
+
+
+class FusedMixture:
+    """One batch of EM by compiled loops.
+
+    Parameters
+    ----------
+    model
+        `Silent` decoder, `FullGaussian`, `OneHot` prior, in float32 on the CPU.
+    q_min
+        States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
+    threads
+        How many work at once (default: as many as torch uses); changes nothing but the time.
+    """
+
+    def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
+        if not _has_parts(model):
+            raise TypeError("this engine needs a silent decoder, a FullGaussian and a OneHot prior in float32")
+        self.likelihood, self.prior = cast(FullGaussian, model.likelihood), cast(OneHot, model.prior)
+        self.q_min, self.workers = q_min, Workers(threads)
+
+    def running(self) -> AbstractContextManager[None]:
+        """See `Engine.running`."""
+        return self.workers.alone()
+
+    def step(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> Totals:
+        """See `Engine.step`."""
+        if search.generations:
+            raise TypeError("this engine searches by migration alone, so that generations must be 0")
+        model, data = self._model(), self._data(x, observed)
+        proposed = component(search.migrate(states, rows, generator)).numpy()
+        kept = component(states.words[rows])
+        lpj = torch.empty(kept.shape)
+        sums = np.zeros((PARTS, 2))
+
+        def work(share: np.ndarray, proposed: np.ndarray, kept: Tensor, lpj: Tensor, sums: np.ndarray) -> None:
+            space = make_space(model, kept.shape[1], 0)
+            search_chunk(share, *data, proposed, kept.numpy(), lpj.numpy(), model, space, sums)
+
+        parts = (np.array_split(rows.numpy(), PARTS), np.array_split(proposed, PARTS))
+        self.workers.run(work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), sums)
+        states.words[rows], states.lpj[rows] = States.one_hot(kept, states.n_latents).words, lpj
+        elbo, substitutions = sums.sum(0)
+        q = lpj.softmax(1)
+        return Totals(
+            count=len(rows),
+            elbo=torch.tensor(elbo),
+            substitutions=torch.tensor(int(substitutions)),
+            likelihood=self._stats(model, data, rows, kept, q),
+            prior=torch.bincount(kept.flatten(), q.flatten().double(), self.prior.n_latents),
+        )
+
+    def moments(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Engine.moments`."""
+        model, data = self._model(), self._data(x, observed)
+        told = self._readout(model, readout)
+        kept = component(states.words[rows])
+        mean, variance = torch.empty(2, len(rows), told.mean.shape[1])
+
+        def work(share: np.ndarray, kept: Tensor, mean: Tensor, variance: Tensor) -> None:
+            space = make_space(model, kept.shape[1], mean.shape[1])
+            out = mean.numpy(), variance.numpy()
+            moments_chunk(share, *data, kept.numpy(), np.float32(self.q_min), model, told, space, *out)
+
+        self.workers.run(
+            work, np.array_split(rows.numpy(), PARTS), *(part.tensor_split(PARTS) for part in (kept, mean, variance))
+        )
+        return mean, variance
+
+    def _model(self) -> Mixture:
+        """The parameters as the kernels want them."""
+        p = self.likelihood
+        K, D = p.means.shape
+        noise, keep = float(p.sigma2), p.shrinkage
+        signal = keep > 0
+        wide = -(-D // PAD) * PAD
+        axes = np.zeros((int(signal.sum()), wide), np.float32)
+        axes[:, :D] = p.axes[signal].numpy()
+        mean = np.zeros((K, wide), np.float32)
+        mean[:, :D] = p.means.numpy()
+        constant = D * math.log(2 * math.pi) + p.lengths.double().log().sum(1)
+        area = torch.logdet(p.areas.double()) + p.centres.shape[1] * math.log(2 * math.pi)
+        return Mixture(
+            mean=mean,
+            axes=axes,
+            weight=keep[signal].numpy(),
+            start=np.append(0, signal.sum(1).cumsum(0).numpy()),
+            bias=(self.prior.pi.double().log() - 0.5 * constant).numpy(),
+            centre=p.centres.double().numpy(),
+            precision=torch.linalg.inv(p.areas.double()).numpy(),
+            area=area.numpy(),
+            values=D,
+            scale=np.float32(noise**-0.5),
+            seen=math.log(2 * math.pi * noise),
+        )
+
+    def _data(self, x: Tensor, observed: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+        """x, observed, coordinates (N, P), and whether there are any."""
+        D, P = self.likelihood.means.shape[1], self.likelihood.centres.shape[1]
+        if x.shape[1] not in (D, D + P):
+            raise ValueError(f"data of {x.shape[1]} values do not fit components of {D}, with {P} coordinates")
+        told = observed[:, D:]
+        placed = x.shape[1] == D + P and bool(told.all())
+        if not placed and told.any():
+            raise ValueError("coordinates are known for some data points only; this engine needs all of them, or none")
+        places = x[:, D:].numpy() if placed else np.zeros((len(x), P), np.float32)
+        return x.numpy(), observed.numpy(), places, placed
+
+    def _readout(self, model: Mixture, readout: Tensor | None) -> Readout:
+        p = self.likelihood
+        owner = (p.shrinkage > 0).nonzero()[:, 0]
+        axes = through(p.axes[p.shrinkage > 0], readout) / float(model.scale)
+        variance = axes.new_zeros(len(p.means), axes.shape[1])
+        variance.index_add_(0, owner, torch.from_numpy(model.weight)[:, None] * axes.square())
+        return Readout(*(part.contiguous().numpy() for part in (through(p.means, readout), axes, variance)))
+
+    def _stats(
+        self,
+        model: Mixture,
+        data: tuple[np.ndarray, np.ndarray, np.ndarray, bool],
+        rows: Tensor,
+        kept: Tensor,
+        q: Tensor,
+    ) -> Tensor:
+        """The sums of `FullGaussian.stats`."""
+        p = self.likelihood
+        K, E = len(p.means), p.means.shape[1] + p.centres.shape[1]
+        used = (q >= self.q_min * q.amax(1, keepdim=True)).flatten().nonzero()[:, 0]
+        of = kept.flatten()[used]
+        order = used[of.argsort(stable=True)]
+        at, weight = rows[order // kept.shape[1]].numpy(), q.flatten()[order].numpy()
+        ends = np.append(0, np.bincount(of.numpy(), minlength=K).cumsum())
+        total = np.zeros((K, 1 + E + E * E))
+
+        def work(components: np.ndarray) -> None:
+            sums_chunk(components, ends, at, weight, *data, model, make_space(model, 1, 0), total)
+
+        self.workers.run(work, [np.arange(K)[part::PARTS] for part in range(PARTS)])
+        count, first, square = torch.from_numpy(total).split([1, E, E * E], 1)
+        return self._about_zero(count, first, square.view(K, E, E), data[-1]).flatten()
+
+    def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> Tensor:
+        """Sums of what deviates from means, in units of the noise and halves, as `FullGaussian.stats` has them."""
+        p = self.likelihood
+        (K, D), P = p.means.shape, p.centres.shape[1]
+        unit = torch.cat([p.sigma2.double().sqrt().expand(D), torch.ones(P)])
+        first, square = first * unit, (square + square.tril(-1).transpose(1, 2)) * unit * unit[:, None]
+        if not placed:
+            square[:, D:, D:] = count[..., None] * p.areas
+        m = torch.cat([p.means, p.centres], 1).double()
+        across = m[:, :, None] * first[:, None]
+        square += across + across.transpose(1, 2) + count[..., None] * m[:, :, None] * m[:, None]
+        return torch.cat([count, first + count * m, square.view(K, -1)], 1)
+
+
+def component(words: Tensor) -> Tensor:
+    """The number of the bit that is on, of packed states (..., W)."""
+    numbers = np.empty(words.shape[:-1], np.int64)
+    find_bits(words.numpy().view(np.uint64).reshape(-1, words.shape[-1]), numbers.reshape(-1))
+    if (numbers < 0).any():
+        raise ValueError("states of a mixture have one bit on; start from `States.one_hot`")
+    return torch.from_numpy(numbers)

@@ -1,0 +1,253 @@
+"""Mixtures of dense Gaussians: the density, its M-step and moments against plain formulas, the engine against those."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import seeded
+from scipy.stats import multivariate_normal
+from torch.testing import assert_close
+
+from evovae.decoders import Silent
+from evovae.em import fit
+from evovae.engines import Reference, choose
+from evovae.engines.numba_mixture import FusedMixture
+from evovae.evolve import Search
+from evovae.likelihoods import FullGaussian
+from evovae.migration import Neighbours
+from evovae.model import TVAE
+from evovae.posterior import elbo
+from evovae.priors import OneHot
+from evovae.states import States
+
+K, D, P, N = 7, 6, 2, 60
+NO_SEARCH = Search(0, 0, 0)
+
+
+def mixture(places: int = P, edge: float = 0.0, dtype=torch.float64, seed: int = 0) -> TVAE:
+    """Components whose axes of signal are few, or all; the first has none."""
+    likelihood = FullGaussian(K, D, places, sigma2=0.3, edge=edge)
+    g = seeded(seed)
+    likelihood.means.normal_(generator=g)
+    likelihood.axes.copy_(torch.linalg.qr(torch.randn(K, D, D, generator=g))[0])
+    lengths = 0.3 + torch.rand(K, D, generator=g).mul(3).sort(1, descending=True).values
+    signal = torch.arange(D) < torch.arange(K)[:, None]
+    likelihood.lengths.copy_(torch.where(signal, lengths, 0.3))
+    likelihood.centres.normal_(generator=g)
+    root = torch.randn(K, places, places, generator=g)
+    likelihood.areas.copy_(root @ root.transpose(1, 2) + torch.eye(places))
+    prior = OneHot(K)
+    prior.pi.copy_(torch.rand(K, generator=g).add(0.1)).div_(prior.pi.sum())
+    return TVAE(Silent(D), likelihood, prior).to(dtype)
+
+
+def data(dtype=torch.float64, places: int = P, missing: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    x = 1.5 * torch.randn(N, D + places, generator=seeded(5), dtype=torch.float64)
+    observed = torch.rand(N, D + places, generator=seeded(6)) >= missing
+    observed[:, D:] = True
+    return x.to(dtype), observed
+
+
+def every_state(dtype=torch.float64) -> States:
+    return States.one_hot(torch.arange(K).expand(N, K).clone(), K, dtype)
+
+
+def some_states(S: int = 3, dtype=torch.float32) -> States:
+    order = torch.rand(N, K, generator=seeded(7)).argsort(1)
+    return States.one_hot(order[:, :S], K, dtype)
+
+
+def covariances(likelihood: FullGaussian) -> np.ndarray:
+    axes, lengths = likelihood.axes.numpy(), likelihood.lengths.numpy()
+    return np.stack(
+        [
+            np.block([[a.T @ np.diag(n) @ a, np.zeros((D, P))], [np.zeros((P, D)), area]])
+            for a, n, area in zip(axes, lengths, likelihood.areas.numpy(), strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_log_joints_are_those_of_a_mixture_of_normal_densities(missing):
+    model, (x, observed) = mixture(), data(missing=missing)
+    lpj = model.lpj(x, every_state().z, observed)
+    centres = torch.cat([model.likelihood.means, model.likelihood.centres], 1).numpy()
+    for n in range(8):
+        seen = observed[n].numpy()
+        for k, covariance in enumerate(covariances(model.likelihood)):
+            density = multivariate_normal(centres[k, seen], covariance[seen][:, seen])
+            expected = density.logpdf(x[n].numpy()[seen]) + np.log(model.prior.pi[k].item())
+            assert lpj[n, k].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_states_without_exactly_one_bit_are_impossible():
+    model, (x, observed) = mixture(), data()
+    z = torch.zeros(N, 2, K, dtype=torch.bool)
+    z[:, 1, :2] = True
+    assert (model.lpj(x, z, observed) == -torch.inf).all()
+
+
+def test_what_is_restored_is_the_mean_and_variance_of_the_signal():
+    """By joint Gaussians of signal and data, with values missing and read out through a matrix."""
+    model, (x, observed) = mixture(), data(missing=0.4)
+    readout = torch.randn(D, 4, generator=seeded(8), dtype=torch.float64)
+    z = every_state().z
+    with torch.no_grad():
+        values, variance = model.likelihood.restore(x, model.decode(z), observed, z, readout)
+    for n in range(6):
+        seen = observed[n, :D].numpy()
+        for k in range(K):
+            whole = covariances(model.likelihood)[k][:D, :D]
+            signal = whole - model.likelihood.sigma2.item() * np.eye(D)
+            gain = signal[:, seen] @ np.linalg.inv(whole[seen][:, seen])
+            m = model.likelihood.means[k].numpy()
+            mean = m + gain @ (x[n, :D].numpy() - m)[seen]
+            left = signal - gain @ signal[seen]
+            assert_close(values[n, k].numpy(), mean @ readout.numpy(), rtol=1e-4, atol=1e-5)
+            assert_close(
+                variance[n, k].numpy(),
+                np.einsum("de,df,fe->e", readout.numpy(), left, readout.numpy()),
+                rtol=1e-4,
+                atol=1e-5,
+            )
+
+
+@pytest.mark.parametrize("places", [0, P])
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_em_with_all_components_never_lowers_the_bound(places, missing):
+    """The covariance of coordinates has a prior, which holds here as they vary much."""
+    model, (x, observed) = mixture(places), data(places=places, missing=missing)
+    x[:, D:] *= 50
+    if places:
+        model.likelihood.areas.mul_(1000)
+    states, bounds = every_state(), []
+    for _ in range(12):
+        z = states.z
+        lpj = model.lpj(x, z, observed)
+        bounds.append(elbo(lpj).sum().item())
+        q = lpj.softmax(1)
+        model.likelihood.update(model.likelihood.stats(x, model.decode(z), observed, q, z))
+        model.prior.update(model.prior.stats(z, q))
+    assert (np.diff(bounds[:6]) > -1e-6).all() if not places else bounds[-1] > bounds[0]
+    assert (model.likelihood.lengths >= model.likelihood.sigma2).all()
+
+
+def test_axes_that_noise_alone_could_have_are_dropped():
+    x = torch.randn(2000, D, generator=seeded(3), dtype=torch.float64)
+    x[:, 0] *= 2
+    observed = torch.ones_like(x, dtype=torch.bool)
+    z = torch.ones(len(x), 1, 1, dtype=torch.bool)
+    ranks = []
+    for edge in (0.0, 1.5):
+        likelihood = FullGaussian(1, D, sigma2=1.0, edge=edge).double()
+        likelihood.update(
+            likelihood.stats(x, torch.zeros(len(x), 1, D).double(), observed, torch.ones(len(x), 1).double(), z)
+        )
+        ranks.append(int((likelihood.shrinkage > 0).sum()))
+    assert ranks[0] > 1
+    assert ranks[1] == 1
+    assert likelihood.lengths[0, 0].item() == pytest.approx(4, rel=0.1)
+
+
+def test_samples_have_the_means_and_covariances_of_their_components():
+    model = mixture(places=0)
+    z = torch.zeros(100_000, K, dtype=torch.bool)
+    z[:, 4] = True
+    drawn = model.likelihood.sample(model.decode(z), seeded(2), z)
+    assert_close(drawn.mean(0), model.likelihood.means[4], atol=0.03, rtol=0)
+    axes, lengths = model.likelihood.axes[4], model.likelihood.lengths[4]
+    assert_close(drawn.T.cov(), axes.T * lengths @ axes, atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_engine_agrees_with_the_reference(missing, placed):
+    model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32, missing=missing)
+    if not placed:
+        x, observed = x[:, :D], observed[:, :D]
+    rows = torch.arange(N).flip(0)[: N - 7]
+    readout = torch.randn(D, 5, generator=seeded(8))
+    results = []
+    for engine in (Reference(model), FusedMixture(model, q_min=0.0)):
+        states = some_states()
+        totals = engine.step(x, observed, rows, states, NO_SEARCH, seeded(1))
+        mean, variance = engine.moments(x, observed, rows, states, readout)
+        order = states.lpj[rows].argsort(1, descending=True)
+        results.append((states.lpj[rows].gather(1, order), totals, mean, variance))
+    (lpj, totals, *moments), (other_lpj, others, *other_moments) = results
+    assert_close(other_lpj, lpj, rtol=1e-4, atol=1e-4)
+    assert_close(others.elbo, totals.elbo, rtol=1e-5, atol=1e-3)
+    assert_close(others.likelihood, totals.likelihood, rtol=1e-3, atol=2e-3)
+    assert_close(others.prior, totals.prior, rtol=1e-4, atol=1e-4)
+    for mine, other in zip(moments, other_moments, strict=True):
+        assert_close(other, mine, rtol=1e-3, atol=1e-3)
+
+
+def test_both_engines_keep_the_best_of_what_is_proposed():
+    model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32)
+    search = Search(0, 0, 0, migrate=Neighbours((10, 6), (2, 2)))
+    rows, kept = torch.arange(N), []
+    for engine in (Reference(model), FusedMixture(model)):
+        states, generator = some_states(), seeded(1)
+        states.lpj.normal_(generator=seeded(2))
+        totals = engine.step(x, observed, rows, states, search, generator)
+        kept.append((states.z.float().topk(1).indices[..., 0].sort(1).values, int(totals.substitutions)))
+    assert torch.equal(kept[0][0], kept[1][0])
+    assert kept[0][1] <= kept[1][1]  # one counts what stays, the other what came
+
+
+def test_results_do_not_depend_on_threads():
+    found = []
+    for threads in (1, 3):
+        model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32, missing=0.2)
+        states = some_states()
+        engine = FusedMixture(model, threads=threads)
+        totals = engine.step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(1))
+        found.append((states.lpj, totals.likelihood))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_populations_of_neighbours_find_the_components_of_all():
+    """Truncated EM with S = 2 of K ends near the bound of all K, on regions of one component each."""
+    grid = (30, 20)
+    number = torch.arange(K).repeat_interleave(90)[: grid[0] * grid[1]]
+    truth = mixture(places=0, dtype=torch.float32)
+    z = torch.nn.functional.one_hot(number, K).bool()
+    x = truth.likelihood.sample(truth.decode(z).detach(), seeded(3), z)
+    observed = torch.ones_like(x, dtype=torch.bool)
+    states = States.one_hot(torch.rand(len(x), K, generator=seeded(4)).argsort(1)[:, :2], K)
+    search = Search(0, 0, 0, migrate=Neighbours(grid, (1, 1)))
+    rows = torch.arange(len(x))
+    for _ in range(15):
+        FusedMixture(truth).step(x, observed, rows, states, search, seeded(5))
+    whole = elbo(truth.lpj(x, torch.eye(K).bool().expand(len(x), K, K), observed)).sum().detach()
+    assert whole - elbo(states.lpj).sum() < 0.02 * abs(whole)
+    assert elbo(states.lpj).sum() <= whole + 1e-2
+
+
+def test_fit_chooses_the_engine_and_trains():
+    model, (x, _) = mixture(dtype=torch.float32), data(torch.float32)
+    search = Search(0, 0, 0, migrate=Neighbours((10, 6), (2, 2)))
+    assert isinstance(choose(model, search), FusedMixture)
+    optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
+    epochs = [
+        *fit(
+            model,
+            x,
+            states=some_states(),
+            search=search,
+            optimizer=optimizer,
+            epochs=8,
+            batch_size=N,
+            generator=seeded(0),
+        )
+    ]
+    assert epochs[-1].elbo > epochs[0].elbo
+
+
+def test_states_with_several_bits_are_refused_by_the_engine():
+    model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32)
+    states = some_states()
+    states.words[3, 1] = 6
+    with pytest.raises(ValueError, match="one bit on"):
+        FusedMixture(model).step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(0))
