@@ -7,7 +7,7 @@ Claim: `paper` is exactly these, in the first column for sigma = 15 and 25, in t
 20 epochs.  Fails where a value differs.  It runs no training, so that `--smoke` changes nothing.
 """
 
-from evovae.restore.presets import HIGH, PRESETS
+from evovae.restore.presets import HIGH, PRESETS, Picture
 from experiments import common
 
 HOUSE = (256, 256)
@@ -29,7 +29,7 @@ PAPER = {
 
 def ours(noise: float) -> list[object]:
     """The same values, read from the preset for a picture with this ratio of noise to its standard deviation."""
-    (model,) = PRESETS["paper"](noise, HOUSE)
+    (model,) = PRESETS["paper"](Picture(noise, HOUSE))
     rate = [model.learning_rate * model.schedule(step / 100, model.epochs) for step in range(100 * 60)]
     peaks = [step for step in range(1, len(rate) - 1) if rate[step - 1] < rate[step] > rate[step + 1]]
     search = model.search

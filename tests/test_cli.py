@@ -20,6 +20,7 @@ from evovae.commands import bar
 from evovae.evolve import Search
 from evovae.restore import NetworkPatches, presets
 from evovae.restore.patch_models import described
+from evovae.restore.presets import Picture
 
 runner = CliRunner()
 PRESETS = dict(presets.PRESETS)  # as they are, before tests put a quick one in
@@ -37,7 +38,7 @@ def noisy(tmp_path):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     model = NetworkPatches(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
-    monkeypatch.setitem(presets.PRESETS, "fast", lambda noise, pixels: (model,))
+    monkeypatch.setitem(presets.PRESETS, "fast", lambda picture: (model,))
 
 
 def run(*words):
@@ -437,8 +438,9 @@ def test_progress_is_kept_and_gone_on_from(noisy):
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best", "paper"])
 def test_every_preset_can_be_reported(preset):
-    for model in PRESETS[preset](0.9, (256, 256)):
-        assert json.loads(json.dumps(described(model)))["search"]["mutate"].endswith("flip")
+    for missing in (0.0, 0.5):
+        for model in PRESETS[preset](Picture(0.9, (256, 256), missing=missing)):
+            assert json.loads(json.dumps(described(model)))["search"]["mutate"].endswith("flip")
 
 
 def test_doctor_says_what_is_wrong(monkeypatch):

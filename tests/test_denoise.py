@@ -18,7 +18,7 @@ from evovae.priors import Bernoulli
 from evovae.restore.image import Image, Scale, as_dtype
 from evovae.restore.noise.level import estimate
 from evovae.restore.patch_models import described
-from evovae.restore.presets import PRESETS
+from evovae.restore.presets import PRESETS, Picture
 
 QUICK = NetworkPatches(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
 SUBSPACES = LowRankPatches(5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4)
@@ -438,15 +438,19 @@ def test_models_are_described_by_what_they_are_made_of():
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("noise", [0.1, 0.5, 0.9])
-def test_presets_are_possible(preset, noise):
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+@pytest.mark.parametrize("correlated", [False, True])
+def test_presets_are_possible(preset, noise, missing, correlated):
     for shape in ((10, 10), (256, 256), (4096, 4096), (5000,), (20, 200, 200)):
-        for s in PRESETS[preset](noise, shape):
-            assert s.states <= 2**s.latents and s.search.parents <= s.states and s.epochs >= 1
-            assert s.search.children <= s.latents
+        for channels in (1, 3, 40):
+            picture = Picture(noise, shape, channels, missing, correlated=correlated)
+            for s in PRESETS[preset](picture):
+                assert s.patch >= 1 and s.states <= 2**s.latents and s.search.parents <= s.states and s.epochs >= 1
+                assert s.search.children <= s.latents
 
 
 def test_the_paper_preset_is_table_3():
-    (low,), (high,) = PRESETS["paper"](0.3, (256, 256)), PRESETS["paper"](0.9, (256, 256))
+    (low,), (high,) = (PRESETS["paper"](Picture(noise, (256, 256))) for noise in (0.3, 0.9))
     assert (low.latents, low.hidden, low.patch**2) == (64, (64,), 64)
     assert (low.search.parents, low.search.children, low.search.generations, low.states) == (10, 9, 4, 200)
     assert (high.latents, high.hidden, high.patch**2) == (512, (512,), 144)

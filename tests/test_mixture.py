@@ -113,9 +113,13 @@ def test_what_is_restored_is_the_mean_and_variance_of_the_signal():
 
 @pytest.mark.parametrize("places", [0, P])
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-def test_em_with_all_components_never_lowers_the_bound(places, missing):
+@pytest.mark.parametrize("rank", [None, 2, D + 1])
+def test_em_with_all_components_never_lowers_the_bound(places, missing, rank):
     """The covariance of coordinates has a prior, which holds here as they vary much."""
     model, (x, observed) = mixture(places), data(places=places, missing=missing)
+    if rank:
+        model.likelihood.rank = rank
+        model.likelihood.lengths[:, rank:] = model.likelihood.sigma2
     x[:, D:] *= 50
     if places:
         model.likelihood.areas.mul_(1000)
@@ -129,6 +133,7 @@ def test_em_with_all_components_never_lowers_the_bound(places, missing):
         model.prior.update(model.prior.stats(z, q))
     assert (np.diff(bounds[:6]) > -1e-6).all() if not places else bounds[-1] > bounds[0]
     assert (model.likelihood.lengths >= model.likelihood.sigma2).all()
+    assert (model.likelihood.shrinkage > 0).sum(1).max() <= min(rank or D, D)
 
 
 def test_axes_that_noise_alone_could_have_are_dropped():

@@ -6,7 +6,17 @@ from evovae import datasets, decoders, exact, likelihoods, noise, operators, pos
 from evovae.em import Epoch, fit
 from evovae.evolve import Search
 from evovae.model import TVAE
-from evovae.restore import Insight, LowRankPatches, NetworkPatches, PatchModel, Progress, Restoration, denoise, inpaint
+from evovae.restore import (
+    Insight,
+    LowRankPatches,
+    MixturePatches,
+    NetworkPatches,
+    PatchModel,
+    Progress,
+    Restoration,
+    denoise,
+    inpaint,
+)
 from evovae.states import States
 
 __version__ = version("evovae")
@@ -15,6 +25,7 @@ __all__ = [
     "Epoch",
     "PatchModel",
     "Insight",
+    "MixturePatches",
     "NetworkPatches",
     "Progress",
     "Restoration",

@@ -185,6 +185,7 @@ PARTS: dict[type, Callable[[Any], dict[str, Any]]] = {
         "D": p.means.shape[1],
         "places": p.centres.shape[1],
         "edge": p.edge,
+        "rank": p.rank,
     },
     priors.Bernoulli: lambda p: {"H": p.n_latents, "margin": p.margin},
     priors.OneHot: lambda p: {"H": p.n_latents, "margin": p.margin},

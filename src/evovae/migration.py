@@ -1,8 +1,8 @@
 """Migration: states that the populations of other data points propose to one.
 
-A migration is a function ``(states, rows, generator) -> words (len(rows), C, W)`` of all populations: C packed states
-for each of the data points `rows`, which compete with the children of its own population.  What is proposed only
-decides what is tried: the bound never falls.
+A migration is a function ``(states, rows, generator) -> sources (len(rows), C)`` of all populations: for each of the
+data points `rows`, the numbers n S + s of C states (state s of data point n), which compete with the children of its
+own population.  What is proposed only decides what is tried: the bound never falls.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Migration = Callable[[States, Tensor, Generator], Tensor]
 
 def nobody(states: States, rows: Tensor, generator: Generator) -> Tensor:
     """No migration."""
-    return states.words.new_zeros(len(rows), 0, states.words.shape[2])
+    return rows.new_zeros(len(rows), 0)
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,23 @@ class Neighbours:
 
     grid: tuple[int, ...]
     reach: tuple[int, ...]
-    related: int = 6
+    related: int = 3
     strangers: int = 1
 
     def __call__(self, states: States, rows: Tensor, generator: Generator) -> Tensor:
         """See `Migration`."""
-        N, S, _ = states.words.shape
+        N, S = states.lpj.shape
         device, n = states.words.device, len(rows)
 
         def draw(most: Tensor | int, count: int) -> Tensor:
             return (torch.rand(n, count, generator=generator).to(device) * most).long()
 
-        first = states.lpj.argmax(1)
-        best = states.words[torch.arange(N, device=device), first]
-        sources = torch.cat([self._around(rows), draw(N, self.strangers)], 1)
-        order, start, count = _alike(best)
-        group = start[rows, None] + draw(count[rows, None], self.related)
-        others = order[group]
-        other_states = (first[others] + 1 + draw(max(S - 1, 1), self.related)) % S
-        return torch.cat([best[sources], states.words[others, other_states]], 1)
+        best = torch.arange(N, device=device) * S + states.lpj.argmax(1)
+        sources = best[torch.cat([self._around(rows), draw(N, self.strangers)], 1)]
+        order, start, count = _alike(states.words.flatten(0, 1)[best])
+        related = best[order[start[rows, None] + draw(count[rows, None], self.related)]]
+        another = (related + 1 + draw(max(S - 1, 1), self.related)) % S
+        return torch.cat([sources, related - related % S + another], 1)
 
     def _around(self, rows: Tensor) -> Tensor:
         """Numbers of the neighbours of rows, (len(rows), 2 for each axis with reach); at the rim both lie inside."""

@@ -53,7 +53,6 @@ class Space(NamedTuple):
     unseen: np.ndarray
     factor: np.ndarray
     solved: np.ndarray
-    whole: np.ndarray
     lpj: np.ndarray
     value: np.ndarray
     pivot: np.ndarray
@@ -69,7 +68,6 @@ def make_space(model: Mixture, states: int, told: int) -> Space:
         unseen=np.zeros(D, np.int64),
         factor=np.zeros((D, D)),
         solved=np.zeros((2, D)),
-        whole=np.zeros(D + model.centre.shape[1]),
         lpj=np.zeros(states, f4),
         value=np.zeros(told, f4),
         pivot=np.zeros(told, f4),
@@ -205,10 +203,12 @@ def find_bits(words, out):
             if out[n] != -1 or word & (word - uint64(1)):
                 out[n] = -1
                 break
-            bit = 0
-            while not (word >> uint64(bit)) & uint64(1):
-                bit += 1
-            out[n] = 64 * w + bit
+            bit = 64 * w
+            for step in (32, 16, 8, 4, 2, 1):
+                if word >> uint64(step):
+                    word >>= uint64(step)
+                    bit += step
+            out[n] = bit
 
 
 @kernel
@@ -251,37 +251,27 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
 
 
 @kernel
-def sums_chunk(components, ends, at, weight, x, observed, places, placed, model, space, total):
-    """Add count, deviations and their products, in units of the noise, of the data points at[ends[k]:ends[k + 1]].
+def deviations_chunk(k, rows, weight, x, observed, places, placed, model, space, deviations, unsure):
+    """Deviations of `rows` from the mean of k, (len(rows), E) values in units of the noise and coordinates.
 
-    total is (K, 1 + E + E * E), E values and coordinates; of products, those below the diagonal.
+    Where values are missing, they are those to expect; their covariance, times weight, is added to unsure (E, E), below
+    the diagonal.
     """
     D, P = model.values, places.shape[1]
-    E = D + P
-    for k in components:
-        out = total[k]
-        for j in range(ends[k], ends[k + 1]):
-            n, q = at[j], f8(weight[j])
-            missing = deviate(k, x[n], observed[n], model, space)
-            if missing:
-                project(k, model, space)
-                fill(k, missing, model, space)
-                add_unsure(missing, q, E, space, out)
-            for a in range(P):
-                space.whole[D + a] = placed * (places[n, a] - model.centre[k, a])
-            for d in range(D):
-                space.whole[d] = space.t[d]
-            out[0] += q
-            for d in range(E):
-                value = q * space.whole[d]
-                out[1 + d] += value
-                row = out[1 + E + d * E : 1 + E + d * E + d + 1]
-                for e in range(d + 1):
-                    row[e] += value * space.whole[e]
+    for j, n in enumerate(rows):
+        missing = deviate(k, x[n], observed[n], model, space)
+        if missing:
+            project(k, model, space)
+            fill(k, missing, model, space)
+            add_unsure(missing, f8(weight[j]), space, unsure)
+        for d in range(D):
+            deviations[j, d] = space.t[d]
+        for a in range(P):
+            deviations[j, D + a] = placed * (places[n, a] - model.centre[k, a])
 
 
 @part
-def add_unsure(n, q, E, space, out):
+def add_unsure(n, q, space, unsure):
     """Add q times the covariance of the n missing values, the inverse of their precision, below the diagonal."""
     L, y, column = space.factor, space.solved[0], space.solved[1]
     for a in range(n):
@@ -292,7 +282,7 @@ def add_unsure(n, q, E, space, out):
             y[c] = s / L[c, c]
         back(n, y, L, column)
         for c in range(a, n):
-            out[1 + E + space.unseen[c] * E + space.unseen[a]] += q * column[c]
+            unsure[space.unseen[c], space.unseen[a]] += q * column[c]
 
 
 @kernel

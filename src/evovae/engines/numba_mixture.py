@@ -17,11 +17,11 @@ from evovae.engines.base import Totals
 from evovae.engines.mixture_kernels import (
     Mixture,
     Readout,
+    deviations_chunk,
     find_bits,
     make_space,
     moments_chunk,
     search_chunk,
-    sums_chunk,
 )
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
@@ -81,8 +81,10 @@ class FusedMixture:
         if search.generations:
             raise TypeError("this engine searches by migration alone, so that generations must be 0")
         model, data = self._model(), self._data(x, observed)
-        proposed = component(search.migrate(states, rows, generator)).numpy()
-        kept = component(states.words[rows])
+        rows = rows.sort().values  # neighbours share components, which are then at hand
+        every = component(states.words)
+        proposed = every.flatten()[search.migrate(states, rows, generator)].numpy()
+        kept = every[rows]
         lpj = torch.empty(kept.shape)
         sums = np.zeros((PARTS, 2))
 
@@ -91,7 +93,7 @@ class FusedMixture:
             search_chunk(share, *data, proposed, kept.numpy(), lpj.numpy(), model, space, sums)
 
         parts = (np.array_split(rows.numpy(), PARTS), np.array_split(proposed, PARTS))
-        self.workers.run(work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), sums)
+        self.workers.run(work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), list(sums))
         states.words[rows], states.lpj[rows] = States.one_hot(kept, states.n_latents).words, lpj
         elbo, substitutions = sums.sum(0)
         q = lpj.softmax(1)
@@ -183,23 +185,30 @@ class FusedMixture:
         used = (q >= self.q_min * q.amax(1, keepdim=True)).flatten().nonzero()[:, 0]
         of = kept.flatten()[used]
         order = used[of.argsort(stable=True)]
-        at, weight = rows[order // kept.shape[1]].numpy(), q.flatten()[order].numpy()
-        ends = np.append(0, np.bincount(of.numpy(), minlength=K).cumsum())
-        total = np.zeros((K, 1 + E + E * E))
+        ends = of.bincount(minlength=K).cumsum(0)[:-1].numpy()
+        at, weight = np.split(rows[order // kept.shape[1]].numpy(), ends), np.split(q.flatten()[order].numpy(), ends)
+        count, first, square = np.zeros((K, 1)), np.zeros((K, E)), np.zeros((K, E, E))
 
-        def work(components: np.ndarray) -> None:
-            sums_chunk(components, ends, at, weight, *data, model, make_space(model, 1, 0), total)
+        def work(components: range) -> None:
+            space, room = make_space(model, 1, 0), np.empty((max(len(at[k]) for k in components), E))
+            for k in components:
+                deviations, unsure, q = room[: len(at[k])], square[k], weight[k]
+                deviations_chunk(k, at[k], q, *data, model, space, deviations, unsure)
+                deviations *= np.sqrt(q)[:, None]
+                unsure += np.tril(unsure, -1).T
+                unsure += deviations.T @ deviations
+                first[k], count[k] = np.sqrt(q) @ deviations, q.sum()
 
-        self.workers.run(work, [np.arange(K)[part::PARTS] for part in range(PARTS)])
-        count, first, square = torch.from_numpy(total).split([1, E, E * E], 1)
-        return self._about_zero(count, first, square.view(K, E, E), data[-1]).flatten()
+        self.workers.run(work, [range(part, K, PARTS) for part in range(PARTS)])
+        sums = torch.from_numpy(count), torch.from_numpy(first), torch.from_numpy(square)
+        return self._about_zero(*sums, data[-1]).flatten()
 
     def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> Tensor:
-        """Sums of what deviates from means, in units of the noise and halves, as `FullGaussian.stats` has them."""
+        """Sums of what deviates from means, in units of the noise, as `FullGaussian.stats` has them."""
         p = self.likelihood
         (K, D), P = p.means.shape, p.centres.shape[1]
         unit = torch.cat([p.sigma2.double().sqrt().expand(D), torch.ones(P)])
-        first, square = first * unit, (square + square.tril(-1).transpose(1, 2)) * unit * unit[:, None]
+        first, square = first * unit, square * unit * unit[:, None]
         if not placed:
             square[:, D:, D:] = count[..., None] * p.areas
         m = torch.cat([p.means, p.centres], 1).double()

@@ -31,10 +31,10 @@ class Reference:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
-        proposed = search.migrate(states, rows, generator)
+        proposed = states.words.flatten(0, 1)[search.migrate(states, rows, generator)]
         model, x, observed, generator = self.model, x[rows], observed[rows], on(x.device, generator)
-        lpj = partial(model.lpj, x, observed=observed)
-        batch, substitutions = evolve(states[rows], lpj, search, generator, proposed)
+        log_joint = partial(model.lpj, x, observed=observed)
+        batch, substitutions = evolve(states[rows], log_joint, search, generator, proposed)
         states[rows] = batch
         z = batch.z
         mean = model.decode(z)

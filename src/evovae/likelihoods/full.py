@@ -25,7 +25,9 @@ class FullGaussian(Likelihood):
     `update` sets means and covariances to their maximum likelihood under C_k >= sigma2 I: principal axes of the data
     with a variance below sigma2 get sigma2.  With `edge` above 0, so do axes that noise alone could have: in n data
     points of D values it has principal components of up to sigma2 (1 + sqrt(D / n))^2 (Marchenko & Pastur 1967), and
-    axes of less than sigma2 (1 + edge (2 sqrt(D / n) + D / n)) are taken for noise.
+    axes of less than sigma2 (1 + edge (2 sqrt(D / n) + D / n)) are taken for noise.  With a `rank`, so are all but that
+    many of the largest, which is still the maximum (Tipping & Bishop 1999): noise whose covariance is known roughly has
+    large axes, too.
 
     Parameters
     ----------
@@ -37,6 +39,8 @@ class FullGaussian(Likelihood):
         Variance of the noise.
     edge
         See above; 0 gives the exact M-step.
+    rank
+        How many axes of a component are of signal, at most; None for all.
 
     Attributes
     ----------
@@ -46,9 +50,11 @@ class FullGaussian(Likelihood):
         (K, places) and (K, places, places): mean and covariance of the coordinates.
     """
 
-    def __init__(self, K: int, D: int, places: int = 0, *, sigma2: float = 0.01, edge: float = 0.0) -> None:
+    def __init__(
+        self, K: int, D: int, places: int = 0, *, sigma2: float = 0.01, edge: float = 0.0, rank: int | None = None
+    ) -> None:
         super().__init__()
-        self.edge = edge
+        self.edge, self.rank = edge, rank
         self.sigma2: Tensor
         self.means: Tensor
         self.lengths: Tensor
@@ -125,6 +131,7 @@ class FullGaussian(Likelihood):
         lengths, axes = torch.linalg.eigh(covariance[:, :D, :D])
         share = D / count
         told = lengths > noise * (1 + self.edge * (2 * share.sqrt() + share))
+        told[:, : max(D - (D if self.rank is None else self.rank), 0)] = False
         self.means[used], self.centres[used] = mean[:, :D].to(dtype), mean[:, D:].to(dtype)
         self.lengths[used] = torch.where(told, lengths, noise).flip(1).to(dtype)
         self.axes[used] = axes.transpose(1, 2).flip(1).to(dtype)

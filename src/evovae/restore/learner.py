@@ -27,6 +27,7 @@ REMNANT = 0.02  # share of the noise variance that a restored picture is taken t
 LEAST, SURE, FEW = 1 / 8, 0.9, 1000
 REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
 RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is known already
+LEARNT = 0.01  # of the noise variance, that stays in the surest of what is restored, as models are learnt from it
 STEPS = 3  # E-steps on patches of which more has become known
 AT_ONCE = 8192  # patches in one E-step, which bounds the memory of engines that are not fused
 
@@ -190,7 +191,9 @@ class Learner:
 
     def _outside(self, image: Tensor, spread: Tensor) -> Estimate:
         """From training units to even values."""
-        return Estimate(self.scale.to_even(image.cpu()), spread.cpu().double().numpy() * self.scale.unit, self.sigma)
+        optimism = self.patch_model.optimism(*self.patches.x.shape)
+        variance = optimism * spread.square() + LEARNT * self.noise_variance
+        return Estimate(self.scale.to_even(image.cpu()), variance.sqrt().cpu().double().numpy() * self.scale.unit)
 
     def _merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the clean image, in training units."""

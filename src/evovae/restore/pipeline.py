@@ -14,7 +14,7 @@ from torch import Generator
 
 from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
-from evovae.restore.ensemble import Estimate, mix
+from evovae.restore.ensemble import FOLLOWED, Estimate, mix
 from evovae.restore.fitted import Insight
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of, warn
 from evovae.restore.learner import Learner
@@ -22,7 +22,7 @@ from evovae.restore.memory import MemoryBudgetError, memory_errors
 from evovae.restore.noise.estimate import find
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel, described
-from evovae.restore.presets import PRESETS
+from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
 from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
 from evovae.restore.tiling import Tiling, plan
@@ -39,6 +39,7 @@ LIKELY, ALIKE = (
     (0.6, 1.4),
     0.15,
 )  # levels found over those expected, and correlations of neighbours, that are no surprise
+EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
@@ -101,19 +102,20 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     found = find(image, options.noise, options.sigma)
     noise, even = found.model, found.model.forward(image)
     scale = Scale.of(even)
-    models = _patch_models(options.preset, 1 / max(float(even.values[even.observed].std()), 1.0), image.shape)
+    models = _patch_models(options.preset, _seen(even, noise))
     room = [min(memory, device_memory(model.place(options.device))) for model in models]
     tilings = [plan(image, model, options.tile, limit) for model, limit in zip(models, room, strict=True)]
-
-    def preview(estimates: Sequence[Estimate]) -> np.ndarray:
-        values = noise.inverse(mix(estimates)[0]) if estimates else image.values
-        return image.outside(as_dtype(values, dtype))
 
     with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()
         generator = Generator().manual_seed(int(kept.get("seed", seed)))
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
+
+        def preview(estimates: Sequence[Estimate]) -> np.ndarray:
+            values = noise.inverse(mix(estimates, grainy)[0]) if estimates else image.values
+            return image.outside(as_dtype(values, dtype))
+
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
         learners = (
             (
@@ -125,7 +127,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
             for tiling, model in zip(tilings, models, strict=True)
         )
         work = train(learners, grainy, watch, keep, kept)
-    restored = _Restored.of(even, shown, work.estimates, options.missed)
+    restored = _Restored.of(even, shown, mix(work.estimates, grainy), options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
     found_level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
     off = (image.values - signal)[hidden]
@@ -169,7 +171,7 @@ def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored") -> Iterator[
         )
     observed = shown.with_channels(shown.observed)
     off = np.where(observed, shown.with_channels(shown.values - restored.values), 0)
-    if noise.whitening((*(2,) * len(shown.shape), off.shape[-1])).is_identity:
+    if _white(noise, shown):
         products = [np.mean(off.swapaxes(0, axis)[1:] * off.swapaxes(0, axis)[:-1]) for axis in range(off.ndim - 1)]
         alike = max(products) / max(np.mean(off**2), np.finfo(float).tiny)
         if alike > ALIKE:
@@ -188,15 +190,15 @@ class _Restored:
     sigma: float
 
     @classmethod
-    def of(cls, even: Image, shown: Image, estimates: Sequence[Estimate], missed: Missed) -> "_Restored":
-        """From what models say of the pixels that they were shown, and what all of them are.
+    def of(cls, even: Image, shown: Image, mixed: tuple[np.ndarray, np.ndarray], missed: Missed) -> "_Restored":
+        """From what models say of the pixels that they were shown, mean and standard deviation, and what all are.
 
         Where models miss structure, of a variance m beside that of the noise, 1, the best is a mean of what is restored
         and what is given, in proportion 1 to m.
         """
-        restored, std = mix(estimates)
+        restored, std = mixed
         error = np.where(even.observed, even.values, restored) - restored
-        left = np.where(shown.observed, std**2 + error**2, 0)
+        left = np.where(shown.observed, FOLLOWED * std**2 + error**2, 0)
         mean = float(left.sum() / shown.observed.sum())
         lost, power = missed(_around(left, shown.observed, mean, len(even.shape)), mean)
         share = np.where(shown.observed, lost / power, 0)
@@ -237,13 +239,29 @@ def _digest(levels: np.ndarray | None) -> str:
     return "" if levels is None else sha256(np.ascontiguousarray(levels).tobytes()).hexdigest()
 
 
-def _patch_models(
-    preset: str | PatchModel | Sequence[PatchModel], noise: float, shape: tuple[int, ...]
-) -> tuple[PatchModel, ...]:
+def _seen(even: Image, noise: NoiseModel) -> Picture:
+    """What presets know of an image of even values, in which the noise is 1."""
+    slope = noise.slope(even.values)
+    return Picture(
+        noise=1 / max(float(even.values[even.observed].std()), 1.0),
+        shape=even.shape,
+        channels=even.channels,
+        missing=1 - float(even.observed.mean()),
+        even=bool(np.ptp(slope) < EVEN * slope.max()),
+        correlated=not _white(noise, even),
+    )
+
+
+def _white(noise: NoiseModel, image: Image) -> bool:
+    """Whether even values of such an image have white noise."""
+    return noise.whitening((*(2,) * len(image.shape), image.channels)).is_identity
+
+
+def _patch_models(preset: str | PatchModel | Sequence[PatchModel], picture: Picture) -> tuple[PatchModel, ...]:
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
-        return PRESETS[preset](noise, shape)
+        return PRESETS[preset](picture)
     models = (preset,) if isinstance(preset, PatchModel) else tuple(preset)
     if not models or not all(isinstance(model, PatchModel) for model in models):
         raise TypeError(f"preset is {preset!r}, but a name, a PatchModel or several of them are needed")

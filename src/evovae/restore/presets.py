@@ -4,41 +4,79 @@ Nothing here sees a clean image or the true noise level.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 
 from evovae.evolve import Search
 from evovae.operators import by_fitness, exactly_informed_flip, uniform_flip
-from evovae.restore.patch_models import LowRankPatches, NetworkPatches, PatchModel
+from evovae.restore.patch_models import LowRankPatches, MixturePatches, NetworkPatches, PatchModel
 from evovae.schedules import cyclical
 
-Preset = Callable[[float, tuple[int, ...]], tuple[PatchModel, ...]]
-"""Patch models from the noise level over the picture's own standard deviation, and the lengths of its spatial axes."""
 
-# The noise ratio from which on larger patches and smaller subspaces do better; chosen on house and cameraman.
-HIGH = 0.6
+@dataclass(frozen=True)
+class Picture:
+    """What presets know of a picture.
+
+    noise is its level over the picture's own standard deviation, shape the lengths of spatial axes, missing the share
+    of values that are not known.  Noise that is even is white and as strong everywhere, that which is correlated
+    is made white by a covariance that is known roughly; there is other noise, which grows with the signal.
+    """
+
+    noise: float
+    shape: tuple[int, ...]
+    channels: int = 1
+    missing: float = 0.0
+    even: bool = True
+    correlated: bool = False
+
+    @property
+    def high(self) -> bool:
+        """Whether noise is so high that larger patches and smaller subspaces do better."""
+        return self.noise > HIGH
+
+    @property
+    def rough(self) -> bool:
+        """Whether the noise's statistics are known so roughly that models could take some of it for structure."""
+        return self.correlated or (self.high and not self.even)
+
+    @property
+    def holes(self) -> bool:
+        """Whether enough is missing for subspaces to fill it better than mixtures do, and in less time."""
+        return self.missing > FEW
+
+    def patches(self, width: int) -> int:
+        """How many patches of a width there are."""
+        return prod(max(n - width + 1, 1) for n in self.shape)
+
+    def epochs(self, epochs: int) -> int:
+        """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
+        return round(epochs * min(max(1.0, (65536 / prod(self.shape)) ** 0.5), 8.0))
+
+    def width(self, width: float) -> int:
+        """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are.
+
+        It is a third of the picture at most, so that there are some patches to learn from.
+        """
+        return min(max(round(width ** (2 / len(self.shape))), 1), max(max(self.shape) // 3, 1))
+
+
+Preset = Callable[[Picture], tuple[PatchModel, ...]]
+
+# Chosen on house and cameraman, and on holes of house.
+HIGH, FEW = 0.6, 0.01
 # Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
 # by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
-
-
-def _epochs(epochs: int, shape: tuple[int, ...]) -> int:
-    """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
-    return round(epochs * min(max(1.0, (65536 / prod(shape)) ** 0.5), 8.0))
-
-
-def _width(width: int, shape: tuple[int, ...]) -> int:
-    """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are.
-
-    It is a third of the picture at most, so that there are some patches to learn from.
-    """
-    return min(round(width ** (2 / len(shape))), max(max(shape) // 3, 1))
+# Patches for each component of a mixture, where noise is known well, and where roughly; components in all; and how many
+# directions each has at most, where it is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and 50, and
+# on two microscope pictures, FISH and WideField_BPAE_R.
+PER_COMPONENT, PER_ROUGH_COMPONENT, COMPONENTS, DIRECTIONS = 300, 2500, (8, 500), 12
 
 
 def _subspaces(
+    picture: Picture,
     patch: int,
     rank: int,
-    noise: float,
-    shape: tuple[int, ...],
     *,
     epochs: int,
     look: tuple[int, int],
@@ -46,54 +84,64 @@ def _subspaces(
     parents: int = 2,
 ) -> LowRankPatches:
     """Larger patches hold more, noise hides more, and small pictures have little to learn from."""
-    latents = 96 if noise > HIGH else 128
+    latents = 96 if picture.high else 128
     search = Search(parents, 5, mutate=exactly_informed_flip)
-    width = _width(patch, shape)
-    patches = prod(max(n - width + 1, 1) for n in shape)
+    width = picture.width(patch)
+    patches = picture.patches(width)
     latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
-    epochs, restored, again = (_epochs(n, shape) for n in (epochs, *look))
+    epochs, restored, again = (picture.epochs(n) for n in (epochs, *look))
     return LowRankPatches(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
 
-def _network(
-    noise: float, shape: tuple[int, ...], *, latents: int, width: int, states: int, search: Search, epochs: int
-) -> NetworkPatches:
-    """Small codes with wide decoders; centred patches where noise is low."""
-    patch, centred = (12 if noise > HIGH else 8), noise < 0.42
-    return NetworkPatches(
-        _width(patch, shape), latents, states, search, _epochs(epochs, shape), centred, (width,), 64, 0.005
-    )
+def _mixture(picture: Picture, patch: int, epochs: int = 10) -> MixturePatches:
+    """Few directions for each component, and few components, where noise is rough: it would be taken for textures.
+
+    Channels tell much of each other, so that patches through many of them can be smaller.
+    """
+    width = picture.width(patch * picture.channels ** (-1 / 3))
+    each, rank = (PER_ROUGH_COMPONENT, DIRECTIONS) if picture.rough else (PER_COMPONENT, None)
+    least, most = COMPONENTS
+    components = min(max(picture.patches(width) // each, least), most)
+    return MixturePatches.of(width, components, picture.epochs(epochs), rank)
 
 
-def fast(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
+def _quick_subspaces(picture: Picture) -> LowRankPatches:
+    return _subspaces(picture, 12 if picture.high else 8, 6, epochs=3, look=(2, 1), states=6)
+
+
+def fast(picture: Picture) -> tuple[PatchModel, ...]:
     """Seconds: one size of patches."""
-    return (_subspaces(12 if noise > HIGH else 8, 6, noise, shape, epochs=3, look=(2, 1), states=6),)
+    if picture.holes:
+        return (_quick_subspaces(picture),)
+    return (_mixture(picture, 12 if picture.rough else 9 if picture.high else 7),)
 
 
-def balanced(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
-    """About a minute for 256 x 256 on two cores: two sizes of patches, and a network where noise is high."""
-    sizes = (8, 10), (12, 8)  # patch, rank
-    subspaces = (_subspaces(*size, noise, shape, epochs=4, look=(2, 1), states=8) for size in sizes)
-    network = (_network(noise, shape, latents=64, width=192, states=32, search=Search(6, 6), epochs=16),)
-    return (*subspaces, *(network if noise > HIGH else ()))
+def balanced(picture: Picture) -> tuple[PatchModel, ...]:
+    """Some ten seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
+    if picture.holes:
+        sizes = (8, 10), (12, 8)  # patch, rank
+        return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
+    patches = (12,) if picture.rough else (7, 10)
+    return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
 
-def best(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
-    """Some minutes: three sizes of patches, and a network beside the subspaces."""
+def best(picture: Picture) -> tuple[PatchModel, ...]:
+    """Minutes: sizes of patches, and two kinds of model."""
     sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
-    look = (2, 3)
-    subspaces = (_subspaces(*size, noise, shape, epochs=8, look=look, states=12, parents=4) for size in sizes)
-    network = _network(noise, shape, latents=96, width=256, states=40, search=Search(8, 8), epochs=60)
-    return (*subspaces, network)
+    subspaces = (_subspaces(picture, *size, epochs=8, look=(2, 3), states=12, parents=4) for size in sizes)
+    if picture.holes:
+        return tuple(subspaces)
+    patches = (10, 12, 16) if picture.rough else (6, 7, 8, 10)
+    return (*(_mixture(picture, patch, 20) for patch in patches), *subspaces)
 
 
-def paper(noise: float, shape: tuple[int, ...]) -> tuple[PatchModel, ...]:
+def paper(picture: Picture) -> tuple[PatchModel, ...]:
     """Table 3 of the paper, exactly; where noise is high, what stands there in parentheses for sigma = 50."""
-    if noise > HIGH:
+    if picture.high:
         search = Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
-        return (NetworkPatches(_width(12, shape), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
+        return (NetworkPatches(picture.width(12), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
     search = Search(10, 9, 4, select=by_fitness, mutate=uniform_flip)
-    return (NetworkPatches(_width(8, shape), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
+    return (NetworkPatches(picture.width(8), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
 
 
 def _cycle_to_0_05(epoch: float, epochs: int) -> float:

@@ -156,11 +156,9 @@ class Work:
         tensors = dict(self.drawn)
         for number, (model, estimate) in enumerate(zip(self.models, self.estimates, strict=True)):
             tensors |= {f"model.{number}.{name}": tensor for name, tensor in model.state_dict().items()}
-            values = torch.tensor([estimate.sigma, estimate.share], dtype=torch.float64)
             arrays = {
                 "image": torch.from_numpy(estimate.image),
                 "std": torch.from_numpy(estimate.std),
-                "values": values,
             }
             tensors |= {f"estimate.{number}.{name}": tensor for name, tensor in arrays.items()}
         return tensors
@@ -169,7 +167,7 @@ class Work:
         """Take one model's share from a snapshot."""
         estimate = _under(f"estimate.{number}.", kept)
         model.load_state_dict(_under(f"model.{number}.", kept))
-        self.add(model, Estimate(estimate["image"].numpy(), estimate["std"].numpy(), *estimate["values"].tolist()))
+        self.add(model, Estimate(estimate["image"].numpy(), estimate["std"].numpy()))
         self.drawn = {"generator": kept["generator"]}
 
 
@@ -201,9 +199,8 @@ def _train(
             learner.generator.set_state(kept["generator"])
         else:
             stop = _learn(tiling, learner, number, before, work, watch, keep, _under(f"training.{number}.", kept))
-            share = (len(watch.elbo) - before) / learner.patch_model.length
-            if share:
-                stop = _look(tiling, learner, share, stop, image, work, watch)
+            if len(watch.elbo) > before:
+                stop = _look(tiling, learner, stop, image, work, watch)
             if stop:
                 return
             work.drawn = {"generator": learner.generator.get_state()}
@@ -211,8 +208,8 @@ def _train(
         before += learner.patch_model.length
 
 
-def _look(tiling: Tiling, learner: Learner, share: float, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
-    """Add what a learner says after a share of its epochs; whether an end has been asked for, before or meanwhile.
+def _look(tiling: Tiling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
+    """Add what a learner says after some of its epochs; whether an end has been asked for, before or meanwhile.
 
     Where others have said something already, that ends the work on tiles; a first estimate is needed all the same.
     """
@@ -229,7 +226,7 @@ def _look(tiling: Tiling, learner: Learner, share: float, asked: bool, image: Im
         if work.estimates:
             return True
         asked, estimate = True, tiling.estimate(learner, image, watch.work)
-    work.add(learner.model, replace(estimate, share=share))
+    work.add(learner.model, estimate)
     return asked
 
 

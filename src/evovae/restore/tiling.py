@@ -102,7 +102,7 @@ class Tiles(Tiling):
             estimate = learner.estimate(*learner.searched(image.crop(outer), self.size))
             values[inner], std[inner] = estimate.image[within], estimate.std[within]
             tick(self.passes / len(tiles))
-        return Estimate(values, std, learner.sigma)
+        return Estimate(values, std)
 
     def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
         """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
