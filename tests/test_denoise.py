@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import scene, white
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter
 
@@ -494,14 +495,12 @@ def test_real_picture_fast(pictures):
 
 @pytest.mark.parametrize("sigma", [15, 25])
 def test_uncertainty_is_calibrated(sigma):
-    """As many pixels as a normal has are off by less than 1 and 1.96 standard deviations (blocks and soft texture)."""
-    rng = np.random.default_rng(0)
-    clean = np.kron(rng.uniform(40, 200, (6, 6)), np.ones((16, 16)))
-    clean = clean + 120 * gaussian_filter(rng.standard_normal(clean.shape), 2)
-    noisy = clean + sigma * np.random.default_rng(1).standard_normal(clean.shape)
+    """On a photograph, errors are as large as `std` says, all in all, and 95 % lie within 1.96 of it."""
+    clean = scene()
+    noisy = clean + sigma * white(clean.shape, 1)
     result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
     off = np.abs(result.image - clean) / result.std
-    assert np.mean(off < 1) == pytest.approx(0.68, abs=0.06)
+    assert rms(off) == pytest.approx(1, abs=0.15)
     assert np.mean(off < 1.96) == pytest.approx(0.95, abs=0.04)
     assert result.sigma == pytest.approx(sigma, rel=0.1)
 

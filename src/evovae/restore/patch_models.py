@@ -245,8 +245,8 @@ class MixturePatches(PatchModel):
 
     latents is K, the number of components, of which the population of a patch holds `states`; what is tried beside
     comes from the patches around it, and from those that it has something in common with.  Components belong to
-    regions of the picture, where all patches have a place in it.  edge and rank are those of `FullGaussian`, batches the
-    number of M-steps per epoch.
+    regions of the picture, where all patches have a place in it.  edge and rank are those of `FullGaussian`, and
+    batches is the number of M-steps per epoch.
     """
 
     rank: int | None = None
@@ -301,7 +301,7 @@ class MixturePatches(PatchModel):
 
 
 def _closed_form(model: TVAE, N: int, batches: int) -> dict[str, Any]:
-    """Arguments of `evovae.fit` for that many closed-form M-steps per epoch, from sums of about the last two batches."""
+    """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums of about two batches."""
     nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
     return {"optimizer": nothing_to_learn, "batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
 

@@ -35,6 +35,16 @@ class Picture:
         return self.noise > HIGH
 
     @property
+    def small(self) -> bool:
+        """Whether there are so few patches that mixtures learn little; then, time is no matter either."""
+        return prod(self.shape) < SMALL
+
+    @property
+    def line(self) -> bool:
+        """Whether there is one axis alone, as in sound, which subspaces suit better."""
+        return len(self.shape) == 1
+
+    @property
     def rough(self) -> bool:
         """Whether the noise's statistics are known so roughly that models could take some of it for structure."""
         return self.correlated or (self.high and not self.even)
@@ -64,6 +74,7 @@ Preset = Callable[[Picture], tuple[PatchModel, ...]]
 
 # Chosen on house and cameraman, and on holes of house.
 HIGH, FEW = 0.6, 0.01
+SMALL = 40000  # pixels; chosen on crops of scikit-image's pictures of 32, 64 and 128 squared, and on 256 x 256
 # Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
 # by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
@@ -110,15 +121,17 @@ def _quick_subspaces(picture: Picture) -> LowRankPatches:
 
 
 def fast(picture: Picture) -> tuple[PatchModel, ...]:
-    """Seconds: one size of patches."""
-    if picture.holes:
-        return (_quick_subspaces(picture),)
-    return (_mixture(picture, 12 if picture.rough else 9 if picture.high else 7),)
+    """Seconds: a mixture; where that does worse, or much is missing, subspaces instead or beside it."""
+    subspaces = (_quick_subspaces(picture),)
+    if picture.holes or picture.line:
+        return subspaces
+    mixture = _mixture(picture, 12 if picture.rough else 9 if picture.high else 7)
+    return (mixture, *(subspaces if picture.small else ()))
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
     """Some ten seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
-    if picture.holes:
+    if picture.holes or picture.line:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     patches = (12,) if picture.rough else (7, 10)
@@ -129,9 +142,9 @@ def best(picture: Picture) -> tuple[PatchModel, ...]:
     """Minutes: sizes of patches, and two kinds of model."""
     sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
     subspaces = (_subspaces(picture, *size, epochs=8, look=(2, 3), states=12, parents=4) for size in sizes)
-    if picture.holes:
+    if picture.holes or picture.line:
         return tuple(subspaces)
-    patches = (10, 12, 16) if picture.rough else (6, 7, 8, 10)
+    patches = (10, 12) if picture.rough else (6, 7, 8, 10)
     return (*(_mixture(picture, patch, 20) for patch in patches), *subspaces)
 
 
