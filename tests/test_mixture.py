@@ -200,6 +200,16 @@ def test_both_engines_keep_the_best_of_what_is_proposed():
     assert kept[0][1] <= kept[1][1]  # one counts what stays, the other what came
 
 
+def test_one_component_is_enough_for_the_engine():
+    model = TVAE(Silent(D), FullGaussian(1, D, sigma2=0.3), OneHot(1))
+    x, observed = data(torch.float32, places=0)
+    totals = [
+        engine.step(x, observed, torch.arange(N), States.one_hot(torch.zeros(N, 1).long(), 1), NO_SEARCH, seeded())
+        for engine in (Reference(model), FusedMixture(model))
+    ]
+    assert_close(totals[1].likelihood, totals[0].likelihood, rtol=1e-4, atol=1e-3)
+
+
 def test_results_do_not_depend_on_threads():
     found = []
     for threads in (1, 3):

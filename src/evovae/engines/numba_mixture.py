@@ -190,7 +190,7 @@ class FusedMixture:
         count, first, square = np.zeros((K, 1)), np.zeros((K, E)), np.zeros((K, E, E))
 
         def work(components: range) -> None:
-            space, room = make_space(model, 1, 0), np.empty((max(len(at[k]) for k in components), E))
+            space, room = make_space(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
             for k in components:
                 deviations, unsure, q = room[: len(at[k])], square[k], weight[k]
                 deviations_chunk(k, at[k], q, *data, model, space, deviations, unsure)

@@ -194,7 +194,8 @@ class _Restored:
         """From what models say of the pixels that they were shown, mean and standard deviation, and what all are.
 
         Where models miss structure, of a variance m beside that of the noise, 1, the best is a mean of what is restored
-        and what is given, in proportion 1 to m.
+        and what is given, in proportion 1 to m.  What they miss all in all, nobody knows where, makes all values less
+        sure.
         """
         restored, std = mixed
         error = np.where(even.observed, even.values, restored) - restored
@@ -202,7 +203,7 @@ class _Restored:
         mean = float(left.sum() / shown.observed.sum())
         lost, power = missed(_around(left, shown.observed, mean, len(even.shape)), mean)
         share = np.where(shown.observed, lost / power, 0)
-        variance = (1 - share) ** 2 * (std**2 + lost) + share**2
+        variance = (1 - share) ** 2 * (std**2 + np.maximum(lost, mean - 1)) + share**2
         level = np.sqrt(np.mean((left - lost)[shown.observed]).clip(0))
         return cls(restored + share * error, np.sqrt(variance), float(level))
 

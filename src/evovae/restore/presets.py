@@ -78,10 +78,10 @@ SMALL = 40000  # pixels; chosen on crops of scikit-image's pictures of 32, 64 an
 # Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
 # by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
-# Patches for each component of a mixture, where noise is known well, and where roughly; components in all; and how many
-# directions each has at most, where it is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and 50, and
-# on two microscope pictures, FISH and WideField_BPAE_R.
-PER_COMPONENT, PER_ROUGH_COMPONENT, COMPONENTS, DIRECTIONS = 300, 2500, (8, 500), 12
+# Patches for each component of a mixture, where noise is known well, and where roughly; components at most; and how many
+# directions each has at most, where noise is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and 50,
+# and on two microscope pictures, FISH and WideField_BPAE_R.
+PER_COMPONENT, PER_ROUGH_COMPONENT, COMPONENTS, DIRECTIONS = 300, 2500, 500, 12
 
 
 def _subspaces(
@@ -110,9 +110,8 @@ def _mixture(picture: Picture, patch: int, epochs: int = 10) -> MixturePatches:
     Channels tell much of each other, so that patches through many of them can be smaller.
     """
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    each, rank = (PER_ROUGH_COMPONENT, DIRECTIONS) if picture.rough else (PER_COMPONENT, None)
-    least, most = COMPONENTS
-    components = min(max(picture.patches(width) // each, least), most)
+    each, least, rank = (PER_ROUGH_COMPONENT, 3, DIRECTIONS) if picture.rough else (PER_COMPONENT, 8, None)
+    components = min(max(picture.patches(width) // each, least), COMPONENTS)
     return MixturePatches.of(width, components, picture.epochs(epochs), rank)
 
 
