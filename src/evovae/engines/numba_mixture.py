@@ -194,10 +194,11 @@ class FusedMixture:
             for k in components:
                 deviations, unsure, q = room[: len(at[k])], square[k], weight[k]
                 deviations_chunk(k, at[k], q, *data, model, space, deviations, unsure)
-                deviations *= np.sqrt(q)[:, None]
-                unsure += np.tril(unsure, -1).T
-                unsure += deviations.T @ deviations
-                first[k], count[k] = np.sqrt(q) @ deviations, q.sum()
+                root = np.sqrt(q, dtype=float)
+                deviations *= root[:, None]
+                among = torch.from_numpy(deviations)  # torch multiplies with one thread here, where numpy wants all
+                first[k], count[k] = (among.T @ torch.from_numpy(root)).numpy(), q.sum()
+                unsure += np.tril(unsure, -1).T + (among.T @ among).numpy()
 
         self.workers.run(work, [range(part, K, PARTS) for part in range(PARTS)])
         sums = torch.from_numpy(count), torch.from_numpy(first), torch.from_numpy(square)

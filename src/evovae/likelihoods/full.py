@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 
 from evovae.likelihoods.base import Likelihood, through
 
+PARTS = 4  # of the components, whose principal axes are found side by side, with as many threads as torch uses
 REACH = 4.0  # by how many pixels, at least, the places of data points of one component deviate from their mean
 
 
@@ -55,6 +57,7 @@ class FullGaussian(Likelihood):
     ) -> None:
         super().__init__()
         self.edge, self.rank = edge, rank
+        self.threads = torch.get_num_threads()
         self.sigma2: Tensor
         self.means: Tensor
         self.lengths: Tensor
@@ -128,7 +131,7 @@ class FullGaussian(Likelihood):
         mean = first / count
         covariance = second / count[..., None] - mean[:, :, None] * mean[:, None]
         dtype, noise = self.sigma2.dtype, self.sigma2.double()
-        lengths, axes = torch.linalg.eigh(covariance[:, :D, :D])
+        lengths, axes = self._principal(covariance[:, :D, :D])
         share = D / count
         told = lengths > noise * (1 + self.edge * (2 * share.sqrt() + share))
         told[:, : max(D - (D if self.rank is None else self.rank), 0)] = False
@@ -137,6 +140,13 @@ class FullGaussian(Likelihood):
         self.axes[used] = axes.transpose(1, 2).flip(1).to(dtype)
         eye = torch.eye(P, dtype=covariance.dtype, device=covariance.device)
         self.areas[used] = (covariance[:, D:, D:] + REACH**2 * eye).to(dtype)
+
+    def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """`torch.linalg.eigh`, which goes through matrices one by one, of several at once."""
+        parts = covariance.tensor_split(PARTS)
+        with ThreadPoolExecutor(self.threads) as pool:
+            lengths, axes = zip(*pool.map(torch.linalg.eigh, parts), strict=True)
+        return torch.cat(lengths), torch.cat(axes)
 
     def _given(self, k: int, x: Tensor, mean: Tensor, observed: Tensor) -> "_Given":
         """What data points x (n, D or D + places) of component k say, as deviations from its mean."""

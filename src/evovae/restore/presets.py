@@ -78,9 +78,9 @@ SMALL = 40000  # pixels; chosen on crops of scikit-image's pictures of 32, 64 an
 # Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
 # by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
-# Patches for each component of a mixture, where noise is known well, and where roughly; components at most; and how many
-# directions each has at most, where noise is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and 50,
-# and on two microscope pictures, FISH and WideField_BPAE_R.
+# Patches for each component of a mixture, where noise is known well, and where roughly; components at most; and how
+# many directions each has at most, where noise is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and
+# 50, and on two microscope pictures, FISH and WideField_BPAE_R.
 PER_COMPONENT, PER_ROUGH_COMPONENT, COMPONENTS, DIRECTIONS = 300, 2500, 500, 12
 
 
@@ -104,7 +104,7 @@ def _subspaces(
     return LowRankPatches(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
 
-def _mixture(picture: Picture, patch: int, epochs: int = 10) -> MixturePatches:
+def _mixture(picture: Picture, patch: int, epochs: int = 8) -> MixturePatches:
     """Few directions for each component, and few components, where noise is rough: it would be taken for textures.
 
     Channels tell much of each other, so that patches through many of them can be smaller.
@@ -138,13 +138,13 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
 
 
 def best(picture: Picture) -> tuple[PatchModel, ...]:
-    """Minutes: sizes of patches, and two kinds of model."""
-    sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
-    subspaces = (_subspaces(picture, *size, epochs=8, look=(2, 3), states=12, parents=4) for size in sizes)
+    """About a minute: more sizes of patches, and longer training."""
     if picture.holes or picture.line:
-        return tuple(subspaces)
+        sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
+        look = (2, 3)
+        return tuple(_subspaces(picture, *size, epochs=8, look=look, states=12, parents=4) for size in sizes)
     patches = (10, 12) if picture.rough else (6, 7, 8, 10)
-    return (*(_mixture(picture, patch, 20) for patch in patches), *subspaces)
+    return (*(_mixture(picture, patch, 20) for patch in patches), _quick_subspaces(picture))
 
 
 def paper(picture: Picture) -> tuple[PatchModel, ...]:
