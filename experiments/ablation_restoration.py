@@ -3,9 +3,10 @@
     EVOVAE_DATA=... python -m experiments.ablation_restoration            (about 10 minutes on two cores)
     EVOVAE_DATA=... python -m experiments.ablation_restoration --smoke    (seconds; small crops, one epoch)
 
-Claim: none of the paper's; it measures the choices behind `fast` and `balanced`. The base is one model
+Claim: none of the paper's; it measures the choices behind `fast` and `balanced`. There are two bases: one model
 of subspaces (8 x 8 patches, H = 128, rank 6, S = 8, 2 x 5 children by exact gains, 6 epochs of 8
-M-steps); each row changes one thing. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
+M-steps), and one mixture (7 x 7 patches, K = 208, S = 3, 8 epochs of 4 M-steps); each row changes one thing in one of
+them. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
 Ours: see `docs/restoration.md`, which holds the table of `experiments/results/ablation_restoration.json`.
 """
 
@@ -17,13 +18,14 @@ import numpy as np
 from skimage.color import rgb2gray
 
 import evovae
-from evovae import LowRankPatches, NetworkPatches, Search
+from evovae import LowRankPatches, MixturePatches, NetworkPatches, Search
 from evovae.operators import exactly_informed_flip, uniform_flip
 from experiments import common
 
 BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6)
 LARGE = replace(BASE, patch=12, rank=8)
 NETWORK = NetworkPatches(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
+MIXTURE = MixturePatches.of(7, 208, 8)
 ROWS = {
     "base": [BASE],
     "uniform flips in place of exact gains": [replace(BASE, search=Search(3, 5, mutate=uniform_flip))],
@@ -43,6 +45,17 @@ ROWS = {
     "mix of 8 x 8 and 12 x 12": [BASE, LARGE],
     "network (binary codes alone), 7 epochs": [NETWORK],
     "mix of 8 x 8, 12 x 12 and network": [BASE, LARGE, NETWORK],
+    "mixture": [MIXTURE],
+    "mixture, one M-step per epoch in place of 4": [replace(MIXTURE, batches=1)],
+    "mixture, S = 1": [replace(MIXTURE, states=1)],
+    "mixture, S = 8": [replace(MIXTURE, states=8)],
+    "mixture, K = 50": [replace(MIXTURE, latents=50)],
+    "mixture, K = 400": [replace(MIXTURE, latents=400)],
+    "mixture, axes that noise could have are kept (edge 0)": [replace(MIXTURE, edge=0.0)],
+    "mixture, 12 directions at most": [replace(MIXTURE, rank=12)],
+    "mixture, 6 x 6 patches": [replace(MIXTURE, patch=6)],
+    "mixture, 10 x 10 patches": [replace(MIXTURE, patch=10)],
+    "mixture beside the base with a second look (3 + 2 + 1 epochs)": [MIXTURE, replace(BASE, epochs=3, look=(2, 1))],
 }
 
 
