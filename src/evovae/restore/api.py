@@ -65,8 +65,8 @@ def denoise(
         MRI).  A `NoiseModel`, such as the `Restoration.noise` of another image, is taken as it is.  Noise that
         depends on the signal is made even first, and the exact unbiased inverse of that ends the work.
     preset
-        "fast" (seconds), "balanced" (about a minute for 256 x 256 on two cores), "best" (some
-        minutes), "paper" (Table 3, hours), or a `PatchModel` or several of your own.
+        "fast" (seconds), "balanced" (some 20 seconds for 256 x 256 on two cores), "best" (about
+        a minute), "paper" (Table 3, hours), or a `PatchModel` or several of your own.
     rng
         Seed or numpy generator; the same seed gives the same bytes on the same machine.
     max_seconds

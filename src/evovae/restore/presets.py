@@ -129,7 +129,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
-    """Some ten seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
+    """Some 20 seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
     if picture.holes or picture.line:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
