@@ -23,9 +23,9 @@ K, D, P, N = 7, 6, 2, 60
 NO_SEARCH = Search(0, 0, 0)
 
 
-def mixture(places: int = P, edge: float = 0.0, dtype=torch.float64, seed: int = 0) -> TVAE:
+def mixture(places: int = P, edge: float = 0.0, dtype=torch.float64, seed: int = 0, rank: int | None = None) -> TVAE:
     """Components whose axes of signal are few, or all; the first has none."""
-    likelihood = FullGaussian(K, D, places, sigma2=0.3, edge=edge)
+    likelihood = FullGaussian(K, D, places, sigma2=0.3, edge=edge, rank=rank)
     g = seeded(seed)
     likelihood.means.normal_(generator=g)
     likelihood.axes.copy_(torch.linalg.qr(torch.randn(K, D, D, generator=g))[0])
@@ -116,10 +116,8 @@ def test_what_is_restored_is_the_mean_and_variance_of_the_signal():
 @pytest.mark.parametrize("rank", [None, 2, D + 1])
 def test_em_with_all_components_never_lowers_the_bound(places, missing, rank):
     """The covariance of coordinates has a prior, which holds here as they vary much."""
-    model, (x, observed) = mixture(places), data(places=places, missing=missing)
-    if rank:
-        model.likelihood.rank = rank
-        model.likelihood.lengths[:, rank:] = model.likelihood.sigma2
+    model, (x, observed) = mixture(places, rank=rank), data(places=places, missing=missing)
+    model.likelihood.lengths[:, model.likelihood.rank :] = model.likelihood.sigma2
     x[:, D:] *= 50
     if places:
         model.likelihood.areas.mul_(1000)

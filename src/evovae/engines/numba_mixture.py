@@ -187,22 +187,20 @@ class FusedMixture:
         order = used[of.argsort(stable=True)]
         ends = of.bincount(minlength=K).cumsum(0)[:-1].numpy()
         at, weight = np.split(rows[order // kept.shape[1]].numpy(), ends), np.split(q.flatten()[order].numpy(), ends)
-        count, first, square = np.zeros((K, 1)), np.zeros((K, E)), np.zeros((K, E, E))
+        count, first, square = (torch.zeros(K, *shape, dtype=torch.float64) for shape in ((1,), (E,), (E, E)))
 
         def work(components: range) -> None:
             space, room = make_space(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
             for k in components:
-                deviations, unsure, q = room[: len(at[k])], square[k], weight[k]
-                deviations_chunk(k, at[k], q, *data, model, space, deviations, unsure)
-                root = np.sqrt(q, dtype=float)
-                deviations *= root[:, None]
-                among = torch.from_numpy(deviations)  # torch multiplies with one thread here, where numpy wants all
-                first[k], count[k] = (among.T @ torch.from_numpy(root)).numpy(), q.sum()
-                unsure += np.tril(unsure, -1).T + (among.T @ among).numpy()
+                deviations, q = room[: len(at[k])], weight[k]
+                deviations_chunk(k, at[k], q, *data, model, space, deviations, square[k].numpy())
+                root = torch.from_numpy(q).double().sqrt()
+                among = torch.from_numpy(deviations).mul_(root[:, None])  # torch multiplies with one thread here
+                count[k], first[k] = float(q.sum()), among.T @ root
+                square[k] += square[k].tril(-1).T + among.T @ among
 
         self.workers.run(work, [range(part, K, PARTS) for part in range(PARTS)])
-        sums = torch.from_numpy(count), torch.from_numpy(first), torch.from_numpy(square)
-        return self._about_zero(*sums, data[-1]).flatten()
+        return self._about_zero(count, first, square, data[-1]).flatten()
 
     def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> Tensor:
         """Sums of what deviates from means, in units of the noise, as `FullGaussian.stats` has them."""

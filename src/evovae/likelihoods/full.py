@@ -10,7 +10,6 @@ from torch import Generator, Tensor
 
 from evovae.likelihoods.base import Likelihood, through
 
-PARTS = 4  # of the components, whose principal axes are found side by side, with as many threads as torch uses
 REACH = 4.0  # by how many pixels, at least, the places of data points of one component deviate from their mean
 
 
@@ -56,8 +55,8 @@ class FullGaussian(Likelihood):
         self, K: int, D: int, places: int = 0, *, sigma2: float = 0.01, edge: float = 0.0, rank: int | None = None
     ) -> None:
         super().__init__()
-        self.edge, self.rank = edge, rank
-        self.threads = torch.get_num_threads()
+        self.edge, self.rank = edge, D if rank is None else min(rank, D)
+        self.threads = torch.get_num_threads()  # an engine at work leaves torch one
         self.sigma2: Tensor
         self.means: Tensor
         self.lengths: Tensor
@@ -134,7 +133,7 @@ class FullGaussian(Likelihood):
         lengths, axes = self._principal(covariance[:, :D, :D])
         share = D / count
         told = lengths > noise * (1 + self.edge * (2 * share.sqrt() + share))
-        told[:, : max(D - (D if self.rank is None else self.rank), 0)] = False
+        told[:, : D - self.rank] = False
         self.means[used], self.centres[used] = mean[:, :D].to(dtype), mean[:, D:].to(dtype)
         self.lengths[used] = torch.where(told, lengths, noise).flip(1).to(dtype)
         self.axes[used] = axes.transpose(1, 2).flip(1).to(dtype)
@@ -143,7 +142,7 @@ class FullGaussian(Likelihood):
 
     def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """`torch.linalg.eigh`, which goes through matrices one by one, of several at once."""
-        parts = covariance.tensor_split(PARTS)
+        parts = covariance.tensor_split(self.threads)
         with ThreadPoolExecutor(self.threads) as pool:
             lengths, axes = zip(*pool.map(torch.linalg.eigh, parts), strict=True)
         return torch.cat(lengths), torch.cat(axes)

@@ -32,7 +32,8 @@ def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndar
     around their mean (Krogh & Vedelsby 1995).
     """
     variances = np.array([float(np.mean(estimate.std**2)) for estimate in estimates])
-    left = np.array([taken_off(estimate.image, estimate.std, seen) for estimate in estimates])
+    noise = [taken_off(seen.values - estimate.image, estimate.std)[seen.observed] for estimate in estimates]
+    left = np.array([float(np.mean(values)) for values in noise])
     errors = variances + MISSED * (left - left.min())
     weights = (errors.min() / errors) ** POWER
     weights /= weights.sum()
@@ -48,6 +49,6 @@ def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndar
     return image, np.sqrt(variance * max(1 - apart / variance.mean(), LEAST))
 
 
-def taken_off(image: np.ndarray, std: np.ndarray, seen: Image) -> float:
-    """The variance of the noise in the seen image, if it holds no structure that is missing in an estimate of it."""
-    return float(np.mean(((seen.values - image) ** 2 + FOLLOWED * std**2)[seen.observed]))
+def taken_off(off: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """The variance of the noise by place, if no structure is missing in an estimate that is off what was seen."""
+    return off**2 + FOLLOWED * std**2

@@ -14,7 +14,7 @@ from torch import Generator
 
 from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
-from evovae.restore.ensemble import FOLLOWED, Estimate, mix
+from evovae.restore.ensemble import Estimate, mix, taken_off
 from evovae.restore.fitted import Insight
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of, warn
 from evovae.restore.learner import Learner
@@ -199,7 +199,7 @@ class _Restored:
         """
         restored, std = mixed
         error = np.where(even.observed, even.values, restored) - restored
-        left = np.where(shown.observed, FOLLOWED * std**2 + error**2, 0)
+        left = np.where(shown.observed, taken_off(error, std), 0)
         mean = float(left.sum() / shown.observed.sum())
         lost, power = missed(_around(left, shown.observed, mean, len(even.shape)), mean)
         share = np.where(shown.observed, lost / power, 0)

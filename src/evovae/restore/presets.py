@@ -18,8 +18,8 @@ class Picture:
     """What presets know of a picture.
 
     noise is its level over the picture's own standard deviation, shape the lengths of spatial axes, missing the share
-    of values that are not known.  Noise that is even is white and as strong everywhere, that which is correlated
-    is made white by a covariance that is known roughly; there is other noise, which grows with the signal.
+    of values that are not known.  Noise that is even is as strong everywhere, and does not depend on the signal; that
+    which is correlated is made white by a covariance that is known roughly.
     """
 
     noise: float
@@ -40,19 +40,14 @@ class Picture:
         return prod(self.shape) < SMALL
 
     @property
-    def line(self) -> bool:
-        """Whether there is one axis alone, as in sound, which subspaces suit better."""
-        return len(self.shape) == 1
-
-    @property
     def rough(self) -> bool:
         """Whether the noise's statistics are known so roughly that models could take some of it for structure."""
         return self.correlated or (self.high and not self.even)
 
     @property
-    def holes(self) -> bool:
-        """Whether enough is missing for subspaces to fill it better than mixtures do, and in less time."""
-        return self.missing > FEW
+    def subspaces_alone(self) -> bool:
+        """Whether mixtures do worse: much is missing, for which they take more time, too, or it is a line, as sound."""
+        return self.missing > FEW or len(self.shape) == 1
 
     def patches(self, width: int) -> int:
         """How many patches of a width there are."""
@@ -60,7 +55,7 @@ class Picture:
 
     def epochs(self, epochs: int) -> int:
         """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
-        return round(epochs * min(max(1.0, (65536 / prod(self.shape)) ** 0.5), 8.0))
+        return round(epochs * passes(self.shape))
 
     def width(self, width: float) -> int:
         """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are.
@@ -68,6 +63,11 @@ class Picture:
         It is a third of the picture at most, so that there are some patches to learn from.
         """
         return min(max(round(width ** (2 / len(self.shape))), 1), max(max(self.shape) // 3, 1))
+
+
+def passes(shape: tuple[int, ...]) -> float:
+    """How many times the passes over 256 x 256 pixels a picture of this shape gets."""
+    return min(max(1.0, (65536 / prod(shape)) ** 0.5), 8.0)
 
 
 Preset = Callable[[Picture], tuple[PatchModel, ...]]
@@ -122,7 +122,7 @@ def _quick_subspaces(picture: Picture) -> LowRankPatches:
 def fast(picture: Picture) -> tuple[PatchModel, ...]:
     """Seconds: a mixture; where that does worse, or much is missing, subspaces instead or beside it."""
     subspaces = (_quick_subspaces(picture),)
-    if picture.holes or picture.line:
+    if picture.subspaces_alone:
         return subspaces
     mixture = _mixture(picture, 12 if picture.rough else 9 if picture.high else 7)
     return (mixture, *(subspaces if picture.small else ()))
@@ -130,7 +130,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
     """Some 20 seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
-    if picture.holes or picture.line:
+    if picture.subspaces_alone:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     patches = (12,) if picture.rough else (6, 10)
@@ -139,7 +139,7 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
 
 def best(picture: Picture) -> tuple[PatchModel, ...]:
     """About a minute: more sizes of patches, and longer training."""
-    if picture.holes or picture.line:
+    if picture.subspaces_alone:
         sizes = (8, 12), (12, 12), (16, 8)  # patch, rank
         look = (2, 3)
         return tuple(_subspaces(picture, *size, epochs=8, look=look, states=12, parents=4) for size in sizes)

@@ -17,6 +17,7 @@ import psutil
 
 import evovae
 from evovae.files import write_atomically
+from evovae.restore.presets import passes
 from evovae.web.schemas import Duration, Picture
 from evovae.web.telling import SHARE
 
@@ -28,7 +29,6 @@ START = 3.0  # seconds until a process has begun to work
 FRESH = 3600.0  # seconds for which a measured time is trusted: other work comes and goes
 SIDE = 208  # of the picture that is timed: smaller ones have a second model
 RUNS = 3
-FULL = 65536  # pixels from which on presets take no more passes
 
 
 class Clock:
@@ -77,7 +77,7 @@ def machine() -> list[str | int | None]:
 
 
 def _work(plane: tuple[int, int], values: int) -> float:
-    return values * min(max(1.0, (FULL / prod(plane)) ** 0.5), 8.0)
+    return values * passes(plane)
 
 
 def measure() -> float:
