@@ -23,8 +23,6 @@ Records are kept as they come, one for each set, picture and method; what is the
 
 import argparse
 import importlib.util
-import json
-import os
 import time
 from functools import cache
 from pathlib import Path
@@ -36,7 +34,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, estimate
 
 import evovae
 from benchmarks.cases import SETS, rms
-from benchmarks.common import machine, table
+from benchmarks.common import Records, table
 
 # A method makes of a case the restored picture, and what else is to be kept.
 
@@ -136,21 +134,7 @@ def measure(case, name, method):
     return {**where, "psnr": round(case.psnr(image), 3), "seconds": seconds, **found}
 
 
-def key(record):
-    return record["set"], record["picture"], record["method"]
-
-
-def load(path):
-    return json.loads(path.read_text())["results"] if path.exists() else []
-
-
-def store(path, record):
-    """Add a record to the file, or put it in the place of an older one."""
-    records = [old for old in load(path) if key(old) != key(record)] + [record]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps({"machine": machine(), "results": records}, indent=1) + "\n")
-    draft.replace(path)
+KEYS = ("set", "picture", "method")
 
 
 def grid(records, row, cell, head):
@@ -191,12 +175,13 @@ def named(words, name):
 def run(options):
     methods = BASELINES | {f"evovae {preset}": ours(preset) for preset in options.presets}
     methods = {name: method for name, method in methods.items() if name == "noisy" or named(options.methods, name)}
-    done = set() if options.again else set(map(key, load(options.out)))
+    records = Records(options.out, KEYS)
     for case in (case for name in options.set for case in SETS[name]() if named(options.pictures, case.picture)):
         for name, method in methods.items():
-            if (case.set, case.picture, name) not in done and applies(name, case):
+            there = records.has(set=case.set, picture=case.picture, method=name)
+            if applies(name, case) and (options.again or not there):
                 record = measure(case, name, method)
-                store(options.out, record)
+                records.store(record)
                 print(*record.values(), sep=" | ", flush=True)
 
 
@@ -211,7 +196,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/real.json"))
     options = parser.parse_args()
     if options.table:
-        chosen = [x for x in load(options.out) if x["set"] in options.set and named(options.pictures, x["picture"])]
+        there = Records(options.out, KEYS).load()
+        chosen = [x for x in there if x["set"] in options.set and named(options.pictures, x["picture"])]
         before = {x["picture"]: x["psnr"] for x in chosen if x["method"] == "noisy"}
         tables([x for x in chosen if named(options.methods, x["method"])], before)
     else:

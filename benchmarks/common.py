@@ -1,10 +1,11 @@
-"""What the benchmarks share: the data folder, a table, and a JSON record with the machine's name."""
+"""What the benchmarks share: the data folder, a table, and JSON records with the machine's name."""
 
 import json
 import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,6 +32,32 @@ def table(head: list[str], rows: list[tuple]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+class Records:
+    """Records in a JSON file, one for each value of `keys`, written as they come.
+
+    The machine in the file is that of the last record.
+    """
+
+    def __init__(self, path: Path, keys: tuple[str, ...]) -> None:
+        self.path, self.keys = path, keys
+
+    def load(self) -> list[dict[str, Any]]:
+        """All records that are there."""
+        return json.loads(self.path.read_text())["results"] if self.path.exists() else []
+
+    def has(self, **key: object) -> bool:
+        """Whether there is a record of this key."""
+        return any(all(record[name] == key[name] for name in self.keys) for record in self.load())
+
+    def store(self, record: dict[str, Any]) -> None:
+        """Add a record to the file, or put it in the place of an older one."""
+        kept = [old for old in self.load() if any(old[name] != record[name] for name in self.keys)]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(json.dumps({"machine": machine(), "results": [*kept, record]}, indent=1) + "\n")
+        draft.replace(self.path)
 
 
 def save(path: Path, results: object) -> None:
