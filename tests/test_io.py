@@ -64,6 +64,14 @@ def tiff_bytes(*arguments, **options):
     return file.getvalue()
 
 
+def full_axes(file):
+    """Axes and lengths of the first series, those of length 1 too, in old and new releases of tifffile."""
+    if callable(file.series):
+        (series, *_) = file.series(squeeze=False)
+        return series.axes, series.shape
+    return file.series[0].get_axes(squeeze=False), file.series[0].get_shape(squeeze=False)
+
+
 def put(path, content):
     path.write_bytes(content)
     return path
@@ -375,7 +383,7 @@ def test_row_26_imagej_stays_imagej(tmp_path, axes, shape, dtype):
     with tifffile.TiffFile(tmp_path / "a.tif") as old, tifffile.TiffFile(tmp_path / "b.tif") as new:
         assert new.is_imagej
         assert new.imagej_metadata == old.imagej_metadata and new.imagej_metadata["unit"] == "um"
-        assert new.series[0].get_shape(squeeze=False) == old.series[0].get_shape(squeeze=False)
+        assert full_axes(new) == full_axes(old)
         assert new.pages.first.resolution == old.pages.first.resolution
         assert_array_equal(new.series[0].asarray(), content.values + 1)
 
@@ -437,7 +445,7 @@ def test_row_26_ome_stays_ome(tmp_path, axes, shape):
         assert after["Name"] == "Cells"
         for name in ("PhysicalSizeX", "PhysicalSizeXUnit", "PhysicalSizeZ", "TimeIncrement", "Channel", "SizeZ"):
             assert after["Pixels"][name] == before["Pixels"][name]
-        assert new.series[0].get_axes(squeeze=False) == old.series[0].get_axes(squeeze=False)
+        assert full_axes(new) == full_axes(old)
         assert_array_equal(new.series[0].asarray(), old.series[0].asarray())
 
 
@@ -497,8 +505,27 @@ def test_more_than_one_series_is_noted(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(values((9, 8)), photometric="minisblack")
         file.write(values((5, 4)), photometric="minisblack")
-    with pytest.warns(UserWarning, match="holds 2 series; only the first"):
+    with pytest.warns(UserWarning, match=r"holds 2 series \(0: 9x8 YX, 1: 5x4 YX\); series 0 is read"):
         assert io.read(tmp_path / "a.tif").values.shape == (9, 8)
+    with pytest.warns(UserWarning, match="series 1 is read"):
+        assert again(tmp_path / "b.tif", io.read(tmp_path / "a.tif", series=1)).values.shape == (5, 4)
+    with pytest.raises(io.UnsupportedFormatError, match="has no series 2; there are 2, counted from 0"):
+        io.read(tmp_path / "a.tif", series=2)
+    io.write(tmp_path / "a.png", io.Content(values((9, 8))))
+    with pytest.raises(ValueError, match="a.png is PNG, which holds no series"):
+        io.read(tmp_path / "a.png", series=0)
+
+
+def test_series_of_ome_keep_their_own_metadata(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        for name, shape in (("first", (3, 9, 8)), ("second", (2, 5, 4))):
+            file.write(values(shape), photometric="minisblack", metadata={"axes": "ZYX", "Name": name})
+    with pytest.warns(UserWarning, match="holds 2 series"):
+        content = io.read(tmp_path / "a.ome.tif", series=1)
+    assert content.values.shape == (2, 5, 4)
+    again(tmp_path / "b.ome.tif", content)
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        assert tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Name"] == "second"
 
 
 def test_white_is_still_zero(tmp_path):
@@ -924,6 +951,51 @@ def test_zarr_groups_of_one_array_and_of_several(tmp_path):
     assert io.read(tmp_path / "a.zarr" / "other").values.shape == (3, 3)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_numbered_series_in_zarr(tmp_path, version):
+    """As bioformats2raw writes them: the picture of a series is the first level in its group."""
+    first, second = values((1, 2, 8, 8)), values((1, 1, 16, 16))
+    said = {"bioformats2raw.layout": 3}
+    said = said if version == 2 else {"ome": {"version": "0.5", **said}}
+    root = zarr.create_group(tmp_path / "a.zarr", zarr_format=version, attributes=said)
+    root.create_group("OME")
+    ngff(tmp_path / "a.zarr" / "0", first, version)
+    content = io.read(tmp_path / "a.zarr")
+    assert_array_equal(content.values, first)
+    assert content.axes == "TCYX" and again(tmp_path / "b.zarr", content).axes == "TCYX"
+    assert zarr.open_group(tmp_path / "b.zarr", mode="r")["0/0"].shape == first.shape
+    assert dict(zarr.open_group(tmp_path / "b.zarr", mode="r").attrs) == said
+    ngff(tmp_path / "a.zarr" / "1", second, version)
+    with pytest.warns(UserWarning, match="a.zarr holds 2 series; series 1 is read"):
+        assert_array_equal(io.read(tmp_path / "a.zarr", series=1).values, second)
+    with pytest.raises(io.UnsupportedFormatError, match="has no series 2"):
+        io.read(tmp_path / "a.zarr", series=2)
+
+
+def test_many_channels_may_be_planes(tmp_path):
+    io.write(tmp_path / "a.tif", io.Content(values((20, 9, 8)), "CYX"))
+    with pytest.warns(UserWarning, match="20 channels; if they are planes of a stack, read it with axes ZYX"):
+        io.read(tmp_path / "a.tif")
+    assert io.read(tmp_path / "a.tif", axes="ZYX").channel_axis is None
+
+
+def _calls_what_is_gone(series, stored):
+    check_size(of_another_release=True)  # noqa: F821 - a name of the module that it stands in for
+
+
+def _asks_for_what_is_gone(series, stored):
+    series.attribute_of_another_release  # noqa: B018
+
+
+@pytest.mark.parametrize("fault", [_calls_what_is_gone, _asks_for_what_is_gone])
+def test_a_fault_of_ours_is_not_called_a_corrupt_file(tmp_path, monkeypatch, fault):
+    path = put(tmp_path / "a.tif", tiff_bytes(values((9, 8))))
+    ours = type(fault)(fault.__code__, vars(tiff), fault.__name__)
+    monkeypatch.setattr(tiff, "_check_series", ours)
+    with pytest.raises(RuntimeError, match="by a fault of evovae, or of a library that has changed"):
+        io.read(path)
+
+
 @pytest.mark.parametrize("damage", ["chunk", "metadata", "nothing"])
 def test_row_28_broken_zarr(tmp_path, damage):
     path = tmp_path / "a.zarr"
@@ -988,7 +1060,8 @@ def test_row_42_sounds_keep_bits_and_rate(tmp_path, subtype, dtype, channels):
     content = io.read(path)
     assert (content.axes, content.values.dtype) == ("W" if channels == 1 else "WC", dtype)
     assert content.channel_axis == (None if channels == 1 else 1)
-    full = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    bits = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}.get(subtype)
+    full = 2 ** (bits - 1) if bits else 1  # in the steps of the file
     assert content.values.std() / full == pytest.approx(0.1, rel=0.03)
     found = again(tmp_path / "b.wav", content)
     assert_array_equal(found.values, content.values)
@@ -997,13 +1070,13 @@ def test_row_42_sounds_keep_bits_and_rate(tmp_path, subtype, dtype, channels):
     assert (info.samplerate, info.subtype, info.channels) == (22050, subtype, channels)
 
 
-@pytest.mark.parametrize(("subtype", "dtype"), [("PCM_24", np.int32), ("PCM_U8", np.int16)])
-def test_row_42_values_between_steps_go_to_the_nearest(tmp_path, subtype, dtype):
+@pytest.mark.parametrize(("subtype", "dtype", "bits"), [("PCM_24", np.int32, 24), ("PCM_U8", np.int16, 8)])
+def test_row_42_values_beyond_the_bits_of_a_file_are_clipped(tmp_path, subtype, dtype, bits):
     content = io.read(put(tmp_path / "a.wav", sound(np.zeros(6), subtype)))
-    top = np.iinfo(dtype).max
-    asked = np.array([100, 200, -100, -200, top, -top - 1], dtype)
+    top, limits = 2 ** (bits - 1), np.iinfo(dtype)
+    asked = np.array([1, -1, top - 1, -top, limits.max, limits.min], dtype)
     found = again(tmp_path / "b.wav", content.replaced(asked)).values
-    assert_array_equal(found, [0, 256, 0, -256, top - 255, -top - 1])
+    assert_array_equal(found, [1, -1, top - 1, -top, top - 1, -top])
 
 
 @pytest.mark.parametrize("samples", [0, 1])

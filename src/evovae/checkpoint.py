@@ -6,7 +6,6 @@ Everything is safetensors with JSON in its header, written whole or not at all. 
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from evovae import decoders, likelihoods, priors
 from evovae.files import write_atomically
 from evovae.model import TVAE
+from evovae.notes import warn
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Folder:
         try:
             save_tensors(self.path / f"{number:08d}.safetensors", tensors, self.run)
         except OSError as error:
-            warnings.warn(f"progress could not be kept: {error}", stacklevel=2)
+            warn(f"progress could not be kept: {error}")
             return
         for old in self._files()[:-KEPT]:
             old.unlink()
@@ -149,7 +149,7 @@ class Folder:
             try:
                 tensors, run = load_tensors(path)
             except CheckpointError as error:
-                warnings.warn(f"{error}; the one before it is taken", stacklevel=2)
+                warn(f"{error}; the one before it is taken")
                 continue
             check_run(self.path, run, self.run)
             logger.info("going on from %s", path)

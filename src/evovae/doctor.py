@@ -2,9 +2,14 @@
 
 import os
 import platform
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -20,6 +25,9 @@ from evovae.operators import exactly_informed_flip
 from evovae.posterior import elbo
 from evovae.restore import LowRankPatches, denoise
 from evovae.states import States
+
+if TYPE_CHECKING:
+    from evovae.io import Content
 
 FILES = ("safetensors", "tifffile", "imagecodecs", "pillow", "zarr", "soundfile")
 PACKAGES = ("evovae", "torch", "numpy", "numba", *FILES)
@@ -43,7 +51,40 @@ def findings() -> list[Finding]:
         "compiled loops (subspaces)": lambda: _engines(_subspaces()),
         "restoration": _restoration,
     }
-    return [*_surroundings(), *(_tested(what, test) for what, test in tests.items())]
+    return [*_surroundings(), *_files(), *(_tested(what, test) for what, test in tests.items())]
+
+
+def _files() -> Iterator[Finding]:
+    """Each format is written and read again; none, where the libraries for files are not installed."""
+    try:
+        from evovae import io
+    except ModuleNotFoundError as error:
+        yield Finding("files", f"{error.name} is missing; pip install 'evovae[io]' brings it", good=False)
+        return
+    ramp = np.add.outer(np.arange(48), np.arange(64))
+    sounds = {"wav": io.Recording(8000, "WAV", "PCM_16", MappingProxyType({}))}
+    contents = {
+        "PNG": (io.Content((ramp * 500).astype(np.uint16), "YX"), 0.0),
+        "TIFF": (io.Content(ramp.reshape(4, 12, 64).astype(np.float32), "ZYX"), 0.0),
+        "JPEG": (io.Content(ramp.astype(np.uint8), "YX"), 2.0),
+        "npy": (io.Content(ramp.astype(float)), 0.0),
+        "WAV": (io.Content(ramp.ravel().astype(np.int16), "W", None, sounds), 0.0),
+        "Zarr": (io.Content(ramp.astype(np.uint16), "YX"), 0.0),
+    }
+    for form in io.FORMATS:
+        if form.name in contents:
+            yield _tested(f"{form.name} written and read", partial(_round_trip, form.suffixes[0], *contents[form.name]))
+
+
+def _round_trip(suffix: str, content: "Content", most: float) -> tuple[float, float]:
+    from evovae import io
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{suffix}"
+        io.write(path, content)
+        found = io.read(path)
+    off = np.abs(found.values.astype(float) - content.values).max() if found.axes == content.axes else np.inf
+    return float(off), most
 
 
 def _surroundings() -> list[Finding]:

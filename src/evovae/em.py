@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 from evovae.engines import Engine, Totals, choose
 from evovae.evolve import Search
 from evovae.model import TVAE
+from evovae.notes import warn
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.sharding import Alone, Shard
 from evovae.states import States
@@ -231,10 +231,7 @@ class _Course:
                 "is as it was before it: start from smaller learning rates or a larger floor of the noise"
             )
         self.setbacks = setbacks
-        warnings.warn(
-            f"epoch {self.number + 1} ended in numbers that are not finite; done again, learning rates halved",
-            stacklevel=4,
-        )
+        warn(f"epoch {self.number + 1} ended in numbers that are not finite; done again, learning rates halved")
 
 
 def _without_unseen(x: Tensor, observed: Tensor) -> Tensor:

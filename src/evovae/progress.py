@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from evovae.checkpoint import KEPT, CheckpointError, OtherRunError, check_run, load_tensors, save_tensors
+from evovae.notes import warn
 from evovae.sharding import Shard
 from evovae.states import States
 
@@ -67,7 +67,7 @@ class Progress:
             except OSError as error:
                 failed = str(error)
         if failed or lost:
-            warnings.warn(f"progress could not be kept: {failed or 'another process could not write'}", stacklevel=2)
+            warn(f"progress could not be kept: {failed or 'another process could not write'}")
         self._sweep()
 
     def _sweep(self) -> None:
@@ -122,7 +122,7 @@ class Progress:
             if not int(self.shard.add(torch.tensor(bool(problem), dtype=torch.int64))):
                 logger.info("going on from %s", step)
                 return parameters
-            warnings.warn(f"{problem or f'{step} is damaged'}; the step before it is taken", stacklevel=2)
+            warn(f"{problem or f'{step} is damaged'}; the step before it is taken")
         if steps:
             raise CheckpointError(f"all that {self.folder} holds is damaged; name another folder to start anew")
         return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from evovae.evolve import Search
 from evovae.files import write_atomically
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
 from evovae.model import TVAE
+from evovae.notes import warn
 from evovae.priors import Bernoulli as Bits
 from evovae.progress import Progress, seed_of
 from evovae.sharding import Shard
@@ -233,7 +233,7 @@ class _Log:
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:  # training goes on without it
-            warnings.warn(f"epoch {epoch.number} could not be logged: {error}", stacklevel=2)
+            warn(f"epoch {epoch.number} could not be logged: {error}")
 
 
 def _number(line: str) -> float:

@@ -11,12 +11,14 @@ from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.formats import FORMATS, check_writable, is_known, read, write
 from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
 from evovae.io.places import check_place
+from evovae.io.wav import Recording
 
 __all__ = [
     "FORMATS",
     "FREE_BYTES",
     "MAX_EXPANSION",
     "Content",
+    "Recording",
     "CorruptFileError",
     "UnsupportedFormatError",
     "check_place",

@@ -9,6 +9,7 @@ import numpy as np
 
 SPATIAL = "ZYXW"
 CHANNELS = "SC"
+CROWD = 12  # channels, beyond which they may be planes
 
 
 class UnsupportedFormatError(ValueError):
@@ -55,6 +56,17 @@ class Content:
         return min(found, key=lambda axis: self.values.shape[axis] == 1, default=None)
 
     @property
+    def crowded(self) -> bool:
+        """Whether there are so many channels that they may be planes of a stack, which some programs store so."""
+        axis = self.channel_axis
+        return (
+            axis is not None
+            and (self.axes or "")[axis] == "C"
+            and "Z" not in (self.axes or "")
+            and ("X" in (self.axes or "") and self.values.shape[axis] > CROWD)
+        )
+
+    @property
     def batch_axes(self) -> tuple[int, ...]:
         """Which axes count things to be restored one by one."""
         channels = self.channel_axis
@@ -94,6 +106,16 @@ class Content:
         axis = self._alpha_axis
         values = np.concatenate([self.values, np.expand_dims(self.alpha, axis)], axis)
         return replace(self, values=values, alpha=None)
+
+    def drawn(self) -> np.ndarray:
+        """A mask as it was drawn: brightness in place of colours; of a layer in one colour, where it is painted."""
+        values, samples = self.values, (self.axes or "").find("S")
+        if samples >= 0:
+            values = values.mean(samples, dtype=float)
+        if self.alpha is None or not np.ptp(self.alpha):
+            return values
+        painted = values[self.alpha > 0]
+        return self.alpha if not np.ptp(painted) else np.where(self.alpha > 0, values, painted.min())
 
     def page(self, number: int) -> "Content":
         """One page alone, counted from 0 through all batch axes."""

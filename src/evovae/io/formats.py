@@ -1,6 +1,7 @@
 """Which format a file has, and the two verbs: `read`, and `write` with its check before any work."""
 
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from evovae.files import write_atomically
 from evovae.io import gif, jpeg, npy, png, store, tiff, tiff_write, wav
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.places import check_place, shown, write_store_atomically
+from evovae.notes import warn
 
 
 def _anything(content: Content) -> None:
@@ -25,21 +27,24 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     openings: tuple[bytes, ...]
-    read: Callable[[Path], Content]
-    read_frames: Callable[[Path], Content]
+    read: Callable[..., Content]
+    read_frames: Callable[..., Content]
     check: Callable[[Content], None] = _anything
     write: Callable[[Any, Content], None] | None = None
+    series: bool = False  # whether it may hold several, of which read takes one by its number
 
 
 TIFF_OPENINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 FORMATS = (
     Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.read_frames, png.check, png.write),
-    Format("TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.read, tiff_write.check, tiff_write.write),
+    Format(
+        "TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.read, tiff_write.check, tiff_write.write, series=True
+    ),
     Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.read, jpeg.check, jpeg.write),
     Format("GIF", (".gif",), (b"GIF8",), gif.read, gif.read_frames),
     Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
     Format("WAV", (".wav",), (b"RIFF", b"RF64"), wav.read, wav.read, wav.check, wav.write),
-    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write),
+    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, True),
 )
 
 
@@ -63,7 +68,7 @@ def is_known(path: Path) -> bool:
     return True
 
 
-def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Content:
+def read(path: Path, *, axes: str | None = None, page: int | None = None, series: int | None = None) -> Content:
     """What is in a file, dtype as stored.
 
     Parameters
@@ -74,6 +79,8 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Con
         Letters for the axes, one for each, in place of what the file says.  Makes a stack of an animation.
     page
         Take this page alone, counted from 0 through all batch axes or, without any, along the first axis of a stack.
+    series
+        Take this series of a TIFF or a Zarr store that holds several, counted from 0; by default the first.
 
     Raises
     ------
@@ -82,8 +89,11 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Con
     """
     form = _format(path)
     _check_opening(path, form)
+    if series is not None and not form.series:
+        raise ValueError(f"{shown(path)} is {form.name}, which holds no series; leave series out")
+    chosen = {} if series is None else {"series": series}
     try:
-        content = (form.read if axes is None and page is None else form.read_frames)(path)
+        content = (form.read if axes is None and page is None else form.read_frames)(path, **chosen)
     except UnsupportedFormatError as error:
         raise UnsupportedFormatError(f"{shown(path)} {error}") from error
     except MemoryError as error:
@@ -92,15 +102,32 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None) -> Con
     except Warning:
         raise
     except Exception as error:  # a broken file can make its library stumble over anything
+        if _ours(error):
+            whose = "evovae, or of a library that has changed, and not of the file; please report it"
+            raise RuntimeError(f"{shown(path)} was not read, by a fault of {whose}: {error}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CorruptFileError(f"{shown(path)} cannot be read: {reason}") from error
     if content.values.ndim == 0 or content.values.size == 0:
         raise CorruptFileError(f"{shown(path)} holds no values")
+    if axes is None and content.crowded:
+        channels = f"{content.values.shape[content.channel_axis or 0]} channels"
+        planes = (content.axes or "").replace("C", "Z")
+        warn(f"{shown(path)} has {channels}; if they are planes of a stack, read it with axes {planes}")
     try:
         content = content if axes is None else content.with_axes(axes)
         return content if page is None else content.page(page)
     except ValueError as error:
         raise ValueError(f"{shown(path)}: {error}") from error
+
+
+def _ours(error: Exception) -> bool:
+    """Whether an error says that code here is wrong, which no file could cause: it calls what is not there."""
+    call = isinstance(error, TypeError) and ("argument" in str(error) or "callable" in str(error))
+    attribute = isinstance(error, AttributeError) and error.obj is not None
+    if not (call or attribute or isinstance(error, ImportError | NameError)):
+        return False
+    last = [*traceback.walk_tb(error.__traceback__)][-1][0]
+    return str(last.f_globals.get("__name__", "")).startswith(f"{__name__.partition('.')[0]}.")
 
 
 def _check_opening(path: Path, form: Format) -> None:

@@ -1,6 +1,5 @@
 """GIF, to be read: its palette as RGB, animations only where they are asked for."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from PIL.GifImagePlugin import GifImageFile
 
 from evovae.io.content import Content, CorruptFileError, unasked_animation
 from evovae.io.limits import check_size
+from evovae.notes import warn
 
 TRAILER = b";"
 
@@ -25,7 +25,7 @@ def _read(path: Path, frames: bool) -> Content:
         values = np.stack([np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(picture)])
     grey = (values[..., :2] == values[..., 1:3]).all()
     if not grey:
-        warnings.warn(f"{path.name} has a palette; its colours are read as RGB", stacklevel=3)
+        warn(f"{path.name} has a palette; its colours are read as RGB")
     axes = "TYXS" if len(values) > 1 else "YXS"
     values = values if len(values) > 1 else values[0]
     alpha = values[..., 3] if (values[..., 3] < 255).any() else None

@@ -1,6 +1,5 @@
 """JPEG: grey or RGB of 8 bits.  Pixels are read as they are stored; the EXIF block says how to turn them, and stays."""
 
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +9,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from evovae.io.content import Content, UnsupportedFormatError, check_picture
 from evovae.io.limits import check_size
+from evovae.notes import warn
 
 EXIF = b"Exif\0\0"
 MAX_EXIF = 2**16 - 1 - 2 - len(EXIF)
@@ -52,7 +52,7 @@ def write(file: BinaryIO, content: Content) -> None:
         options["icc_profile"] = content.metadata["icc"]
     exif = content.metadata.get("exif")
     if exif and len(exif) > MAX_EXIF:
-        warnings.warn(f"EXIF block of {len(exif)} bytes left out, as a JPEG cannot hold it", stacklevel=2)
+        warn(f"EXIF block of {len(exif)} bytes left out, as a JPEG cannot hold it")
     elif exif:
         options["exif"] = EXIF + exif
     picture = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)

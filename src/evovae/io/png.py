@@ -1,7 +1,6 @@
 """PNG: grey or colour of 8 or 16 bits, with or without alpha; animations only where they are asked for."""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ import numpy as np
 
 from evovae.io.content import Content, CorruptFileError, check_picture, unasked_animation
 from evovae.io.limits import check_size
+from evovae.notes import warn
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
@@ -47,7 +47,7 @@ def _checked(path: Path) -> tuple[bytes, dict[bytes, memoryview], list[tuple[byt
     samples = SAMPLES[colour] + (b"tRNS" in first)
     check_size((_frames(first), height, width, samples), dtype, len(data))
     if colour == PALETTE:
-        warnings.warn(f"{path.name} has a palette; its colours are read as RGB", stacklevel=2)
+        warn(f"{path.name} has a palette; its colours are read as RGB")
     return data, first, kept
 
 
@@ -66,7 +66,7 @@ def _metadata(path: Path, first: dict[bytes, memoryview], kept: list[tuple[bytes
         if unpacking.eof:
             metadata["icc"] = profile
         else:
-            warnings.warn(f"{path.name} has a damaged colour profile, which is left out", stacklevel=3)
+            warn(f"{path.name} has a damaged colour profile, which is left out")
     return metadata
 
 

@@ -1,5 +1,7 @@
 """Zarr, versions 2 and 3, in directories: a lone array, or the finest level of OME-NGFF, with their attributes.
 
+What bioformats2raw writes are several pictures in numbered groups, series as they are called; one of them is taken.
+
 Chunks are decoded one by one into the one array that is handed on.
 """
 
@@ -13,6 +15,7 @@ import zarr
 
 from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
 from evovae.io.limits import check_size
+from evovae.notes import warn
 
 TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
@@ -20,9 +23,10 @@ OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 @dataclass(frozen=True)
 class Layout:
-    """How an array was stored, and what was said of it."""
+    """How an array was stored, and what was said of it: outer of all series, where they are numbered."""
 
     version: Any
+    outer: Mapping[str, Any] | None
     name: str | None
     axes: str | None
     group: Mapping[str, Any]
@@ -32,9 +36,10 @@ class Layout:
     dtype: np.dtype
 
 
-def read(path: Path) -> Content:
+def read(path: Path, series: int = 0) -> Content:
     """The one array of a store, once what its metadata claim has been compared with what there is."""
     node = zarr.open(path, mode="r")
+    outer, node = _one_series(node, series, path)
     array, name = (node, None) if isinstance(node, zarr.Array) else _only_array(node)
     _check(array)
     group = {} if name is None else dict(node.attrs)
@@ -43,9 +48,33 @@ def read(path: Path) -> Content:
     if array.shards is not None:
         options["shards"] = array.shards
     layout = Layout(
-        array.metadata.zarr_format, name, axes, group, dict(array.attrs), options, array.chunks, np.dtype(array.dtype)
+        array.metadata.zarr_format,
+        outer,
+        name,
+        axes,
+        group,
+        dict(array.attrs),
+        options,
+        array.chunks,
+        np.dtype(array.dtype),
     )
     return Content(np.asarray(array[...]), axes, None, {"zarr": layout})
+
+
+def _one_series(
+    node: zarr.Array | zarr.Group, number: int, path: Path
+) -> tuple[Mapping[str, Any] | None, zarr.Array | zarr.Group]:
+    """What is said of all series, and the chosen one; None and the node itself, where they are not numbered."""
+    there = [] if isinstance(node, zarr.Array) else sorted((n for n in node.group_keys() if n.isdecimal()), key=int)
+    if isinstance(node, zarr.Array) or not there or _multiscales(dict(node.attrs)) or [*node.array_keys()]:
+        if number:
+            raise UnsupportedFormatError("holds no series; leave series out")
+        return None, node
+    if not 0 <= number < len(there):
+        raise UnsupportedFormatError(f"has no series {number}; there are {len(there)}, counted from 0")
+    if len(there) > 1:
+        warn(f"{path.name} holds {len(there)} series; series {number} is read")
+    return dict(node.attrs), node[there[number]]
 
 
 def _only_array(group: zarr.Group) -> tuple[zarr.Array, str]:
@@ -113,7 +142,12 @@ def write(path: Path, content: Content) -> None:
     if layout is None or layout.name is None:
         zarr.create_array(path, data=content.values, zarr_format=version, attributes=attributes, **options)
         return
-    group = zarr.create_group(path, zarr_format=version, attributes=_group_attributes(layout, content.axes))
+    place = ""
+    if layout.outer is not None:
+        zarr.create_group(path, zarr_format=version, attributes=dict(layout.outer))
+        place = "0"
+    attributed = _group_attributes(layout, content.axes)
+    group = zarr.create_group(path, path=place, zarr_format=version, attributes=attributed)
     group.create_array(layout.name, data=content.values, attributes=attributes, **options)
 
 

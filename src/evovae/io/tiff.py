@@ -2,7 +2,6 @@
 
 import logging
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 from evovae.io import exif
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.limits import check_size
+from evovae.notes import warn
 
 MAX_PAGES = 100_000
 COLOURS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
@@ -59,24 +59,28 @@ def quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def read(path: Path) -> Content:
-    """The first series of pages, with its axes."""
+def read(path: Path, series: int = 0) -> Content:
+    """One series of pages, with its axes."""
     with quiet(), path.open("rb") as source, tifffile.TiffFile(source) as file:
         _check_pages(file)
-        series = file.series[0]
-        page = series.keyframe
-        _check_series(series, file.filehandle.size)
-        if len(file.series) > 1:
-            warnings.warn(f"{path.name} holds {len(file.series)} series; only the first is read", stacklevel=2)
-        content = _without_palette(Content(series.asarray(), series.axes), series, path)
+        there = len(file.series)
+        if not 0 <= series < there:
+            raise UnsupportedFormatError(f"has no series {series}; there are {there}, counted from 0")
+        if there > 1:
+            sizes = ", ".join(f"{n}: {'x'.join(map(str, s.shape))} {s.axes}" for n, s in enumerate(file.series[:9]))
+            warn(f"{path.name} holds {there} series ({sizes}); series {series} is read")
+        taken = file.series[series]
+        page = taken.keyframe
+        _check_series(taken, file.filehandle.size)
+        content = _without_palette(Content(taken.asarray(), taken.axes), taken, path)
         metadata: dict[str, Any] = {"tiff": _notes(file, series)}
         block = _exif(page, source, path)
         if block:
             metadata["exif"] = block
         if page.iccprofile:
             metadata["icc"] = page.iccprofile
-        if _has_alpha(page) and "S" in series.axes:
-            axis = series.axes.index("S")
+        if _has_alpha(page) and "S" in taken.axes:
+            axis = taken.axes.index("S")
             colours, alpha = np.split(content.values, [-1], axis)
             return Content(colours, content.axes, alpha.squeeze(axis), metadata)
         return Content(content.values, content.axes, None, metadata)
@@ -121,7 +125,7 @@ def _without_palette(content: Content, series: tifffile.TiffPageSeries, path: Pa
     palette = series.keyframe.colormap
     if series.keyframe.photometric != PHOTOMETRIC.PALETTE or palette is None or series.kind == "imagej":
         return content
-    warnings.warn(f"{path.name} has a palette; its colours are read as RGB", stacklevel=3)
+    warn(f"{path.name} has a palette; its colours are read as RGB")
     high = palette >> 8
     if ((palette == high * 257) | (palette == high * 256)).all():
         palette = high.astype(np.uint8)
@@ -134,7 +138,7 @@ def _exif(page: tifffile.TiffPage, source: BinaryIO, path: Path) -> bytes | None
     except Warning:
         raise
     except Exception:  # whatever is wrong with a note on the picture, the picture can be read
-        warnings.warn(f"{path.name} has EXIF tags that cannot be read; they are left out", stacklevel=3)
+        warn(f"{path.name} has EXIF tags that cannot be read; they are left out")
         return None
 
 
@@ -144,7 +148,8 @@ def _has_alpha(page: tifffile.TiffPage) -> bool:
     return unnamed or (page.samplesperpixel == colours + 1 and bool({*ALPHAS} & {*page.extrasamples}))
 
 
-def _notes(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Notes:
+def _notes(file: tifffile.TiffFile, number: int) -> Notes:
+    series = file.series[number]
     page = series.keyframe
     compression = page.compression
     if compression == COMPRESSION.DEFLATE or compression not in COMPRESSIONS:
@@ -166,19 +171,25 @@ def _notes(file: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Notes:
     if not (file.is_imagej or file.is_ome or page.description.startswith('{"shape')):
         options["description"] = page.description or None
     alpha = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA
-    full = series.get_axes(squeeze=False)
-    return Notes(series.kind, series.axes, full, page.photometric, alpha, _metadata(file, series.kind), options)
+    full, metadata = _full_axes(file, number), _metadata(file, series.kind, number)
+    return Notes(series.kind, series.axes, full, page.photometric, alpha, metadata, options)
 
 
-def _metadata(file: tifffile.TiffFile, kind: str) -> dict[str, Any]:
+def _full_axes(file: tifffile.TiffFile, number: int) -> str:
+    """The axes of a series with those of length 1, which releases of tifffile up to 2026.3 tell in another way."""
+    every = file.series(squeeze=False) if callable(file.series) else None
+    return file.series[number].get_axes(squeeze=False) if every is None else every[number].axes
+
+
+def _metadata(file: tifffile.TiffFile, kind: str, number: int) -> dict[str, Any]:
     """What ImageJ, OME or tifffile have noted, without what only says how the values are stored."""
     if kind == "imagej":
         return {name: value for name, value in (file.imagej_metadata or {}).items() if name not in COUNTS}
     if kind == "ome":
         ome = tifffile.xml2dict(file.ome_metadata or "")["OME"]
-        image = ome["Image"][0] if isinstance(ome["Image"], list) else ome["Image"]
+        image = ome["Image"][number] if isinstance(ome["Image"], list) else ome["Image"]
         said = {"StructuredAnnotations": ome.get("StructuredAnnotations"), **image, **image["Pixels"]}
         return {n: v for n, v in said.items() if v is not None and n not in STORAGE and not n.startswith("Size")}
     if kind == "shaped" and file.shaped_metadata:
-        return {name: value for name, value in file.shaped_metadata[0].items() if name not in COUNTS}
+        return {name: value for name, value in file.shaped_metadata[number].items() if name not in COUNTS}
     return {}

@@ -1,7 +1,6 @@
 """TIFF, written: as ImageJ's, OME's or plain, whichever it was."""
 
 import math
-import warnings
 from typing import Any, BinaryIO
 
 import tifffile
@@ -10,6 +9,7 @@ from tifffile import EXTRASAMPLE, PHOTOMETRIC
 from evovae.io import exif
 from evovae.io.content import Content, UnsupportedFormatError
 from evovae.io.tiff import Notes, quiet
+from evovae.notes import warn
 
 CLASSIC_BYTES = 2**32 - 2**25
 
@@ -42,7 +42,7 @@ def write(file: BinaryIO, content: Content) -> None:
             if number == len(attempts):
                 raise
             reason = " ".join(str(error).split())
-            warnings.warn(f"TIFF is written without some of what was read: {reason}", stacklevel=2)
+            warn(f"TIFF is written without some of what was read: {reason}")
             file.seek(0)
             file.truncate()
 
@@ -71,7 +71,7 @@ def _attempts(content: Content) -> list[dict[str, Any]]:
     plain = {**rich, **notes.options, "bigtiff": big or notes.options["bigtiff"], "exif": not notes.options["bigtiff"]}
     plain.pop("colormap", None)
     if notes.kind == "imagej" and plain["bigtiff"]:
-        warnings.warn("TIFF over 4 GB is written plain, as ImageJ's format ends there", stacklevel=3)
+        warn("TIFF over 4 GB is written plain, as ImageJ's format ends there")
     elif notes.kind == "imagej":
         return [_imagej(content, notes, plain), plain, bare]
     if notes.kind == "ome":

@@ -1,9 +1,8 @@
 """WAV: sounds of one axis W, or of two, W and C.
 
-Samples come in the type that holds them: those of 8 and 16 bits as int16, of 24 and 32 bits as int32, floats as
-float32 and float64.  Integers fill their type from the top, so that full scale is always the type's: one step of an
-8-bit file is 256, and so is one of a 24-bit file.  A noise level is in these units.  On writing, values are rounded to
-the nearest step.
+Samples come as the numbers that the file holds, in the type that has room for them: those of 8 and 16 bits as int16
+(8 bits from -128 to 127), of 24 and 32 bits as int32, floats as float32 and float64.  A noise level is in these units.
+On writing, values beyond what the file's bits hold are clipped.
 """
 
 import struct
@@ -32,7 +31,7 @@ SUBTYPES: dict[type[np.generic], str] = {
     np.float32: "FLOAT",
     np.float64: "DOUBLE",
 }
-STEPS = {"PCM_U8": 256, "PCM_24": 256}
+SPARE = {"PCM_U8": 8, "PCM_24": 8}  # bits of the type that the file has not; libsndfile fills types from the top
 BLOCK = 2**20
 # A recorder that did not know the length in advance has written about the largest there is.
 UNKNOWN_LENGTH = 2**31 - 2**12
@@ -60,12 +59,12 @@ def read(path: Path) -> Content:
         with sound:
             if sound.subtype not in DTYPES:
                 raise UnsupportedFormatError(f"holds {sound.subtype} samples; convert it to one of {', '.join(DTYPES)}")
-            dtype = np.dtype(DTYPES[sound.subtype])
+            dtype, spare = np.dtype(DTYPES[sound.subtype]), SPARE.get(sound.subtype, 0)
             check_size((sound.frames, sound.channels), dtype, path.stat().st_size)
             values = np.empty((sound.frames, sound.channels), dtype)
             filled = 0
             for block in sound.blocks(BLOCK, dtype=dtype.name, always_2d=True):
-                values[filled : filled + len(block)] = block
+                values[filled : filled + len(block)] = block >> spare if spare else block
                 filled += len(block)
             texts = MappingProxyType(sound.copy_metadata())
             recording = Recording(sound.samplerate, sound.format, sound.subtype, texts)
@@ -117,12 +116,11 @@ def write(file: BinaryIO, content: Content) -> None:
             setattr(sound, name, text)
         for start in range(0, len(values), BLOCK):
             block = values[start : start + BLOCK]
-            sound.write(_rounded(block.astype(block.dtype.newbyteorder("="), copy=False), STEPS.get(subtype, 1)))
+            block = block.astype(block.dtype.newbyteorder("="), copy=False)
+            sound.write(_from_the_top(block, SPARE[subtype]) if subtype in SPARE else block)
 
 
-def _rounded(values: np.ndarray, step: int) -> np.ndarray:
-    """Integers at the nearest multiple of step; libsndfile cuts lower bits off, which would shift all of them."""
-    if step == 1:
-        return values
-    top = np.iinfo(values.dtype).max - step // 2
-    return (np.minimum(values, top) + values.dtype.type(step // 2)) // step * step
+def _from_the_top(values: np.ndarray, spare: int) -> np.ndarray:
+    """Integers that leave the lowest bits of their type alone."""
+    limits = np.iinfo(values.dtype)
+    return values.clip(limits.min >> spare, limits.max >> spare) << spare

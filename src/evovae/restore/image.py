@@ -1,10 +1,9 @@
 """The border between users' arrays and float32 tensors: checks, and dtypes on the way out."""
 
 import hashlib
-import inspect
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from scipy.ndimage import distance_transform_edt
 from torch import Generator, Tensor
 
+from evovae.masks import missing
+from evovae.notes import warn
 from evovae.restore.memory import check_room
 
 RAISE = "raise"
@@ -42,6 +43,8 @@ class Image:
         if nonfinite not in NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, but it is one of {', '.join(NONFINITE)}")
         hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
+        if isinstance(image, str | PathLike):
+            raise TypeError(f"image is a path; read the file first: evovae.io.read({str(image)!r}).values is its array")
         image = np.asarray(image)
         check_room(image.shape, memory)
         _check_values(image)
@@ -53,9 +56,9 @@ class Image:
             _check_finite(infinite)
         if not observed.any():
             raise ValueError("no observed pixels: every pixel is NaN, infinite or masked")
-        for missing, kind in ((nan, "NaN"), (infinite, "infinite")):
-            if missing.any():
-                warn(f"{missing.sum()} pixels are {kind}; they are taken for missing and filled")
+        for unknown, kind in ((nan, "NaN"), (infinite, "infinite")):
+            if unknown.any():
+                warn(f"{unknown.sum()} pixels are {kind}; they are taken for missing and filled")
         if channel_axis is not None:
             image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
         spatial = image.shape if channel_axis is None else image.shape[:-1]
@@ -159,17 +162,12 @@ def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in spatial if n > 1) or (1,)
 
 
-def warn(message: str) -> None:
-    """A warning that points at the call from outside of this package."""
-    package, frame, level = __name__.partition(".")[0], inspect.currentframe(), 1
-    while frame and frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
-
-
 def _check_values(image: np.ndarray) -> None:
     if image.dtype.kind not in "iuf":
-        hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
+        hint = {
+            "b": "; cast it to float first",
+            "c": "; restore its real and imaginary parts apart",
+        }
         raise TypeError(
             f"image has dtype {image.dtype}, but integers or floats are needed{hint.get(image.dtype.kind, '')}"
         )
@@ -207,14 +205,12 @@ def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
 
 def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
     """The mask as bool, of `shape`; without an axis for the channels it counts for all of them."""
-    unknown = np.zeros(shape, bool) if mask is None else np.asarray(mask)
+    unknown = np.zeros(shape, bool) if mask is None else missing(np.asarray(mask))
     if channel_axis is not None and unknown.shape == tuple(np.delete(shape, channel_axis)):
         unknown = np.broadcast_to(np.expand_dims(unknown, channel_axis), shape)
     if unknown.shape != shape:
         raise ValueError(f"mask has shape {unknown.shape}, the image {shape}")
-    if not np.isin(unknown, (0, 1)).all():
-        raise ValueError("mask holds values other than 0 (known) and 1 (unknown)")
-    return unknown.astype(bool)
+    return unknown
 
 
 def check_levels(levels: np.ndarray, span: float) -> None:

@@ -14,8 +14,9 @@ from evovae.em import Epoch, Snapshot
 from evovae.engines import Engine, choose
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
+from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
-from evovae.restore.image import Image, Scale, warn
+from evovae.restore.image import Image, Scale
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import FLOOR, PatchModel
 from evovae.restore.patches import Patches, extract, guess, merge

@@ -14,9 +14,10 @@ from torch import Generator
 
 from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
+from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off
 from evovae.restore.fitted import Insight
-from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of, warn
+from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
 from evovae.restore.noise.estimate import find

@@ -13,8 +13,9 @@ from torch import Tensor
 from evovae.checkpoint import Folder
 from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.model import TVAE
+from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
-from evovae.restore.image import Image, warn
+from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.result import Progress
 from evovae.restore.tiling import Tiling

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter, median_filter, minimum_filter, uniform_filter
 
-from evovae.restore.image import Image, nearest, warn
+from evovae.notes import warn
+from evovae.restore.image import Image, nearest
 from evovae.restore.noise import KINDS, impulses, level, lines
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Curve, Flat

@@ -1,0 +1,39 @@
+"""Masks as people have them: of zeros and ones, drawn in black and white, with soft brushes."""
+
+import numpy as np
+
+from evovae.notes import warn
+
+
+def missing(mask: np.ndarray) -> np.ndarray:
+    """Where a mask says that a value is missing: True, or the brighter of two levels (1 of 0 and 1, 255 of 0 and 255).
+
+    Of more levels, as soft brushes and JPEG leave them, those from half way up on, which a warning says.
+
+    Raises
+    ------
+    ValueError
+        Where the mask holds NaN, or one level alone that is neither that of none (0) nor that of all (True, 1, or the
+        largest of its type).
+    """
+    mask = np.asarray(mask)
+    if mask.dtype == bool or not mask.size:
+        return mask.astype(bool)
+    if mask.dtype.kind not in "iuf" or np.isnan(mask).any():
+        raise ValueError(
+            f"mask holds {'NaN' if mask.dtype.kind == 'f' else mask.dtype}; give 0 (known) and 1 (missing)"
+        )
+    low, high = mask.min(), mask.max()
+    if low == high:
+        full = (1, np.iinfo(mask.dtype).max) if mask.dtype.kind in "iu" else (1,)
+        if low not in (0, *full):
+            raise ValueError(f"mask is {low} everywhere; give 0 where pixels are known, and 1 where they are missing")
+        return mask != 0
+    half = (float(low) + float(high)) / 2
+    found = mask >= half
+    if not ((mask == low) | (mask == high)).all():
+        warn(
+            f"mask has more than two levels, from {low} to {high}: "
+            f"where it is {half:g} or more, pixels are missing ({found.sum()} of {found.size})"
+        )
+    return found
