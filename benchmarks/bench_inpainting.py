@@ -27,7 +27,7 @@ CASES = (("house.png", 0.5, 0), ("castle.jpg", 0.5, 0), ("castle.jpg", 0.8, 0), 
 
 def ours(preset):
     def run(image, mask, sigma, channel_axis):
-        return evovae.inpaint(image, mask, channel_axis=channel_axis, preset=preset, rng=0)
+        return evovae.inpaint(image, mask, channel_axis=channel_axis, preset=preset, rng=0, strength=1.0)
 
     return run
 

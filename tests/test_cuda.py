@@ -382,4 +382,4 @@ def test_a_network_restores_a_picture_on_the_gpu_as_well_as_on_the_cpu():
     assert errors[1] < 1.2 * errors[0]
     noisy[10:20, 10:20] = np.nan
     with pytest.warns(UserWarning, match="missing|wider"):
-        assert np.isfinite(evovae.inpaint(noisy, preset=model, rng=0, device="cuda")).all()
+        assert np.isfinite(evovae.denoise(noisy, preset=model, rng=0, device="cuda")).all()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 import evovae
 from evovae import LowRankPatches, NetworkPatches, Restoration, Search
 from evovae.checkpoint import load_model
+from evovae.masks import missing
 from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
 from evovae.priors import Bernoulli
 from evovae.restore.image import Image, Scale, as_dtype
@@ -305,20 +307,70 @@ def test_inpainting_without_noise_keeps_what_is_known_and_fills_the_rest():
     clean = 100 + 300 * texture
     mask = np.random.default_rng(2).random((40, 40)) < 0.3
     spoiled = np.where(mask, 1e4, clean)
-    result = evovae.inpaint(spoiled, mask, preset=QUICK, rng=0, full_output=True)
+    result = evovae.inpaint(spoiled, mask, preset=QUICK, rng=0, strength=1.0, full_output=True)
     denoised = quick(spoiled, mask=mask)
     assert rms((result.image - clean)[~mask]) < min(0.05 * clean.std(), 0.75 * rms((denoised - clean)[~mask]))
     assert_array_equal(result.image[mask], denoised[mask])
     assert rms((result.image - clean)[mask]) < 0.5 * clean.std()
     assert result.std[mask].mean() > 2 * result.std[~mask].mean()
-    exact = evovae.inpaint(spoiled, mask, sigma=1e-6, preset=QUICK, rng=0)
+    exact = evovae.inpaint(spoiled, mask, sigma=1e-6, preset=QUICK, rng=0, strength=1.0)
     assert_allclose(exact[~mask], clean[~mask], atol=1e-3)
+    assert_array_equal(evovae.inpaint(spoiled, mask, preset=QUICK, rng=0)[~mask], clean[~mask])
 
 
 def test_inpainting_of_a_noisy_image_denoises_what_is_known():
     mask = np.random.default_rng(2).random((40, 40)) < 0.3
-    image = evovae.inpaint(noisy(25), mask, preset=SUBSPACES, rng=0)
+    image = evovae.inpaint(noisy(25), mask, preset=SUBSPACES, rng=0, strength=1.0)
     assert rms((image - blocks())[~mask]) < 0.7 * 25
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, float])
+def test_inpainting_leaves_known_pixels_as_they_are(dtype):
+    mask = np.random.default_rng(2).random((40, 40)) < 0.1
+    image = noisy(25).clip(0, 255).astype(dtype)
+    filled = evovae.inpaint(np.where(mask, 0, image).astype(dtype), mask, preset=SUBSPACES, rng=0)
+    assert_array_equal(filled[~mask], image[~mask])
+    assert rms(filled[mask].astype(float) - blocks()[mask]) < 0.5 * blocks().std()
+
+
+def test_inpainting_with_nothing_to_fill_says_so_and_takes_no_time():
+    with pytest.warns(UserWarning, match="nothing to fill, as no pixel is masked or NaN; the image stays as it is"):
+        result = evovae.inpaint(noisy(), np.zeros((40, 40)), preset="paper", full_output=True)
+    assert_array_equal(result.image, noisy())
+    assert result.std.shape == (40, 40) and result.std.min() > 0 and not result.elbo
+    with pytest.warns(UserWarning, match="nothing to fill.*denoised"):
+        assert rms(evovae.inpaint(noisy(), preset=SUBSPACES, rng=0, strength=1.0) - blocks()) < 0.6 * 15
+
+
+def test_numbers_that_stand_for_no_data_are_filled_whatever_the_strength():
+    clean = 100 + 50 * np.sin(np.add.outer(np.arange(60.0), np.arange(60.0)) / 9)
+    image = clean + np.random.default_rng(0).normal(0, 3, clean.shape)
+    image[10:14, 20:24] = -9999
+    with pytest.warns(UserWarning, match="16 pixels hold -9999.0, which stands for no data; they are filled"):
+        filled = evovae.inpaint(image, preset=SUBSPACES, rng=0)
+    assert filled.min() > 0
+    assert_array_equal(filled[image > 0], image[image > 0])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 1, float), (0, 255, np.uint8), (0, 65535, np.uint16), (17, 200, np.uint8), (-1, 1, int)],
+)
+def test_the_brighter_of_two_levels_is_missing(low, high, dtype):
+    holes = np.random.default_rng(0).random((9, 8)) < 0.3
+    assert_array_equal(missing(np.where(holes, high, low).astype(dtype)), holes)
+
+
+def test_soft_masks_are_cut_at_half_and_constant_ones_are_clear_or_refused():
+    soft = np.array([[0, 100, 128, 255]], np.uint8)
+    with pytest.warns(UserWarning, match=r"from 0 to 255: where it is 127.5 or more, pixels are missing \(2 of 4\)"):
+        assert_array_equal(missing(soft), [[False, False, True, True]])
+    for full in (np.ones(3), np.full(3, 255, np.uint8), np.ones(3, bool)):
+        assert missing(full).all() and not missing(0 * full).any()
+    with pytest.raises(ValueError, match="mask is 7 everywhere"):
+        missing(np.full(3, 7))
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        missing(np.array([0, np.nan]))
 
 
 def test_a_hole_wider_than_patches_is_filled_from_its_rim_and_unsure():
@@ -327,7 +379,9 @@ def test_a_hole_wider_than_patches_is_filled_from_its_rim_and_unsure():
     mask[12:28, 10:30] = True
     noisy_ramp = ramp + np.random.default_rng(0).standard_normal((40, 40))
     with pytest.warns(UserWarning, match="a hole is wider than patches"):
-        result = evovae.inpaint(np.where(mask, 1e6, noisy_ramp), mask, preset=SUBSPACES, rng=0, full_output=True)
+        result = evovae.inpaint(
+            np.where(mask, 1e6, noisy_ramp), mask, preset=SUBSPACES, rng=0, strength=1.0, full_output=True
+        )
     assert rms((result.image - ramp)[mask]) < 0.25 * ramp.std()
     assert result.std[18:22, 18:22].min() > 0.9 * ramp.std() > result.std[~mask].max()
 
@@ -383,7 +437,12 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"image": np.full((4, 4), np.inf), "nonfinite": "mask"}, ValueError, "no observed pixels"),
         ({"nonfinite": "fill"}, ValueError, "nonfinite is 'fill', but it is one of raise, mask"),
         ({"mask": np.zeros((3, 40))}, ValueError, r"mask has shape \(3, 40\)"),
-        ({"mask": np.full((40, 40), 0.5)}, ValueError, "other than 0"),
+        ({"mask": np.full((40, 40), 0.5)}, ValueError, "mask is 0.5 everywhere"),
+        ({"image": "a.png"}, TypeError, r"image is a path; read the file first: evovae.io.read\('a.png'\)"),
+        ({"image": Path("a.png")}, TypeError, "image is a path"),
+        ({"preset": None}, TypeError, "preset is None, but a name, a PatchModel or several"),
+        ({"max_memory": "4G"}, TypeError, "max_memory is '4G', but a number of bytes is needed"),
+        ({"max_memory": 0}, TypeError, "max_memory is 0"),
         ({"sigma": 0}, ValueError, "sigma is 0"),
         ({"sigma": -1.0}, ValueError, "sigma is -1"),
         ({"sigma": np.nan}, ValueError, "sigma is nan"),
@@ -542,7 +601,7 @@ PERFECT = {
 def test_pictures_without_noise_do_no_harm(image, preset):
     """Patches that lie in a plane give directions that coincide; known pixels come back, what is missing nearly."""
     mask = np.random.default_rng(0).random(image.shape) < 0.2
-    out = evovae.inpaint(image, mask, preset=preset, rng=0)
+    out = evovae.inpaint(image, mask, preset=preset, rng=0, strength=1.0)
     assert np.isfinite(out).all()
     assert_allclose(out[~mask], image[~mask], atol=0.02 * np.ptp(image))
     assert rms(out[mask] - image[mask]) < 0.1 * image.std() + 0.01 * np.ptp(image)

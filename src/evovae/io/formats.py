@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evovae.files import write_atomically
-from evovae.io import gif, jpeg, npy, png, store, tiff, tiff_write, wav
+from evovae.io import gif, jpeg, npy, png, still, store, tiff, tiff_write, wav
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.places import check_place, shown, write_store_atomically
 from evovae.notes import warn
@@ -42,8 +42,10 @@ FORMATS = (
     ),
     Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.read, jpeg.check, jpeg.write),
     Format("GIF", (".gif",), (b"GIF8",), gif.read, gif.read_frames),
+    Format("BMP", (".bmp",), (b"BM",), still.read_bmp, still.read_bmp),
+    Format("WebP", (".webp",), (b"RIFFWEBP",), still.read_webp, still.read_webp),
     Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
-    Format("WAV", (".wav",), (b"RIFF", b"RF64"), wav.read, wav.read, wav.check, wav.write),
+    Format("WAV", (".wav",), (b"RIFFWAVE", b"RF64WAVE"), wav.read, wav.read, wav.check, wav.write),
     Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, True),
 )
 
@@ -137,7 +139,9 @@ def _check_opening(path: Path, form: Format) -> None:
             os.listdir(path)
             return
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(12)
+        if start.startswith((b"RIFF", b"RF64")):  # these four bytes, and the length of the file, say little
+            start = start[:4] + start[8:]
     except (OSError, ValueError) as error:
         kind = "file" if form.openings else "directory"
         reason = getattr(error, "strerror", None) or error

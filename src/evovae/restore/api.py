@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.devices import find_device
 from evovae.restore.image import Image, check_sigma
-from evovae.restore.memory import free_memory
+from evovae.restore.memory import budget
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
-from evovae.restore.pipeline import Options, all_that_is_left, restore, where_much_is_left
+from evovae.restore.pipeline import Options, restore
 from evovae.restore.result import Progress, Restoration
 from evovae.restore.run import Watch
 
@@ -131,10 +131,10 @@ def denoise(
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
     """
-    memory = free_memory() if max_memory is None else max_memory
+    memory = budget(max_memory)
     picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
     options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, where_much_is_left
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, fill=False
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -153,7 +153,7 @@ def inpaint(
     max_seconds: float | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
     held_out: float = 0.0,
-    strength: float = 1.0,
+    strength: float = 0.0,
     dtype: DTypeLike | None = None,
     tile: int | None = None,
     max_memory: float | None = None,
@@ -161,7 +161,7 @@ def inpaint(
     resume: str | Path | None = None,
     full_output: bool = False,
 ) -> np.ndarray | Restoration:
-    """Fill the pixels that are missing in an image, and denoise the others as far as they are noisy.
+    """Fill the pixels that are missing in an image, and leave the others as they are or denoise them.
 
     As `denoise`, but where models leave more than noise over, known pixels get it back.  With white noise
     of variance s^2 (from `sigma`, or from the finest details of the image) and models that find sigma^2,
@@ -169,8 +169,9 @@ def inpaint(
     restored one, a share m^2 / (m^2 + s^2) is put back: all of it without noise, none where models find
     just the noise.  The uncertainty of missing pixels grows by m^2.
 
-    Parameters are those of `denoise`, where noise that is not white (compressed or smoothed pictures) is
-    in better hands.  A tiny sigma says that known pixels are exact, a map of sigma that some are.
+    Parameters are those of `denoise`.  Known pixels stay as they are, unless `strength` says how much of their noise is
+    to be removed: 1 removes all of it.  Noise that is not white (compressed or smoothed pictures) is in better hands
+    with `denoise`.  A tiny sigma says that known pixels are exact, a map of sigma that some are.
 
     Examples
     --------
@@ -180,10 +181,10 @@ def inpaint(
     >>> evovae.inpaint(image, mask, preset="fast", rng=0).shape
     (16, 16)
     """
-    memory = free_memory() if max_memory is None else max_memory
+    memory = budget(max_memory)
     picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
     options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, all_that_is_left
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, fill=True
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
+from numbers import Real
 
 import psutil
 import torch
@@ -18,6 +19,15 @@ class MemoryBudgetError(MemoryError):
 def free_memory() -> float:
     """What may be used of the memory that is free, in bytes."""
     return SHARE * psutil.virtual_memory().available
+
+
+def budget(asked: float | None) -> float:
+    """What may be used, in bytes: what was asked for, or else a share of what is free."""
+    if asked is None:
+        return free_memory()
+    if isinstance(asked, bool) or not isinstance(asked, Real) or not asked > 0:
+        raise TypeError(f"max_memory is {asked!r}, but a number of bytes is needed, such as 4 * 2**30")
+    return float(asked)
 
 
 def of_pixels(count: int) -> float:

@@ -1,6 +1,6 @@
 """One restoration, from the checked image to the result."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -58,8 +58,7 @@ def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.nda
 class Options:
     """What `denoise` and `inpaint` were asked for; sigma as `check_sigma` has it.
 
-    missed says how much of what models leave, in variances of the noise (around each value, and in the mean), is
-    structure, and of how much.
+    fill says whether it is missing pixels that matter.
     """
 
     sigma: np.ndarray | None
@@ -72,7 +71,12 @@ class Options:
     tile: int | None
     device: torch.device
     resume: str | Path | None
-    missed: Missed
+    fill: bool
+
+    @property
+    def missed(self) -> Missed:
+        """How much of what models leave, in variances of the noise (around each value, and in the mean), is structure."""
+        return all_that_is_left if self.fill else where_much_is_left
 
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
@@ -102,6 +106,12 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     dtype = dtype_of(image, options.dtype)
     found = find(image, options.noise, options.sigma)
     noise, even = found.model, found.model.forward(image)
+    image = replace(image, observed=image.observed & ~found.void)
+    if options.fill and image.observed.all():
+        done = "the image is denoised, and that is all" if options.strength else "the image stays as it is"
+        warn(f"nothing to fill, as no pixel is masked or NaN; {done}")
+        if not options.strength:
+            return _as_it_is(image, noise, noise.slope(even.values), dtype)
     scale = Scale.of(even)
     models = _patch_models(options.preset, _seen(even, noise))
     room = [min(memory, device_memory(model.place(options.device))) for model in models]
@@ -227,7 +237,7 @@ def _keep(
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     run = {
         "picture": image.digest(),
-        "options": repr((_digest(options.sigma), noise, options.held_out, options.missed.__name__)),
+        "options": repr((_digest(options.sigma), noise, options.held_out, options.fill)),
         "patch models": [described(model) for model in models],
         "memory or tiles": repr(tilings),
         "seed": None if options.rng is None else seed,
@@ -264,12 +274,22 @@ def _patch_models(preset: str | PatchModel | Sequence[PatchModel], picture: Pict
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")
         return PRESETS[preset](picture)
-    models = (preset,) if isinstance(preset, PatchModel) else tuple(preset)
+    models = (preset,) if isinstance(preset, PatchModel) else tuple(preset) if isinstance(preset, Iterable) else ()
     if not models or not all(isinstance(model, PatchModel) for model in models):
         raise TypeError(f"preset is {preset!r}, but a name, a PatchModel or several of them are needed")
     if any(model.length < 1 for model in models):
         raise ValueError("a patch model in preset trains for no epoch, but needs one at least")
     return models
+
+
+def _as_it_is(image: Image, noise: NoiseModel, deviation: np.ndarray, dtype: np.dtype) -> Restoration:
+    """The answer where nothing is asked for: the image, as unsure as its noise makes it."""
+    level = float(np.sqrt(np.mean(np.square(deviation))))
+    values, std = (
+        image.outside(as_dtype(image.values, dtype)),
+        image.outside(np.broadcast_to(deviation, image.values.shape)),
+    )
+    return Restoration(values, std, sigma=level, found=level, noise=noise)
 
 
 def _unchanged(image: Image, dtype: np.dtype) -> Restoration:

@@ -6,7 +6,7 @@ Values that are no part of the picture -> curves -> lines -> correlation -> impu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -64,10 +64,14 @@ FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A noise model, and the least noise that patch models are to find, over the one that it has."""
+    """A noise model, the least noise that patch models are to find, over the one that it has, and which values are void.
+
+    Those hold a number that stands for no data.
+    """
 
     model: NoiseModel
     least: float
+    void: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
 
 
 def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
@@ -96,7 +100,7 @@ def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Fou
     parts = ("level", "lines", "impulses", "apart", "exact")
     shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
     plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
-    return Found(replace(model, **shaped), 0.0 if plain and sigma is None else 1.0)
+    return Found(replace(model, **shaped), 0.0 if plain and sigma is None else 1.0, void.reshape(image.values.shape))
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
