@@ -6,6 +6,7 @@ import torch
 from conftest import seeded
 
 from evovae import States, fit
+from evovae.cli import leave
 from evovae.datasets import bars_images
 from evovae.decoders import MLP, Silent
 from evovae.evolve import Search
@@ -13,7 +14,7 @@ from evovae.likelihoods import Bernoulli, Gaussian, LowRankGaussian
 from evovae.model import TVAE
 from evovae.operators import exactly_informed_flip
 from evovae.priors import Bernoulli as Bits
-from evovae.sharding import joined, leave
+from evovae.sharding import joined
 
 N, H = 101, 5
 GAINS = Search(3, 2, mutate=exactly_informed_flip)

@@ -1,5 +1,6 @@
 """The command line: files in, files out, one line and an exit code when something is wrong."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,18 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image, ImageFilter
+from rich.console import Console
 from typer.testing import CliRunner
 
 import evovae
 from evovae import cli, io
 from evovae.commands import bar
 from evovae.evolve import Search
-from evovae.restore import NetworkPatches, presets
+from evovae.masks import missing
+from evovae.restore import NetworkPatches, Progress, presets
 from evovae.restore.patch_models import described
 from evovae.restore.presets import Picture
 
@@ -60,6 +65,11 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     report = json.loads((noisy / "r.json").read_text())
     (page,) = report["pages"]
     assert len(page["elbo"]) == 3 and page["sigma"] > 0 and report["seed"] == 0 and not page["interrupted"]
+    assert report["evovae"] == evovae.__version__ and "torch" in report["versions"] and report["command"][0] == "evovae"
+    assert report["options"]["preset"] == "fast" and report["options"]["strength"] == 1.0
+    for kind, name in (("input", "in.tif"), ("output", "out.tif")):
+        content = (noisy / name).read_bytes()
+        assert report[kind] == {"path": str(noisy / name), "sha256": hashlib.sha256(content).hexdigest()}
     assert page["patch models"][0]["latents"] == 10 and page["patch models"][0]["search"]["mutate"] == "informed_flip"
 
 
@@ -91,6 +101,7 @@ def test_infinite_pixels_are_filled_on_request(noisy):
     words = "denoise", noisy / "dead.npy", noisy / "out.npy", "--preset", "fast"
     refused, filled = run(*words), run(*words, "--nonfinite", "mask")
     assert refused.exit_code == 2 and "24 infinite pixels" in refused.output
+    assert "--nonfinite mask fills them" in " ".join(refused.output.split())
     assert filled.exit_code == 0 and "24 pixels are infinite" in filled.output
     assert np.isfinite(io.read(noisy / "out.npy").values).all()
 
@@ -105,8 +116,74 @@ def test_inpaint_fills_and_keeps_what_is_exact(noisy):
     done = run("inpaint", noisy / "holes.tif", noisy / "out.tif", *words)
     assert done.exit_code == 0, done.output
     filled = io.read(noisy / "out.tif").values
-    np.testing.assert_allclose(filled[holes == 0], image[holes == 0], atol=0.01)
+    np.testing.assert_array_equal(filled[holes == 0], image[holes == 0])
     assert np.abs(filled[holes == 1] - image[holes == 1]).mean() < 40
+    done = run("inpaint", noisy / "holes.tif", noisy / "both.tif", *words[:2], *words[4:], "--strength", "1")
+    assert done.exit_code == 0 and (io.read(noisy / "both.tif").values != image)[holes == 0].all(), done.output
+
+
+def drawings():
+    """Masks of the same two holes, as people save them."""
+    holes = np.zeros((24, 24), np.uint8)
+    holes[4:9, 5:12] = holes[15:20, 14:20] = 255
+    black = Image.fromarray(np.where(holes, 255, 0).astype(np.uint8))
+    rgb = Image.merge("RGB", [black] * 3)
+    red = Image.fromarray(np.stack([holes, 0 * holes, 0 * holes], -1))
+    layer = Image.fromarray(np.stack([0 * holes, 0 * holes, 0 * holes, holes], -1))  # black strokes, else transparent
+    yield "grey.png", black, {}
+    yield "ones.png", Image.fromarray(holes // 255), {}
+    yield "bits.png", black.convert("1"), {}
+    yield "palette.png", rgb.quantize(2), {}
+    yield "rgb.png", rgb, {}
+    yield "red.png", red, {}
+    yield "rgba.png", rgb.convert("RGBA"), {}
+    yield "layer.png", layer, {}
+    yield "soft.png", black.resize((240, 240), 0).filter(ImageFilter.GaussianBlur(3)).resize((24, 24), 1), {}
+    yield "photo.jpg", rgb, {"quality": 90}
+    yield "old.bmp", rgb, {}
+    yield "new.webp", rgb, {"lossless": True}
+    yield "tags.tif", black.convert("1"), {}
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("number", range(13), ids=[name for name, *_ in drawings()])
+def test_masks_are_taken_as_people_paint_them(noisy, monkeypatch, number):
+    """The brighter of two levels is missing, or what is painted at all on a layer; soft ones are cut at half."""
+    name, picture, options = [*drawings()][number]
+    picture.save(noisy / name, **options)
+    seen = []
+
+    def noted(image, *, mask, **_):
+        seen.append(missing(mask))
+        return evovae.Restoration(image, np.ones(image.shape), 1.0)
+
+    monkeypatch.setattr("evovae.inpaint", noted)
+    done = run("inpaint", noisy / "in.png", noisy / "out.png", "--mask", noisy / name)
+    assert done.exit_code == 0, done.output
+    np.testing.assert_array_equal(seen[0], np.array([*drawings()][0][1]) > 0)
+
+
+@pytest.mark.filterwarnings("default")
+def test_nothing_to_fill_is_said(noisy):
+    io.write(noisy / "black.png", io.Content(np.zeros((24, 24), np.uint8)))
+    done = run("inpaint", noisy / "in.png", noisy / "out.png", "--mask", noisy / "black.png")
+    assert done.exit_code == 0 and "nothing to fill" in done.output
+    np.testing.assert_array_equal(io.read(noisy / "out.png").values, io.read(noisy / "in.png").values)
+
+
+def test_colours_of_clear_pixels_are_missing(noisy):
+    grey = io.read(noisy / "in.png").values
+    alpha = np.full(grey.shape, 255, np.uint8)
+    alpha[4:9, 5:12] = 0
+    io.write(noisy / "spoilt.png", io.Content(np.where(alpha, grey, 255), "YX", alpha))
+    io.write(noisy / "mask.png", io.Content(np.where(alpha, 0, 255).astype(np.uint8)))
+    io.write(noisy / "whole.png", io.Content(grey, "YX"))
+    for name, words in (("spoilt.png", ()), ("whole.png", ("--mask", noisy / "mask.png"))):
+        done = run("denoise", noisy / name, noisy / f"out-{name}", "--preset", "fast", *words)
+        assert done.exit_code == 0, done.output
+    out = io.read(noisy / "out-spoilt.png")
+    np.testing.assert_array_equal(out.alpha, alpha)
+    np.testing.assert_array_equal(out.values[..., 0], io.read(noisy / "out-whole.png").values)
 
 
 def test_what_noise_is_like_how_much_of_it_goes_and_what_comes_out_are_options(noisy):
@@ -147,16 +224,18 @@ def test_colours_are_restored_together_and_alpha_passes_through(noisy):
         (["in.tif", "out.png"], 2, "PNG cannot hold float32"),
         (["in.tif", "in.tif"], 3, "exists; pass --overwrite"),
         (["in.tif", "no/out.tif"], 2, "not a directory"),
-        (["in.tif", "out.tif", "--sigma", "-3"], 2, "sigma is -3"),
+        (["in.tif", "out.tif", "--sigma", "-3"], 2, "--sigma is -3"),
         (["in.tif", "out.tif", "--sigma", "12,10"], 2, "sigma"),
         (["in.tif", "out.tif", "--std", "in.tif"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "in.png"], 3, "exists"),
         (["in.tif", "out.tif", "--report", "no/r.json"], 2, "not a directory"),
         (["in.tif", "out.tif", "--std", "./out.tif"], 2, "different files"),
         (["in.tif", "out.tif", "--max-memory", "1k"], 2, "may be used; restore parts of it, or allow more"),
-        (["in.tif", "out.tif", "--tile", "7"], 2, "tile is 7, but patches of 4"),
+        (["in.tif", "out.tif", "--tile", "7"], 2, "--tile is 7, but patches of 4"),
         (["in.tif", "out.tif", "--axes", "TZYX"], 2, "axes 'TZYX' have 4 letters"),
         (["in.tif", "out.tif", "--page", "5"], 2, "page 5 is not there"),
+        (["in.png", "out.png", "--series", "1"], 2, "in.png is PNG, which holds no series"),
+        (["in.tif", "out.tif", "--held-out", "1"], 2, "--held-out is 1.0"),
         (["in.tif", "out.tif", "--resume", "in.png"], 2, "in.png"),
         (["in.tif", "out.tif", "--device", "cuda:99"], 2, "finds only cpu"),
     ],
@@ -269,7 +348,7 @@ def test_masks_are_those_of_all_pages_or_of_each_with_or_without_channels(noisy,
     [
         ((3, 24, 24), (), "mask has shape (3, 24, 24), but there are 2 pages of shape (24, 24)"),
         ((24, 23), (), "give one of shape (2, 24, 24), or one of a page"),
-        ((24, 24), ("--channel-axis", "7"), "channel_axis is 7"),
+        ((24, 24), ("--channel-axis", "7"), "--channel-axis is 7"),
     ],
 )
 def test_masks_of_other_pages_are_refused(noisy, monkeypatch, shape, words, message):
@@ -287,13 +366,17 @@ def test_an_interrupt_leaves_other_pages_as_they_are_however_long_they_might_tak
             if self.page == 0:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("evovae.commands.pictures.Bar", Interrupted)
+    monkeypatch.setattr("evovae.commands.files.Bar", Interrupted)
     frame = io.read(noisy / "in.tif").values
     io.write(noisy / "film.tif", io.Content(np.stack([frame, frame + 1]), "TYX"))
-    words = ("--preset", "fast", "--max-seconds", "1000", "--report", noisy / "r.json")
+    words = ("--preset", "fast", "--max-seconds", "1000", "--report", noisy / "r.json", "--std", noisy / "std.tif")
     done = run("denoise", noisy / "film.tif", noisy / "out.tif", *words)
     assert done.exit_code == 130, done.output
-    assert len(json.loads((noisy / "r.json").read_text())["pages"]) == 1
+    report = json.loads((noisy / "r.json").read_text())
+    assert (len(report["pages"]), report["restored"], report["of"]) == (1, 1, 2)
+    assert "1 of 2 pages restored, the others are as they were" in " ".join(done.output.split())
+    std = io.read(noisy / "std.tif").values
+    assert np.isfinite(std[0]).all() and np.isnan(std[1]).all()
     np.testing.assert_array_equal(io.read(noisy / "out.tif").values[1], frame + 1)
 
 
@@ -363,13 +446,11 @@ def test_pictures_that_differ_in_their_suffix_alone_have_reports_of_their_own(fo
     names = {"a.png", "a.tif", "a.tif.png", "b.png"}
     assert {path.name for path in (folder / "std").iterdir()} == {f"{name}.tif" for name in names}
     for name in names:
-        assert json.loads((folder / "reports" / f"{name}.json").read_text())["input"].endswith(f"/{name}")
+        assert json.loads((folder / "reports" / f"{name}.json").read_text())["input"]["path"].endswith(f"/{name}")
 
 
 def test_a_bad_picture_does_not_keep_others_from_it(folder):
     (folder / "in" / "b.png").write_bytes(b"nothing")
-    done = run("inpaint", folder / "in", folder / "out", "--preset", "fast", "--mask", folder / "in.png")
-    assert done.exit_code == 2
     done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
     assert done.exit_code == 2 and "b.png" in done.output
     assert {path.name for path in (folder / "out").iterdir()} == {"a.png", "c.png"}
@@ -397,7 +478,7 @@ def test_what_a_stopped_run_left_in_a_folder_is_not_taken_for_done(folder, monke
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr("evovae.commands.pictures.Bar", Interrupted)
+        patch.setattr("evovae.commands.files.Bar", Interrupted)
         assert run("denoise", folder / "in", folder / "out", *words).exit_code == 130
     begun = (folder / "out" / "a.png").read_bytes()
     assert run("denoise", folder / "in", folder / "out", *words).exit_code == 0
@@ -438,8 +519,8 @@ def test_progress_is_kept_and_gone_on_from(noisy):
 
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best", "paper"])
 def test_every_preset_can_be_reported(preset):
-    for missing in (0.0, 0.5):
-        for model in PRESETS[preset](Picture(0.9, (256, 256), missing=missing)):
+    for share in (0.0, 0.5):
+        for model in PRESETS[preset](Picture(0.9, (256, 256), missing=share)):
             assert json.loads(json.dumps(described(model)))["search"]["mutate"].endswith("flip")
 
 
@@ -495,6 +576,75 @@ def test_demo_writes_its_pictures_over_others_only_when_asked_to(tmp_path):
     pictures = {"noisy.png", "denoised.png", "uncertainty.png", "side_by_side.png"}
     assert pictures == set(os.listdir(tmp_path / "new" / "demo"))
     assert io.read(tmp_path / "new" / "demo" / "denoised.png").values.shape == (256, 256)
+
+
+def test_a_run_that_is_cut_short_says_so(noisy):
+    words = ("--preset", "fast", "--max-seconds", "0")
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", *words)
+    assert done.exit_code == 0
+    assert "stopped by --max-seconds after epoch 1 of 3: the best so far" in " ".join(done.output.split())
+
+
+def test_what_is_piped_is_told_in_lines(noisy, monkeypatch):
+    monkeypatch.setattr(bar, "EVERY", 0.0)
+    done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
+    assert re.search(r"^evovae: epoch 2/3, noise [\d.]+, \d+% done, \d+ s left$", done.output, re.MULTILINE), (
+        done.output
+    )
+    quiet = run("denoise", noisy / "in.tif", noisy / "out2.tif", "--preset", "fast", "--quiet", "--json")
+    line = json.loads(quiet.stdout)
+    assert not quiet.stderr and line["output"].endswith("out2.tif") and line["sigma"][0] > 0 and line["restored"] == 1
+
+
+def test_the_bar_fits_eighty_columns_and_says_no_nan(noisy, monkeypatch):
+    console = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(bar, "console", console)
+    shown = bar.Bar()
+    shown.begin(1233, 1234)
+    with shown.running():
+        shown(Progress(0, 99, 99, -1.0, 0.00012345, 1.0, 0.99, 1.0, lambda: None))
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", console.file.getvalue()).replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= 80 and "nan" not in "".join(lines)
+    assert any("page 1234/1234, epoch 99/99" in line and "noise 0.0001234" in line for line in lines)
+
+
+def test_what_a_folder_leaves_out_is_said(folder):
+    (folder / "in" / "inner").mkdir()
+    (folder / "in" / "inner" / "d.png").write_bytes((folder / "in.png").read_bytes())
+    (folder / "in" / ".hidden.png").write_bytes(b"nothing")
+    (folder / "in" / "b.png").write_bytes(b"nothing")
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2 and "left out notes.txt, of kinds that are not read" in said
+    assert "folders inside are left out (inner); --recursive takes them in" in said and "hidden" not in said
+    assert re.search(r"2 restored in \d+ s, 1 not restored \(b.png: \S+b.png is not PNG", said), said
+    done = run("denoise", folder / "in", folder / "all", "--preset", "fast", "--recursive", "--mask", folder / "masks")
+    assert done.exit_code == 2  # no masks there
+    done = run("denoise", folder / "in", folder / "all", "--preset", "fast", "--recursive", "--report", folder / "told")
+    assert (folder / "all" / "inner" / "d.png").exists() and (folder / "told" / "inner" / "d.json").exists()
+    assert "inner" not in " ".join(done.output.split()).split("left out", 1)[1].split(";")[0]
+
+
+def test_masks_in_a_folder_may_have_other_suffixes(folder):
+    (folder / "masks").mkdir()
+    for name in "abc":
+        Image.fromarray(np.eye(24, dtype=np.uint8) * 255).save(folder / "masks" / f"{name}.bmp")
+    done = run("inpaint", folder / "in", folder / "out", "--preset", "fast", "--mask", folder / "masks")
+    assert done.exit_code == 0, done.output
+
+
+def test_help_takes_next_to_no_time_and_loads_no_torch():
+    code = "import evovae, sys; from evovae.cli import app; app(['denoise', '--help'], standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert {"denoise", "TVAE", "noise"} <= {*dir(evovae)}
+    with pytest.raises(AttributeError, match="no attribute 'denose'"):
+        evovae.denose  # noqa: B018
+
+
+def test_version_and_completion():
+    assert run("--version").output == f"evovae {evovae.__version__}\n"
+    assert "--install-completion" in run("--help").output
 
 
 def test_help_and_module_entry():

@@ -974,7 +974,7 @@ def test_numbered_series_in_zarr(tmp_path, version):
 
 def test_many_channels_may_be_planes(tmp_path):
     io.write(tmp_path / "a.tif", io.Content(values((20, 9, 8)), "CYX"))
-    with pytest.warns(UserWarning, match="20 channels; if they are planes of a stack, read it with axes ZYX"):
+    with pytest.warns(UserWarning, match="20 channels; if they are planes of a stack, read it with axes = ZYX"):
         io.read(tmp_path / "a.tif")
     assert io.read(tmp_path / "a.tif", axes="ZYX").channel_axis is None
 

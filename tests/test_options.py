@@ -8,11 +8,13 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from evovae import train
 from evovae.commands import pictures
 from evovae.estimators import Denoiser
 from evovae.restore import denoise, inpaint
 from evovae.restore.noise import KINDS
 from evovae.restore.presets import PRESETS
+from evovae.settings import LIKELIHOODS
 
 MISSING = inspect.Parameter.empty
 STATIC = Path(pictures.__file__).parents[1] / "web" / "static"
@@ -34,7 +36,7 @@ def without(*names):
 
 def test_inpaint_has_the_options_of_denoise():
     """The mask comes first, as it is what inpainting is about."""
-    assert options(inpaint) == DENOISE
+    assert options(inpaint) == DENOISE | {"strength": 0.0}  # known pixels stay as they are
     assert [*options(inpaint)][:3] == ["image", "mask", "sigma"] and [*DENOISE][:2] == ["image", "sigma"]
     assert get_type_hints(inpaint) == get_type_hints(denoise)
 
@@ -47,21 +49,25 @@ def test_an_estimator_has_the_options_of_denoise():
     assert all(own[name] == hints[name] for name in shared)
 
 
-@pytest.mark.parametrize("command", [pictures.denoise, pictures.inpaint])
-def test_a_command_has_the_options_of_denoise(command):
+@pytest.mark.parametrize(("command", "function"), [(pictures.denoise, denoise), (pictures.inpaint, inpaint)])
+def test_a_command_has_the_options_of_its_function(command, function):
     """It has files for arrays, which say more of their axes, and a seed: the same files, whenever it is called."""
     files = {"source": MISSING, "target": MISSING, "axes": None, "page": None, "std": None, "report": None}
     shared = without("image", "callback", "full_output", "rng", "device")
-    assert options(command) == shared | files | {"overwrite": False, "seed": 0, "device": "cpu"}
+    files |= {"series": None, "overwrite": False, "recursive": False, "quiet": False, "json": False}
+    own = {"seed": 0, "device": "cpu", "strength": options(function)["strength"]}
+    assert options(command) == shared | files | own
 
 
 def test_both_commands_say_the_same_of_their_options():
     one, other = (inspect.signature(command).parameters for command in (pictures.denoise, pictures.inpaint))
-    assert {name for name in one if one[name].annotation != other[name].annotation} == {"mask"}  # NaN is filled, too
+    differ = {name for name in one if one[name].annotation != other[name].annotation}
+    assert differ == {"mask", "strength"}  # NaN is filled, too, and known pixels stay
 
 
 def test_choices_are_those_there_are():
     assert [*pictures.Kind] == [*KINDS] and [*pictures.Preset] == [*PRESETS]
+    assert LIKELIHOODS == tuple(train.LIKELIHOODS)
 
 
 def test_the_page_has_the_options_of_denoise():

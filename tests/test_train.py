@@ -14,11 +14,13 @@ from threading import Barrier
 
 import h5py
 import numpy as np
+import pyarrow
 import pytest
 import torch
 import zarr
 from conftest import seeded
 from numpy.testing import assert_allclose, assert_array_equal
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from evovae import States, datasets, likelihoods, progress
@@ -260,13 +262,32 @@ def test_layers_of_no_size_are_refused(tmp_path, sizes):
     assert done.exit_code == 2 and "no layer sizes" in done.output and not (tmp_path / "run").exists()
 
 
+def test_columns_of_csv_and_parquet_are_values_and_empty_cells_are_missing(tmp_path):
+    values = [[1.0, 2.5], [np.nan, -3.0]]
+    (tmp_path / "named.csv").write_text("a,b\n1,2.5\n,-3\n")
+    (tmp_path / "bare.csv").write_text("1,2.5\n,-3\n")
+    parquet.write_table(pyarrow.table({"a": [1, None], "b": [2.5, -3.0]}), tmp_path / "a.parquet")
+    for name in ("named.csv", "bare.csv", "a.parquet"):
+        with opened(tmp_path / name) as array:
+            assert_array_equal(np.asarray(array), values)
+    (tmp_path / "words.csv").write_text("a,b\n1,x\n2,y\n")
+    with (
+        pytest.raises(TypeError, match="holds string values in column b; leave it out"),
+        opened(tmp_path / "words.csv"),
+    ):
+        pass
+    (tmp_path / "broken.parquet").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is no .parquet table, or damaged"), opened(tmp_path / "broken.parquet"):
+        pass
+
+
 def test_tables_that_are_none_are_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["y"] = np.zeros((3, 2)), np.zeros((3, 2))
     for source, message in (
         ("a.h5", "holds x, y; name one"),
         ("a.h5:z", "holds x, y; name one"),
-        ("a.csv", "write it as"),
+        ("a.txt", "write it as"),
     ):
         with pytest.raises(ValueError, match=message), opened(f"{tmp_path}/{source}"):
             pass

@@ -1,23 +1,26 @@
 """evovae: VAEs whose binary latents stay binary, and the restoration of single images with them."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
-from evovae.em import Epoch, fit
-from evovae.evolve import Search
-from evovae.model import TVAE
-from evovae.restore import (
-    Insight,
-    LowRankPatches,
-    MixturePatches,
-    NetworkPatches,
-    PatchModel,
-    Progress,
-    Restoration,
-    denoise,
-    inpaint,
-)
-from evovae.states import States
+if TYPE_CHECKING:
+    from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
+    from evovae.em import Epoch, fit
+    from evovae.evolve import Search
+    from evovae.model import TVAE
+    from evovae.restore import (
+        Insight,
+        LowRankPatches,
+        MixturePatches,
+        NetworkPatches,
+        PatchModel,
+        Progress,
+        Restoration,
+        denoise,
+        inpaint,
+    )
+    from evovae.states import States
 
 __version__ = version("evovae")
 __all__ = [
@@ -45,3 +48,18 @@ __all__ = [
     "priors",
     "schedules",
 ]
+_PLACES = {"Epoch": "em", "Search": "evolve", "States": "states", "TVAE": "model", "fit": "em"}
+_MODULES = {"datasets", "decoders", "exact", "likelihoods", "noise", "operators", "posterior", "priors", "schedules"}
+
+
+def __getattr__(name: str) -> object:
+    """What is public, loaded when it is asked for, and torch with it: `import evovae` alone takes next to no time."""
+    if name not in __all__:
+        raise AttributeError(f"module 'evovae' has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"evovae.{name}")
+    return getattr(import_module(f"evovae.{_PLACES.get(name, 'restore')}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

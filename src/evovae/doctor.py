@@ -88,16 +88,20 @@ def _round_trip(suffix: str, content: "Content", most: float) -> tuple[float, fl
 
 
 def _surroundings() -> list[Finding]:
-    versions = {name: _version(name) for name in PACKAGES}
     memory = psutil.virtual_memory()
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return [
         Finding("system", f"{platform.platform()}, Python {platform.python_version()}"),
-        Finding("versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
+        Finding("versions", ", ".join(f"{name} {found}" for name, found in versions().items())),
         Finding("threads", f"{torch.get_num_threads()} used, {os.cpu_count()} cores"),
         Finding("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
         Finding("CUDA devices", ", ".join(cuda) or "none; all work is done by the CPU"),
     ]
+
+
+def versions() -> dict[str, str]:
+    """Those of this package and of what its results depend on."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str:

@@ -11,17 +11,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evovae.io import Content
+from evovae.masks import missing
 from evovae.restore import Restoration
 from evovae.restore.image import RAISE, Image, check_sigma
 
 
 @dataclass(frozen=True)
 class Pages:
-    """What became of the pages of a file: values and uncertainty of all, and the restorations there were."""
+    """What became of the pages of a file: values and uncertainty of all, and the restorations there were.
+
+    Pages that were not worked on are as they came, and nothing is known of their uncertainty: it is NaN there.
+    """
 
     values: np.ndarray
     std: np.ndarray
     results: list[Restoration]
+    count: int
 
 
 def restore(
@@ -50,7 +55,7 @@ def restore(
         Before there is anything worth returning; later, an interrupt ends it with what there is.
     """
     pages = list(_indices(content))
-    masks = _shares(content, mask, channel_axis)
+    masks = _shares(content, _with_transparent(content, mask), channel_axis)
     if pages[1:]:  # a single one is looked at when it is restored
         _check(content, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
     results: list[Restoration] = []
@@ -74,10 +79,21 @@ def restore(
         results.append(result)
         if stopped():
             break
-    values, std = content.values.astype(results[0].image.dtype), np.zeros(content.values.shape)
+    values, std = content.values.astype(results[0].image.dtype), np.full(content.values.shape, np.nan)
     for index, result in zip(pages, results, strict=False):
         values[index], std[index] = result.image, result.std
-    return Pages(values, std, results)
+    return Pages(values, std, results, len(pages))
+
+
+def _with_transparent(content: Content, mask: np.ndarray | None) -> np.ndarray | None:
+    """A mask, and where the alpha channel says that colours are undefined: they are missing there, too."""
+    if content.alpha is None or content.alpha.all():
+        return mask
+    clear = content.alpha == 0
+    if mask is None:
+        return clear
+    holes = missing(mask)
+    return holes | (clear if holes.ndim == clear.ndim else np.expand_dims(clear, content.alpha_axis))
 
 
 def noise_of(result: Restoration) -> str:

@@ -5,21 +5,18 @@ One process is the identity.  Several are started by ``torchrun``, and talk thro
 """
 
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from evovae.engines import Totals
-
-PATIENCE = 120.0  # seconds to wait for another process before it is taken for lost
+from evovae.settings import PATIENCE
 
 
 class Shard(ABC):
@@ -146,15 +143,3 @@ def joined(patience: float = PATIENCE) -> Iterator[Shard]:
         attempt.wait([f"done-{rank}" for rank in range(world)], limit)
     finally:
         dist.destroy_process_group()
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code: at once if it is one of several.
-
-    Threads of gloo do not always survive the interpreter's own end, which then aborts when all has been done.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)

@@ -1,4 +1,7 @@
-"""Tables of data on disk, one data point a row, larger than memory if need be: npy, Zarr and HDF5, read by part."""
+"""Tables of data on disk, one data point a row.
+
+npy, Zarr and HDF5 are read by part, and may be larger than memory; CSV and Parquet are read whole.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from csv import reader as csv_reader
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -28,9 +32,10 @@ SAMPLED = 2**12  # rows that tell one table from another
 
 @contextmanager
 def opened(source: str | Path) -> Iterator[Any]:
-    """The array of numbers in an .npy file, a .zarr folder, or an HDF5 file (``data.h5``, ``data.h5:name``).
+    """The array of numbers in an .npy file, a .zarr folder, an HDF5 file (``data.h5``, ``data.h5:name``), or a table.
 
-    It has a shape (N, ...), N at least 1, and is read where it is sliced.
+    It has a shape (N, ...), N at least 1, and is read where it is sliced.  The columns of a .csv or .parquet table are
+    its values; empty cells are NaN, which is missing.
 
     Raises
     ------
@@ -51,8 +56,48 @@ def opened(source: str | Path) -> Iterator[Any]:
 
         with h5py.File(path) as file:
             yield _checked(source, _dataset(file, name, source))
+    elif suffix in (".csv", ".parquet"):
+        yield _checked(source, _columns(path, suffix))
     else:
-        raise ValueError(f"{source} is no table that can be read by part; write it as .npy, .zarr or .h5")
+        raise ValueError(f"{source} is no table that can be read; write it as .npy, .zarr, .h5, .csv or .parquet")
+
+
+def _columns(path: str, suffix: str) -> np.ndarray:
+    """Numbers (N, D) in a table of columns; the first line of a .csv names them, unless it holds numbers."""
+    try:
+        from pyarrow import ArrowException, csv, parquet
+    except ModuleNotFoundError as error:
+        raise OSError(
+            f"{error.name} is missing, which reads {suffix}; pip install 'evovae[train]' brings it"
+        ) from error
+    try:
+        if suffix == ".parquet":
+            table = parquet.read_table(path)
+        else:
+            table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=not _named(path)))
+    except ArrowException as error:
+        raise ValueError(f"{path} is no {suffix} table, or damaged: {' '.join(str(error).split())}") from error
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            columns.append(column.cast("float64").to_numpy())
+        except ArrowException as error:
+            raise TypeError(
+                f"{path} holds {column.type} values in column {name}; leave it out, or make it numbers"
+            ) from error
+    return np.stack(columns, 1) if columns else np.empty((0, 0))
+
+
+def _named(path: str) -> bool:
+    """Whether the first line of a .csv holds names: anything that is no number."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        cells = next(csv_reader(file), [])
+    for cell in cells:
+        try:
+            float(cell or "nan")
+        except ValueError:
+            return True
+    return False
 
 
 class _Npy:

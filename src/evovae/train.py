@@ -23,6 +23,7 @@ from evovae.model import TVAE
 from evovae.notes import warn
 from evovae.priors import Bernoulli as Bits
 from evovae.progress import Progress, seed_of
+from evovae.settings import Settings
 from evovae.sharding import Shard
 from evovae.signals import requests_to_end
 from evovae.states import States
@@ -38,34 +39,16 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A model and how it is trained.
+def _search(settings: Settings) -> Search:
+    """The search of the E-step."""
+    return Search(settings.parents, settings.children, settings.generations)
 
-    latents is H, hidden the decoder's layer sizes, likelihood one of `LIKELIHOODS`, states S; parents, children and
-    generations are those of `Search`; batch_size data points of each process make a step of Adam at learning_rate.
-    """
 
-    latents: int = 64
-    hidden: tuple[int, ...] = (128,)
-    likelihood: str = "gaussian"
-    states: int = 32
-    parents: int = 8
-    children: int = 8
-    generations: int = 1
-    epochs: int = 100
-    batch_size: int = 64
-    learning_rate: float = 0.005
-    seed: int = 0
-
-    def search(self) -> Search:
-        """The search of the E-step."""
-        return Search(self.parents, self.children, self.generations)
-
-    def model(self, D: int) -> TVAE:
-        """The model that every process starts from."""
-        decoder = MLP(self.latents, *self.hidden, D, generator=Generator().manual_seed(self.seed))
-        return TVAE(decoder, LIKELIHOODS[self.likelihood](), Bits(self.latents, p=min(1 / self.latents, 0.5)))
+def _model(settings: Settings, D: int) -> TVAE:
+    """The model that every process starts from."""
+    H = settings.latents
+    decoder = MLP(H, *settings.hidden, D, generator=Generator().manual_seed(settings.seed))
+    return TVAE(decoder, LIKELIHOODS[settings.likelihood](), Bits(H, p=min(1 / H, 0.5)))
 
 
 class Stop:
@@ -157,7 +140,7 @@ class _Run:
         return cls(
             settings=settings,
             shard=shard,
-            model=settings.model(rows.x.shape[1]).to(device),
+            model=_model(settings, rows.x.shape[1]).to(device),
             rows=rows,
             states=_populations(len(rows.x), settings, generator, room).to(device),
             generator=generator,
@@ -173,7 +156,7 @@ class _Run:
             self.rows.x,
             observed=self.rows.observed,
             states=self.states,
-            search=settings.search(),
+            search=_search(settings),
             optimizer=torch.optim.Adam(self.model.decoder.parameters(), lr=settings.learning_rate, fused=True),
             epochs=settings.epochs,
             batch_size=settings.batch_size,

@@ -1,33 +1,47 @@
 """How a restoration shows how far it is, and how it is stopped."""
 
+from __future__ import annotations
+
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evovae.commands.shared import console
-from evovae.restore.result import Progress as Report
+from evovae.commands.shared import console, say
 from evovae.signals import requests_to_end
+
+if TYPE_CHECKING:
+    from evovae.restore.result import Progress as Report
+
+EVERY = 5.0  # seconds between lines, where there is no terminal to draw a bar on
 
 
 class Bar:
-    """A progress bar as the callback of a restoration; remembers which signal asked to stop, if any did."""
+    """A progress bar as the callback of a restoration; remembers which signal asked to stop, if any did.
 
-    def __init__(self) -> None:
+    Where there is no terminal, it is a line every few seconds; where it is to be quiet, nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self.signal = 0
         self.page, self.pages = 0, 1
+        self.where = ""  # the epoch of the last report, and of how many
+        self.lines = not (quiet or console.is_terminal)
+        self.began = self.told = time.monotonic()
         self.bar = Progress(
-            TextColumn("{task.fields[what]}"),
-            BarColumn(),
-            TextColumn("elbo {task.fields[elbo]:.2f}  sigma {task.fields[sigma]:.4g}  new {task.fields[new]:.1f}"),
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            TextColumn("{task.fields[noise]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
+            disable=quiet or self.lines,
         )
-        nothing = float("nan")
-        self.task = self.bar.add_task("", total=None, what="epoch 0/?", elbo=nothing, sigma=nothing, new=nothing)
+        self.task = self.bar.add_task("begins", total=None, noise="")
 
     def begin(self, page: int, pages: int) -> None:
         """The next page."""
@@ -35,15 +49,13 @@ class Bar:
 
     def __call__(self, report: Report) -> None:
         page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""
-        self.bar.update(
-            self.task,
-            completed=self.page + report.share,
-            total=self.pages,
-            what=f"{page}epoch {report.epoch}/{report.epochs}",
-            elbo=report.elbo,
-            sigma=report.sigma,
-            new=report.substitutions,
-        )
+        self.where = f"epoch {report.epoch} of {report.epochs}"
+        what, noise = f"{page}epoch {report.epoch}/{report.epochs}", f"noise {report.sigma:.4g}"
+        self.bar.update(self.task, completed=self.page + report.share, total=self.pages, description=what, noise=noise)
+        now, share = time.monotonic(), (self.page + report.share) / self.pages
+        if self.lines and now - self.told > EVERY and share > 0:
+            self.told = now
+            say(f"{what}, {noise}, {share:.0%} done, {(now - self.began) * (1 / share - 1):.0f} s left", "default")
 
     def _stop(self, number: int, _: object) -> None:
         self.signal = number

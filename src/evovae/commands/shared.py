@@ -10,11 +10,23 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from evovae.devices import DeviceError
-from evovae.restore.memory import memory_errors
+from evovae.notes import Note
 
 BAD_INPUT, EXISTS, NOT_WRITTEN, SIGNALLED, INTERRUPTED = 2, 3, 4, 128, 130
+# Options whose names begin a message or stand in it as in Python.
+OPTIONS = (
+    "axes|channel_axis|device|dtype|held_out|mask|max_memory|max_seconds|noise|nonfinite|page|preset|series|sigma|"
+    "strength|tile"
+)
 console = Console(stderr=True)
+
+
+class Failed(typer.Exit):
+    """The end of a command, with what was said of it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code)
+        self.message = message
 
 
 def say(message: str, style: str) -> None:
@@ -23,22 +35,40 @@ def say(message: str, style: str) -> None:
     console.print(f"evovae: {line}", style=style, highlight=False, soft_wrap=True, markup=False)
 
 
+def as_typed(message: str) -> str:
+    """A message with options as they are typed here: --held-out for held_out, --axes ZYX for axes = ZYX."""
+    message = re.sub(rf"\b({OPTIONS}) = (\w)", lambda found: f"{_option(found[1])} {found[2]}", message)
+    message = re.sub(rf"^({OPTIONS})(?= is )", lambda found: _option(found[1]), message)
+    return re.sub(rf"(?<!-)\b({OPTIONS})\b", lambda found: _option(found[1]) if "_" in found[1] else found[0], message)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn the errors of our borders into one line and an exit code, and warnings into one line each."""
+    """Turn the errors of our borders into one line and an exit code, and our warnings into one line each."""
+    from evovae.devices import DeviceError
+    from evovae.restore.memory import memory_errors
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if issubclass(category, Note):  # others are for programmers
+            say(as_typed(str(message)), "yellow")
+
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: say(str(message), "yellow")
+            warnings.showwarning = show
             with memory_errors():
                 yield
     except FileExistsError as error:
         code, message = EXISTS, str(error)
     except (ValueError, TypeError, OSError, MemoryError, ArithmeticError, DeviceError) as error:
-        code, message = BAD_INPUT, str(error) or type(error).__name__
+        code, message = BAD_INPUT, as_typed(str(error)) or type(error).__name__
     else:
         return
     say(message, "red")
-    raise typer.Exit(code)
+    raise Failed(code, message)
 
 
 @contextmanager
@@ -47,8 +77,9 @@ def kept_elsewhere(target: Path, write: Callable[[Path], object]) -> Iterator[No
     try:
         yield
     except OSError as error:
-        say(f"could not write: {error}{_tried_elsewhere(target, write)}", "red")
-        raise typer.Exit(NOT_WRITTEN) from error
+        message = f"could not write: {error}{_tried_elsewhere(target, write)}"
+        say(message, "red")
+        raise Failed(NOT_WRITTEN, message) from error
 
 
 def _tried_elsewhere(target: Path, write: Callable[[Path], object]) -> str:

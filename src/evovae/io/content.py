@@ -24,7 +24,7 @@ def unasked_animation(frames: int) -> UnsupportedFormatError:
     """What to say of an animation that nobody asked to take for a stack."""
     return UnsupportedFormatError(
         f"is an animation of {frames} frames; "
-        "take them for a stack with axes TYX (grey) or TYXC, or choose one as a page"
+        "take them for a stack with axes = TYX (grey) or TYXC, or choose one as a page"
     )
 
 
@@ -86,7 +86,7 @@ class Content:
         return (0,) if stacked and self.values.ndim > 1 else ()
 
     @property
-    def _alpha_axis(self) -> int:
+    def alpha_axis(self) -> int:
         """Where the alpha channel was: beside the samples of the colour, or else last."""
         samples = (self.axes or "").find("S")
         channels = self.channel_axis
@@ -103,7 +103,7 @@ class Content:
         if self.values.ndim == self.alpha.ndim:
             axes = self.axes and self.axes + "S"
             return replace(self, values=np.stack([self.values, self.alpha], -1), axes=axes, alpha=None)
-        axis = self._alpha_axis
+        axis = self.alpha_axis
         values = np.concatenate([self.values, np.expand_dims(self.alpha, axis)], axis)
         return replace(self, values=values, alpha=None)
 
@@ -128,7 +128,7 @@ class Content:
         axes = self.axes and "".join(letter for axis, letter in enumerate(self.axes) if axis not in taken)
         alpha = self.alpha
         if alpha is not None and alpha.ndim < self.values.ndim:
-            beside = self._alpha_axis % self.values.ndim
+            beside = self.alpha_axis % self.values.ndim
             alpha = alpha[tuple(at for axis, at in enumerate(index) if axis != beside)]
         return replace(self, values=self.values[tuple(index)], axes=axes, alpha=alpha)
 
@@ -153,7 +153,7 @@ class Content:
             raise ValueError(
                 f"axes {axes!r} have none of Z, Y, X and W, along which values are near each other; {hint}"
             )
-        if self.alpha is not None and letters[self._alpha_axis] not in CHANNELS:
+        if self.alpha is not None and letters[self.alpha_axis] not in CHANNELS:
             return replace(self.whole(), axes=letters)
         return replace(self, axes=letters)
 

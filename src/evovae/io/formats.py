@@ -114,7 +114,7 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None, series
     if axes is None and content.crowded:
         channels = f"{content.values.shape[content.channel_axis or 0]} channels"
         planes = (content.axes or "").replace("C", "Z")
-        warn(f"{shown(path)} has {channels}; if they are planes of a stack, read it with axes {planes}")
+        warn(f"{shown(path)} has {channels}; if they are planes of a stack, read it with axes = {planes}")
     try:
         content = content if axes is None else content.with_axes(axes)
         return content if page is None else content.page(page)

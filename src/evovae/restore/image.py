@@ -14,9 +14,8 @@ from torch import Generator, Tensor
 from evovae.masks import missing
 from evovae.notes import warn
 from evovae.restore.memory import check_room
+from evovae.settings import NONFINITE, RAISE
 
-RAISE = "raise"
-NONFINITE = (RAISE, "mask")  # what infinite values may be
 GRAIN = 0.05  # least noise to work with, over the picture's own deviation
 
 

@@ -75,7 +75,7 @@ class Options:
 
     @property
     def missed(self) -> Missed:
-        """How much of what models leave, in variances of the noise (around each value, and in the mean), is structure."""
+        """How much of what models leave, in variances of the noise (around a value, and in the mean), is structure."""
         return all_that_is_left if self.fill else where_much_is_left
 
 
@@ -145,7 +145,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     given = np.where(image.observed, image.values, signal)
     signal = np.where(noise.kept, given, options.strength * signal + (1 - options.strength) * given)
     if options.dtype is None and dtype.kind in "iu" and signal.std() < COARSE:
-        warn("the image varies by few grey levels, to which results are rounded; dtype float32 keeps what is between")
+        warn("the image varies by few grey levels, to which results are rounded; dtype = float32 keeps what is between")
     return Restoration(
         image=image.outside(as_dtype(signal, dtype)),
         std=image.outside(np.where(noise.kept & image.observed, 0, restored.std * slope)),

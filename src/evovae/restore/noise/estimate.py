@@ -64,9 +64,9 @@ FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A noise model, the least noise that patch models are to find, over the one that it has, and which values are void.
+    """A noise model, the least noise that patch models are to find, over the one that it has, and what is void.
 
-    Those hold a number that stands for no data.
+    Values that are void hold a number that stands for no data.
     """
 
     model: NoiseModel

@@ -1,0 +1,304 @@
+"""What `denoise` and `inpaint` do with files: one after another, read, restored, written, and told of."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+import evovae
+from evovae import io
+from evovae.commands.bar import Bar
+from evovae.commands.pictures import Kind, Number, Preset
+from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
+from evovae.doctor import versions
+from evovae.pages import Pages, channel_axis, noise_of
+from evovae.pages import restore as restore_pages
+
+DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
+MAYBE_ROWS = (".wav", ".npy", ".zarr")  # may hold a single row, which TIFF does not
+NAMED = 5  # files that are left out, and are told by name
+
+
+def restore(function: str, command: list[str], *, source: Path, recursive: bool, **arguments: Any) -> None:  # noqa: ANN401
+    """One picture, or each one in a folder."""
+    if source.is_dir() and not io.is_known(source):
+        _restore_all(function, command, source, recursive=recursive, **arguments)
+    else:
+        _restore_one(function, command, source=source, **arguments)
+
+
+def _restore_all(
+    function: str,
+    command: list[str],
+    source: Path,
+    *,
+    target: Path,
+    mask: Path | None,
+    std: Path | None,
+    report: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    recursive: bool,
+    quiet: bool,
+    **options: Any,  # noqa: ANN401 - others of `_restore_one`
+) -> None:
+    """Each picture in a folder, to one of the same name in another; a bad one does not keep the others from it.
+
+    Of several processes that torchrun started, each takes its share.  --std, --report and --resume name folders, --mask
+    one, or a picture for all.  With --resume, pictures that are there are done, unless a run that was stopped left them
+    as the best so far.  Uncertainties and reports are named after the pictures: with their suffixes, where some of them
+    differ in those alone.
+    """
+    with one_line_errors():
+        paths, left_out = _found(source, recursive)
+        if not paths:
+            raise ValueError(f"{source} holds no pictures of a known kind{left_out and f'; {left_out}'}")
+        mine = paths[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
+        there = [target / path for path in mine if (target / path).exists()]
+        if there and resume is None and not overwrite:
+            others = f" and {len(there) - 1} others exist" if there[1:] else " exists"
+            raise FileExistsError(f"{there[0]}{others}; --overwrite replaces, --resume skips what is there")
+        for folder in (target, std, report):
+            for inner in {path.parent for path in mine} if folder is not None else ():
+                (folder / inner).mkdir(parents=True, exist_ok=True)  # type: ignore[operator]
+    if left_out and not quiet:
+        say(left_out, "default")
+    differ = len({path.with_suffix("") for path in paths}) == len(paths)
+    began, done, before, refused = time.monotonic(), 0, 0, dict[Path, Failed]()
+    for path in mine:
+        name, out = str(path.with_suffix("")) if differ else str(path), target / path
+        progress = None if resume is None else resume / path
+        if progress is not None and out in there and not _unfinished(progress):
+            before += 1
+            continue
+        form = "npy" if path.suffix.lower() in MAYBE_ROWS else "tif"
+        try:
+            _restore_one(
+                function,
+                command,
+                source=source / path,
+                target=out,
+                mask=mask if mask is None or not mask.is_dir() else _mask(mask, path),
+                std=None if std is None else std / f"{name}.{form}",
+                report=None if report is None else report / f"{name}.json",
+                resume=progress,
+                overwrite=overwrite or out in there,
+                quiet=quiet,
+                **options,
+            )
+            if progress is not None:
+                _finish(progress)
+            done += 1
+        except Failed as failed:
+            refused[path] = failed
+    if not quiet:
+        say(_summary(done, before, refused, time.monotonic() - began), "default")
+    if refused:
+        raise typer.Exit([*refused.values()][-1].exit_code)
+
+
+def _found(source: Path, recursive: bool) -> tuple[list[Path], str]:
+    """Pictures in a folder, relative to it, and in words what is left out; nobody asks about hidden files."""
+    inside = sorted(source.rglob("*") if recursive else source.iterdir())
+    seen = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    known = [path for path in seen if io.is_known(path)]
+    known = [path for path in known if not any(parent in known for parent in path.parents)]  # not inside of stores
+    others = [path for path in seen if path not in known and not any(parent in known for parent in path.parents)]
+    files, folders = [p for p in others if not p.is_dir()], [p for p in others if p.is_dir() and not recursive]
+    told = []
+    if files:
+        told.append(f"left out {_names(files)}, of kinds that are not read")
+    if folders:
+        told.append(f"folders inside are left out ({_names(folders)}); --recursive takes them in")
+    return [path.relative_to(source) for path in known], "; ".join(told)
+
+
+def _names(paths: list[Path]) -> str:
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(path.name for path in paths[:NAMED]) + more
+
+
+def _mask(folder: Path, path: Path) -> Path:
+    """The mask of a picture: of the same name, or of one that differs in its suffix."""
+    named = [folder / path, *sorted((folder / path).parent.glob(f"{path.stem}.*"))]
+    return next((mask for mask in named if mask.exists()), named[0])
+
+
+def _summary(done: int, before: int, refused: dict[Path, Failed], seconds: float) -> str:
+    """What became of a folder, in a line."""
+    parts = [f"{done} restored in {seconds:.0f} s"]
+    if before:
+        parts.append(f"{before} were there already")
+    if refused:
+        why = "; ".join(f"{path}: {failed.message}" for path, failed in refused.items())
+        parts.append(f"{len(refused)} not restored ({why})")
+    return ", ".join(parts)
+
+
+def _unfinished(progress: Path) -> bool:
+    """Whether a picture was begun by a run that was stopped or killed."""
+    return progress.exists() and not (progress / DONE).exists()
+
+
+def _finish(progress: Path) -> None:
+    with one_line_errors():
+        progress.mkdir(parents=True, exist_ok=True)
+        (progress / DONE).touch()
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a restoration reads and writes."""
+
+    source: Path
+    axes: str | None
+    page: int | None
+    series: int | None
+    mask: Path | None
+    target: Path
+    dtype: Number | None
+    std: Path | None
+    report: Path | None
+    overwrite: bool
+
+    def read(self) -> tuple[io.Content, np.ndarray | None]:
+        """The picture and its mask, once it is sure that everything can be written."""
+        content = io.read(self.source, axes=self.axes, page=self.page, series=self.series)
+        holes = None if self.mask is None else io.read(self.mask).drawn()
+        shape, dtype = content.values.shape, content.values.dtype if self.dtype is None else self.dtype.value
+        restored = content.replaced(np.broadcast_to(np.zeros((), dtype), shape))
+        io.check_writable(self.target, restored, overwrite=self.overwrite)
+        if self.std is not None:
+            values = np.broadcast_to(np.float32(0), shape)
+            io.check_writable(self.std, self._uncertainty(content, values), overwrite=self.overwrite)
+        if self.report is not None:
+            io.check_place(self.report, overwrite=self.overwrite)
+        outputs = [path.resolve() for path in (self.target, self.std, self.report) if path is not None]
+        if len({*outputs}) < len(outputs):
+            raise ValueError("OUT, --std and --report must be different files")
+        return content, holes
+
+    def write(self, content: io.Content, done: Pages, about: Callable[[], dict[str, Any]]) -> None:
+        """All results."""
+        read = _checksum(self.source) if self.report is not None else ""  # before it may be replaced
+        io.write(self.target, content.replaced(done.values))
+        if self.std is not None:
+            io.write(self.std, self._uncertainty(content, done.std.astype(np.float32)))
+        if self.report is not None:
+            files = {
+                "input": {"path": str(self.source), "sha256": read},
+                "output": {"path": str(self.target), "sha256": _checksum(self.target)},
+                "mask": None if self.mask is None else {"path": str(self.mask), "sha256": _checksum(self.mask)},
+            }
+            text = json.dumps(files | about(), indent=1)
+            io.write_atomically(self.report, lambda file: file.write(text.encode()))
+
+    @staticmethod
+    def _uncertainty(content: io.Content, values: np.ndarray) -> io.Content:
+        return replace(content, values=values, alpha=None)
+
+
+def _checksum(path: Path) -> str:
+    """SHA-256 of a file, or of all files in a store, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _restore_one(
+    function: str,
+    command: list[str],
+    *,
+    source: Path,
+    target: Path,
+    axes: str | None,
+    page: int | None,
+    series: int | None,
+    mask: Path | None,
+    std: Path | None,
+    report: Path | None,
+    overwrite: bool,
+    dtype: Number | None,
+    noise: Kind,
+    preset: Preset,
+    seed: int,
+    quiet: bool,
+    json: bool,  # noqa: A002 - the option's name
+    **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
+) -> None:
+    """Check all files, restore, write, and say what was done."""
+    files = _Files(source, axes, page, series, mask, target, dtype, std, report, overwrite)
+    options |= {"noise": noise.value, "preset": preset.value, "rng": seed}
+    options["dtype"] = None if dtype is None else dtype.value
+    bar = Bar(quiet)
+    with one_line_errors():
+        content, holes = files.read()
+        if options["channel_axis"] is None:
+            options["channel_axis"] = channel_axis(content)
+        with bar.running():
+            work = getattr(evovae, function)
+            done = restore_pages(work, content, holes, bar.begin, lambda: bar.signal > 0, callback=bar, **options)
+
+    def about() -> dict[str, Any]:
+        """What the report says beside the files."""
+        plain = {
+            name: value if isinstance(value, int | float | str | None) else str(value)
+            for name, value in options.items()
+        }
+        pages = [result.report() for result in done.results]
+        return {
+            "command": ["evovae", *command],
+            "evovae": evovae.__version__,
+            "versions": versions(),
+            "options": plain | {"axes": axes, "page": page, "series": series},
+            "seed": seed,
+            "pages": pages,
+            "restored": len(done.results),
+            "of": done.count,
+        }
+
+    with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
+        files.write(content, done, about)
+    if not quiet:
+        console.print("   ".join(_told(done, bar, target)), markup=False, highlight=False)
+    if json:
+        typer.echo(_line(done, source, target))
+    if bar.signal:
+        raise typer.Exit(128 + bar.signal)
+
+
+def _told(done: Pages, bar: Bar, target: Path) -> Iterator[str]:
+    """What was found and done, for people."""
+    yield f"noise: {'; '.join(dict.fromkeys(noise_of(result) for result in done.results))}"
+    yield f"level: {', '.join(f'{result.sigma:.4g}' for result in done.results)}"
+    yield f"seconds: {sum(result.seconds for result in done.results):.1f}"
+    if any(result.interrupted for result in done.results):
+        yield f"stopped by {'a signal' if bar.signal else '--max-seconds'} after {bar.where}: the best so far"
+    if len(done.results) < done.count:
+        yield f"{len(done.results)} of {done.count} pages restored, the others are as they were"
+    yield f"written: {target}"
+
+
+def _line(done: Pages, source: Path, target: Path) -> str:
+    """The same, for programs."""
+    results = done.results
+    return json.dumps(
+        {
+            "input": str(source),
+            "output": str(target),
+            "noise": [noise_of(result) for result in results],
+            "sigma": [result.sigma for result in results],
+            "seconds": round(sum(result.seconds for result in results), 2),
+            "interrupted": any(result.interrupted for result in results),
+            "restored": len(results),
+            "of": done.count,
+        }
+    )

@@ -1,0 +1,100 @@
+"""What `train` and `sample` do with files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Generator
+
+from evovae import io
+from evovae.checkpoint import load_model, save_model
+from evovae.commands.shared import console, kept_elsewhere, one_line_errors, say
+from evovae.devices import find_device
+from evovae.em import Epoch
+from evovae.model import TVAE
+from evovae.restore.memory import free_memory
+from evovae.settings import Settings
+from evovae.sharding import Shard, joined
+from evovae.train import Stop
+from evovae.train import train as train_on
+
+
+class _Told:
+    """Shows each epoch: a bar with the time that is left on a terminal, a line elsewhere."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task("", total=epochs)
+
+    def __call__(self, epoch: Epoch, model: TVAE) -> None:
+        text = f"epoch {epoch.number}/{self.epochs}  elbo {epoch.elbo:.4f}  new {epoch.substitutions:.2f}"
+        self.bar.update(self.task, completed=epoch.number, description=text)
+        if not console.is_terminal:
+            say(f"{text}  seconds {epoch.seconds:.1f}", "default")
+
+
+class _Board:
+    """Writes what is told to TensorBoard, too."""
+
+    def __init__(self, told: _Told, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise OSError("tensorboard is missing; pip install tensorboard brings it") from error
+        self.told, self.writer = told, SummaryWriter(str(folder))
+
+    def __call__(self, epoch: Epoch, model: TVAE) -> None:
+        self.told(epoch, model)
+        for name, value in (("elbo", epoch.elbo), ("substitutions", epoch.substitutions)):
+            self.writer.add_scalar(name, value, epoch.number)
+        self.writer.flush()
+
+
+def train(
+    data: str, folder: Path, settings: Settings, max_memory: float | None, device: str, patience: float, board: bool
+) -> None:
+    """Train, and go on from what the folder holds; board is whether TensorBoard is told, too."""
+    stop = Stop()
+    with one_line_errors(), joined(patience) as shard, stop.noticed():
+        memory = (free_memory() if max_memory is None else max_memory) / shard.beside
+        place, told = find_device(device), _Told(settings.epochs)
+        report = _Board(told, folder) if board and shard.rank == 0 else told
+        with told.bar:
+            train_on(data, folder, settings, shard, memory=memory, device=place, report=report, stop=stop, save=_saved)
+        _conclude(shard, folder, stop)
+    if stop.signal:
+        raise typer.Exit(128 + stop.signal)
+
+
+def _saved(path: Path, model: TVAE, about: Mapping[str, Any]) -> None:
+    """Write the model, here or elsewhere."""
+    with kept_elsewhere(path, lambda place: save_model(place, model, about)):
+        save_model(path, model, about)
+
+
+def _conclude(shard: Shard, folder: Path, stop: Stop) -> None:
+    if shard.rank == 0:
+        how = "stopped; the same command goes on" if stop.signal else "done"
+        say(f"{how}; the model is in {folder / 'model.safetensors'}", "default")
+
+
+def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> None:
+    """Draw n data points, and write them."""
+    with one_line_errors():
+        drawn_from, about = load_model(model)
+        missing = {"offset", "unit", "shape"} - {*about}
+        if missing:
+            raise ValueError(f"{model} does not say what units and shape its data have; write those of `evovae train`")
+        io.check_place(target, overwrite=overwrite)
+        x, _ = drawn_from.sample(n, Generator().manual_seed(seed))
+        values = (x.double().numpy() * about["unit"] + np.asarray(about["offset"])).reshape(n, *about["shape"])
+        content = io.Content(values.astype(np.float32))
+        io.check_writable(target, content, overwrite=overwrite)
+        with kept_elsewhere(target, lambda path: io.write(path, content)):
+            io.write(target, content)
+    say(f"{n} data points written: {target}", "default")
