@@ -71,18 +71,18 @@ def test_choices_are_those_there_are():
 
 
 def test_the_page_has_the_options_of_denoise():
-    """It lacks what the server decides, and hides some pixels unless it is told not to."""
+    """It lacks what the server decides."""
     schemas = pytest.importorskip("evovae.web.schemas")
     decided = "channel_axis", "nonfinite", "max_seconds", "dtype", "tile", "max_memory", "device", "resume"
     shared = without("image", "callback", "full_output", "rng", "held_out", *decided)
     wish = {name: field.get_default() for name, field in schemas.Wish.model_fields.items() if name != "upload"}
-    assert wish == shared | {"held_out": 0.02, "seed": 0}
+    assert wish == shared | {"held_out": 0.0, "seed": 0}
     assert get_args(schemas.Kind) == KINDS
     assert get_args(schemas.Preset) == tuple(name for name in PRESETS if name != "paper")  # which takes hours
 
 
 def test_the_form_asks_for_what_the_page_sends():
-    """All but the pictures; a first look is fast."""
+    """All but the pictures."""
     schemas = pytest.importorskip("evovae.web.schemas")
     html, script = ((STATIC / name).read_text() for name in ("index.html", "start.js"))
     form = html[html.index('<form id="form">') : html.index("</form>")]
@@ -92,7 +92,7 @@ def test_the_form_asks_for_what_the_page_sends():
     assert {*re.findall(r"^      (\w+):", sent, re.MULTILINE)} == asked | {"upload"}
     assert tuple(re.findall(r'<option value="(\w+)">', form)) == KINDS
     assert tuple(re.findall(r'name="preset" value="(\w+)"', form)) == get_args(schemas.Preset)
-    assert re.findall(r'name="preset" value="(\w+)" checked', form) == ["fast"]
+    assert re.findall(r'name="preset" value="(\w+)" checked', form) == ["balanced"]
 
 
 def test_a_job_passes_all_wishes_on():

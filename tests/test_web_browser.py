@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from io import BytesIO
+from urllib.request import urlopen
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -96,6 +99,7 @@ class Browser:
         self.shown("#drop")
         self.driver.execute_script(DROP, path.name, "image/png", base64.b64encode(path.read_bytes()).decode())
         self.shown("#setup")
+        self.driver.execute_script("document.querySelector('[name=preset][value=fast]').click()")
         self.until(lambda: "about" in self.find("#estimate").text)
 
     def result(self, view="compare"):
@@ -171,8 +175,11 @@ def test_a_dropped_picture_comes_back_cleaner(server, browser, noisy):
     assert "48 × 48" in browser.find("#facts").text and "uint8" in browser.find("#facts").text
     assert 20 < float(re.search(r"about ([\d.]+)", browser.find("#facts").text)[1]) < 30
     assert "seconds on this machine" in browser.find("#estimate").text
+    browser.find("#form summary").click()
+    browser.find("[name=held_out]").click()
     browser.find("#start").send_keys(Keys.ENTER)
     browser.until(lambda: browser.job)
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "job-title"
     browser.until(lambda: re.search(r"Epoch \d+ of \d+", browser.find("#job-state").text))
     browser.until(lambda: "/preview.png?" in browser.find("#live").get_attribute("src"))
     assert float(browser.find("#bar").get_attribute("value")) > 0
@@ -182,7 +189,7 @@ def test_a_dropped_picture_comes_back_cleaner(server, browser, noisy):
     assert "Noise level found" in browser.find(".found").text and "Hidden pixels" in browser.find(".found").text
     path = browser.download("Download the picture")
     restored, (clean, before) = io.read(path), picture()
-    assert path.suffix == ".png" and restored.values.dtype == np.uint8
+    assert path.name == "noisy-restored.png" and restored.values.dtype == np.uint8
     assert psnr(clean, restored.values) > psnr(clean, before) + 5
     report = json.loads(browser.download("Report").read_text())
     assert report["command"].startswith("evovae denoise input.png restored.png --preset fast")
@@ -221,25 +228,32 @@ def test_painted_holes_are_filled(server, browser, tmp_path):
     io.write(tmp_path / "damaged.png", io.Content(damaged.astype(np.uint8)))
     browser.open(server)
     browser.drop(tmp_path / "damaged.png")
-    size = browser.find("#brush-size")
+    size = browser.driver.execute_script("return document.querySelector('#brush-size')")
     browser.driver.execute_script(
         "arguments[0].value = 6; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))", size
     )
     canvas = browser.find("#holes")
     scale = canvas.size["width"] / 48
+    canvas.click()
+    assert not browser.find("#painted").text  # the brush is a mode, so that a swipe scrolls
+    assert browser.driver.execute_script("return getComputedStyle(arguments[0]).touchAction", canvas) == "auto"
+    browser.find("#paint").click()
     stroke = webdriver.ActionChains(browser.driver)
     stroke.move_to_element_with_offset(canvas, int((3 - 24) * scale), int((12 - 24) * scale)).click_and_hold()
     stroke.move_by_offset(int(17 * scale), 0).release().perform()
     painted = browser.find("#painted").text
     assert "% of the picture is painted over" in painted
     canvas.send_keys(Keys.SPACE)
-    browser.find("#undo").click()
+    canvas.send_keys(Keys.CONTROL + "z")
     assert browser.find("#painted").text == painted
     browser.find("#start").click()
     browser.result()
     filled = io.read(browser.download("Download the picture")).values.astype(float)
     assert np.abs(damaged - clean)[10:14, 4:20].mean() > 100
     assert np.abs(filled - clean)[10:14, 4:20].mean() < 30
+    known = np.ones_like(filled, bool)
+    known[8:16, :24] = False
+    np.testing.assert_array_equal(filled[known], damaged[known])  # nobody asked for them to be denoised
     assert "evovae inpaint" in browser.find(".command").get_attribute("textContent")
     mask = io.read(browser.download("Mask")).values
     assert mask[10:14, 4:20].mean() > 0.9 and mask.mean() < 0.15
@@ -261,6 +275,44 @@ def test_what_noise_is_like_and_how_much_of_it_goes_can_be_chosen(server, browse
     assert "--noise white --strength 0.5" in browser.find(".command").get_attribute("textContent")
 
 
+def test_several_files_are_a_batch_under_their_names_and_can_be_done_again(server, browser, tmp_path):
+    for number in range(2):
+        io.write(tmp_path / f"<b>{number}.png", io.Content(picture()[1].astype(np.uint8)))
+    browser.open(server)
+    browser.shown("#drop")
+    browser.find("#file").send_keys("\n".join(str(tmp_path / f"<b>{number}.png") for number in range(2)))
+    browser.shown("#setup")
+    assert "1 more, with the same settings" in browser.find("#facts").text
+    browser.until(lambda: "each" in browser.find("#estimate").text)
+    browser.driver.execute_script("document.querySelector('[name=preset][value=fast]').click()")
+    browser.find("#start").click()
+    browser.until(lambda: browser.find("#job-list").text.count("<b>") >= 2)
+    link = browser.find("#job-list a")
+    assert link.text == "<b>1.png" and not browser.driver.find_elements(By.CSS_SELECTOR, "#job-list b")
+    link.click()
+    browser.result()
+    browser.open(server, "jobs")
+    archive = browser.shown("#all-results a").get_attribute("href")
+    names = ZipFile(BytesIO(urlopen(archive).read())).namelist()
+    assert {"<b>0-restored.png", "<b>1-restored.png"} <= {*names}
+    browser.driver.back()
+    browser.result()
+    browser.find("#result").find_element(By.PARTIAL_LINK_TEXT, "Run again").click()
+    browser.shown("#setup")
+    assert "<b>1.png" in browser.find("#facts").text
+
+
+def test_what_cannot_end_in_time_is_not_offered(server, browser, noisy):
+    (server.folder / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 0.2}))
+    try:
+        browser.open(server)
+        browser.drop(noisy)
+        assert not browser.find("[name=preset][value=balanced]").is_enabled()
+        assert "more than the" in browser.find("[data-preset=balanced]").text
+    finally:
+        (server.folder / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 1e-4}))
+
+
 def test_the_sample_runs_in_one_click_and_can_be_stopped(server, browser):
     browser.open(server, "sample")
     browser.shown("#run-sample").click()
@@ -279,7 +331,7 @@ def test_bad_files_are_refused_in_a_sentence(server, browser, tmp_path):
     browser.open(server)
     browser.shown("#drop")
     browser.find("#file").send_keys(str(tmp_path / "text.png"))
-    assert "no PNG, JPEG or TIFF" in browser.shown("#said").text
+    assert "no PNG, JPEG, TIFF" in browser.shown("#said").text
     assert browser.find("#drop").is_displayed()
     browser.driver.get_log("browser")  # which notes the answer 415
 

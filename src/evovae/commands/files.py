@@ -61,7 +61,7 @@ def _restore_all(
         if not paths:
             raise ValueError(f"{source} holds no pictures of a known kind{left_out and f'; {left_out}'}")
         mine = paths[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
-        there = [target / path for path in mine if (target / path).exists()]
+        there = [out for path in mine if (out := target / io.written_name(path)).exists()]
         if there and resume is None and not overwrite:
             others = f" and {len(there) - 1} others exist" if there[1:] else " exists"
             raise FileExistsError(f"{there[0]}{others}; --overwrite replaces, --resume skips what is there")
@@ -73,7 +73,7 @@ def _restore_all(
     differ = len({path.with_suffix("") for path in paths}) == len(paths)
     began, done, before, refused = time.monotonic(), 0, 0, dict[Path, Failed]()
     for path in mine:
-        name, out = str(path.with_suffix("")) if differ else str(path), target / path
+        name, out = str(path.with_suffix("")) if differ else str(path), target / io.written_name(path)
         progress = None if resume is None else resume / path
         if progress is not None and out in there and not _unfinished(progress):
             before += 1

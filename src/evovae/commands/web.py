@@ -21,6 +21,7 @@ def serve(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     queue: Annotated[int, typer.Option(min=1, help="How many jobs may wait.")] = 32,
     max_seconds: Annotated[float, typer.Option(min=0, help="Stop a job after this long, best so far.")] = 3600,
+    max_values: Annotated[int, typer.Option(min=1, help="Pixels times channels times pages of a picture.")] = 2**26,
     max_memory: Annotated[
         float | None, typer.Option(parser=size, metavar="SIZE", help="Memory that a job may use, such as 4G.")
     ] = None,
@@ -32,7 +33,7 @@ def serve(
             from evovae.web.limits import Limits
         except ModuleNotFoundError as error:
             raise OSError(f"{error.name} is missing; pip install 'evovae[web]' brings it") from error
-        limits = Limits(queue=queue, seconds=max_seconds)
+        limits = Limits(queue=queue, seconds=max_seconds, values=max_values)
         limits = limits if max_memory is None else replace(limits, memory=max_memory)
         place = folder or server.default_folder()
         server.serve(place, limits, host, port, browser, lambda text: say(text, "default"))

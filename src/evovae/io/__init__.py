@@ -8,7 +8,7 @@ written again where it fits.
 
 from evovae.files import write_atomically
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.formats import FORMATS, check_writable, is_known, read, write
+from evovae.io.formats import FORMATS, check_writable, is_known, opening, read, write, written_name
 from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
 from evovae.io.places import check_place
 from evovae.io.wav import Recording
@@ -24,7 +24,9 @@ __all__ = [
     "check_place",
     "check_writable",
     "is_known",
+    "opening",
     "read",
     "write",
     "write_atomically",
+    "written_name",
 ]

@@ -61,6 +61,19 @@ def _format(path: Path, *, written: bool = False) -> Format:
     raise UnsupportedFormatError(f"{shown(path)} is not one of {suffixes}")
 
 
+def opening(path: Path) -> bytes:
+    """The first bytes of a file, as far as they say of what format it is."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    riff = start.startswith((b"RIFF", b"RF64"))  # then follows the length of the file, and after that what it is
+    return start[:4] + start[8:] if riff else start
+
+
+def written_name(path: Path) -> Path:
+    """The name of a file for what is restored from this one: that of a PNG, if files of its kind are only read."""
+    return path if _format(path).write else path.with_suffix(".png")
+
+
 def is_known(path: Path) -> bool:
     """Whether a name is that of a file (or a Zarr store) that can be read, as far as the name says."""
     try:
@@ -138,10 +151,7 @@ def _check_opening(path: Path, form: Format) -> None:
         if not form.openings:
             os.listdir(path)
             return
-        with path.open("rb") as file:
-            start = file.read(12)
-        if start.startswith((b"RIFF", b"RF64")):  # these four bytes, and the length of the file, say little
-            start = start[:4] + start[8:]
+        start = opening(path)
     except (OSError, ValueError) as error:
         kind = "file" if form.openings else "directory"
         reason = getattr(error, "strerror", None) or error

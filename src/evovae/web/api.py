@@ -1,19 +1,34 @@
 """Uploads and jobs over HTTP: what the page uses, and anyone else may."""
 
+import os
+import re
 import shutil
+import tempfile
 from sqlite3 import OperationalError
 from typing import Annotated, Any
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
 
 import evovae
 from evovae.restore.image import check_levels
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
 from evovae.web.layout import plane
-from evovae.web.names import CLEAN, HOLES, PICTURE, PREVIEW, VALUES, WISH
+from evovae.web.names import (
+    CLEAN,
+    HOLES,
+    ID,
+    PICTURE,
+    PREVIEW,
+    VALUES,
+    WISH,
+    plain_name,
+    restored_name,
+)
 from evovae.web.paint import grey, png
 from evovae.web.runner import QueueFullError
 from evovae.web.sample import sample
@@ -37,19 +52,26 @@ router = APIRouter(prefix="/api")
 def terms(site: TheSite) -> Terms:
     """What this server takes on."""
     limits = site.limits
-    return Terms(version=evovae.__version__, upload_bytes=limits.upload_bytes, values=limits.values)
+    return Terms(
+        version=evovae.__version__, upload_bytes=limits.upload_bytes, values=limits.values, seconds=limits.seconds
+    )
 
 
 @router.post("/uploads", status_code=201, responses=NO_PICTURE, openapi_extra=BODY)
-async def upload(request: Request, site: TheSite) -> Picture:
-    """Send a PNG, JPEG or TIFF file as the body itself, in any number of pieces, and learn what it holds.
+async def upload(
+    request: Request,
+    site: TheSite,
+    x_file_name: Annotated[str, Header(description="What it is called, percent-encoded; for people alone.")] = "",
+) -> Picture:
+    """Send a PNG, JPEG, TIFF, BMP, WebP or GIF file as the body itself, in any number of pieces; learn what it holds.
 
-    No name is asked for, and none is kept; what the file is, its first bytes say.
+    A name is kept as text, for downloads and lists; where the file lies and what it is, it has no influence on.
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "the body is a form; send the file as the body itself, as curl --data-binary does")
     site.purge()
-    return await site.uploads.receive(request.stream(), request.headers.get("content-length"))
+    length = request.headers.get("content-length")
+    return await site.uploads.receive(request.stream(), length, plain_name(x_file_name))
 
 
 @router.post("/sample", status_code=201)
@@ -113,6 +135,25 @@ def _check_sigma(wish: Wish, picture: Picture) -> None:
 def list_jobs(site: TheSite) -> list[Job]:
     """All jobs, the newest first."""
     return [site.complete(job) for job in site.jobs.all()]
+
+
+@router.get("/results.zip", responses=NOT_THERE, response_class=FileResponse)
+def all_results(site: TheSite, job: Annotated[list[str], Query(max_length=1000)]) -> FileResponse:
+    """The restored pictures of several finished jobs, in one file."""
+    done = [found for name in job if re.match(ID, name) and (found := site.job(name)).summary]
+    if not done:
+        raise HTTPException(404, "none of these jobs has a result")
+    file = tempfile.NamedTemporaryFile(dir=site.folder, suffix=".zip", delete=False)
+    seen: dict[str, int] = {}
+    with file, ZipFile(file, "w", ZIP_STORED) as archive:
+        for found in done:
+            (path,) = site.place(found.id).glob("restored.*")
+            title = restored_name(found.picture.name, path.suffix)
+            seen[title] = seen.get(title, 0) + 1
+            stem, dot, suffix = title.rpartition(".")
+            archive.write(path, title if seen[title] == 1 else f"{stem}-{seen[title]}{dot}{suffix}")
+    remove = BackgroundTask(os.unlink, file.name)
+    return FileResponse(file.name, media_type="application/zip", filename="restored.zip", background=remove)
 
 
 @router.get("/jobs/{job}", responses=NOT_THERE)

@@ -1,5 +1,6 @@
 """The application: routes, the static page, and who may talk to it."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,12 +31,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 UPLOADS, MOST = "/api/uploads", 65536  # bytes of a request of any other kind
 HERE = ("127.0.0.1", "localhost")
+COOKIE = "evovae"
 
 
-def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE) -> FastAPI:
+def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE, token: str = "") -> FastAPI:
     """The server of one folder, which keeps uploads, jobs and results in it.
 
     Parameters
@@ -47,6 +50,8 @@ def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE) -
     hosts
         Names under which the server may be addressed, "*" for all: that of a page elsewhere that is made to point here
         is none of them.
+    token
+        What a browser has to show once, in the address, before it may use the server; nothing if empty.
     """
     app = FastAPI(
         title="evovae",
@@ -62,7 +67,7 @@ def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE) -
     app.include_router(api.router)
     app.include_router(results.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, token=token)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts])
     app.exception_handler(RequestValidationError)(_in_a_sentence)
     return app
@@ -81,17 +86,23 @@ async def _working(app: FastAPI) -> AsyncIterator[None]:
 class Guard:
     """Refuses what a page from elsewhere sends and what is too much, and says what pages of ours may do."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app, self.token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
+        request = Request(scope)
+        shown = request.query_params.get("token", "")
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if self.token and self._is_token(shown):  # the browser shows it from now on
+                    headers.append("Set-Cookie", f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/")
             await send(message)
 
         count = 0
@@ -109,7 +120,13 @@ class Guard:
         answer: ASGIApp = self.app
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             answer = JSONResponse({"detail": f"a page from {origin} may not use this server"}, 403)
+        elif not (self._is_token(shown) or self._is_token(request.cookies.get(COOKIE, ""))):
+            said = "open the address that the server printed, with its token, once in this browser"
+            answer = JSONResponse({"detail": said}, 401)
         await answer(scope, receive_bounded, send_with_headers)
+
+    def _is_token(self, shown: str) -> bool:
+        return secrets.compare_digest(shown.encode(), self.token.encode())
 
 
 async def _in_a_sentence(_: Request, error: Exception) -> JSONResponse:

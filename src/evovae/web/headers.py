@@ -6,29 +6,28 @@ from math import prod
 from pathlib import Path
 
 from fastapi import HTTPException
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL import Image
 from tifffile import TiffFile
 
-from evovae.io import FORMATS
+from evovae import io
 from evovae.io.tiff import MAX_PAGES, quiet
 
-SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg"}
+SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
 
 
 def kind(path: Path) -> str:
-    """PNG, TIFF or JPEG, as the first bytes say.
+    """PNG, TIFF, JPEG, BMP, WebP or GIF, as the first bytes say.
 
     Raises
     ------
     HTTPException
         415 for anything else.
     """
-    with path.open("rb") as file:
-        start = file.read(8)
-    for form in FORMATS:
+    start = io.opening(path)
+    for form in io.FORMATS:
         if start and form.name in SUFFIXES and start.startswith(form.openings):
             return form.name
-    what = "is no PNG, JPEG or TIFF, whatever its name says" if start else "is empty"
+    what = "is no PNG, JPEG, TIFF, BMP, WebP or GIF, whatever its name says" if start else "is empty"
     raise HTTPException(415, f"the file {what}; choose a picture of one of these kinds")
 
 
@@ -36,7 +35,7 @@ def check_claim(path: Path, form: str, most: int) -> None:
     """Refuse with 413 a file that claims to hold more values than so many."""
     claimed = 0
     with suppress(Exception):  # whatever is wrong with a header, reading the file will say it in a sentence
-        claimed = {"PNG": _png, "JPEG": _jpeg, "TIFF": _tiff}[form](path, most)
+        claimed = {"PNG": _png, "TIFF": _tiff}.get(form, _pillow)(path, most)
     check_values(claimed, most)
 
 
@@ -53,10 +52,9 @@ def _png(path: Path, most: int) -> int:
     return width * height * {2: 3, 6: 4, 4: 2}.get(colour, 1)
 
 
-def _jpeg(path: Path, most: int) -> int:
-    with path.open("rb") as file:
-        picture = JpegImageFile(file)
-        return prod((*picture.size, len(picture.mode)))
+def _pillow(path: Path, most: int) -> int:
+    with Image.open(path) as picture:
+        return prod((*picture.size, 3))
 
 
 def _tiff(path: Path, most: int) -> int:

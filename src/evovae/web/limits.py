@@ -38,7 +38,7 @@ class Limits:
     """
 
     upload_bytes: int = 128 * MIB
-    values: int = 2**24
+    values: int = 2**26
     queue: int = 32
     parallel: int = 1
     seconds: float = 3600.0

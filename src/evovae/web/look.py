@@ -19,8 +19,10 @@ from evovae.web.paint import window
 from evovae.web.schemas import Picture
 
 
-def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.ndarray]:
+def look(path: Path, form: str, name: str, title: str, limits: Limits) -> tuple[Picture, np.ndarray]:
     """Decode a file of a known form, once its header has been checked; what it holds, and its values, arranged.
+
+    title is what people call it.
 
     Not to be called by several threads at a time, as warnings are recorded for all of them.
 
@@ -37,7 +39,7 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
             check_values(content.values.size, limits.values)
             first = content.page(0) if content.batch_axes else content
             bordered = Image.of(first.values, None, channel_axis(content), "raise", limits.memory)
-            io.check_writable(path, content, overwrite=True)
+            io.check_writable(io.written_name(path), content, overwrite=True)
             values = arranged(content)
     except MemoryBudgetError as error:
         raise HTTPException(413, str(error)) from error
@@ -54,6 +56,7 @@ def look(path: Path, form: str, name: str, limits: Limits) -> tuple[Picture, np.
         raise HTTPException(422, "the picture holds values too large to work with; scale them down")
     about = Picture(
         id=name,
+        name=title,
         format=form,
         dtype=content.values.dtype.name,
         shape=list(content.values.shape),

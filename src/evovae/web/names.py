@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 ID = r"^[0-9a-f]{32}$"
+LONGEST = 120  # letters of a file's name that are kept
 
 # Of an upload, and copied to its jobs: beside them the picture as it came, input.png, .tif or .jpg.
 VALUES, PICTURE, CLEAN = "before.npy", "picture.json", "clean.npy"
@@ -18,6 +20,17 @@ AFTER, STD, STD_FILE, REPORT, SUMMARY = "after.npy", "std.npy", "uncertainty.tif
 def made(folder: Path) -> list[Path]:
     """The folders of uploads or jobs in another one; what else lies there is not ours."""
     return [place for place in folder.iterdir() if re.match(ID, place.name) and place.is_dir()]
+
+
+def plain_name(encoded: str) -> str:
+    """A file's name as text on one line, without folders: shown to people, never used as a path."""
+    last = re.split(r"[/\\\\]", unquote(encoded))[-1]
+    return "".join(letter for letter in last if letter.isprintable()).strip()[:LONGEST]
+
+
+def restored_name(name: str, suffix: str) -> str:
+    """What a restored picture is called when it is taken away."""
+    return f"{Path(name).stem or 'picture'}-restored{suffix}"
 
 
 def insight(page: int, model: int) -> str:

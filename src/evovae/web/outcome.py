@@ -29,7 +29,7 @@ class Task:
     @property
     def target(self) -> str:
         """The name of the restored file: of the kind that came in."""
-        return f"restored{self.source.suffix}"
+        return io.written_name(self.source.with_stem("restored")).name
 
     def command(self, mask: str | None) -> str:
         """What does the same on the command line."""
@@ -41,7 +41,7 @@ class Task:
             "--seed": wish.seed,
             "--sigma": wish.sigma,
             "--noise": None if wish.noise == "auto" else wish.noise,
-            "--strength": None if wish.strength == 1 else wish.strength,
+            "--strength": None if wish.strength == (mask is None) else wish.strength,  # which are the defaults
             "--held-out": wish.held_out or None,
             "--max-memory": f"{self.memory}M",
             "--std": STD_FILE,
@@ -83,7 +83,8 @@ def _summary(folder: Path, task: Task, done: Pages, mask: str | None) -> Summary
         noise=[noise_of(result) for result in done.results],
         seconds=sum(score["seconds"] for score in scores),
         interrupted=interrupted,
-        std_high=float(np.quantile(done.std, 0.999)),
+        restored=len(done.results),
+        std_high=float(np.nanquantile(done.std, 0.999)),
         models=[len(result.insights) for result in done.results],
         command=task.command(mask),
         exact=not interrupted,

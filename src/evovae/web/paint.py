@@ -32,7 +32,8 @@ def heat(picture: np.ndarray, high: float) -> np.ndarray:
     """Values (.., channels), their mean over channels as colours from black (0) to bright (high and above)."""
     import matplotlib  # which takes long, and jobs do without
 
-    colours = matplotlib.colormaps["magma"](picture.mean(-1) / max(high, 1e-30), bytes=True)
+    # NaN, of pages that were not restored, is grey.
+    colours = matplotlib.colormaps["magma"].with_extremes(bad="0.5")(picture.mean(-1) / max(high, 1e-30), bytes=True)
     return colours[..., :3].copy()  # as views of a single pixel, though contiguous, cannot be encoded
 
 

@@ -28,7 +28,9 @@ router = APIRouter(prefix="/api/jobs/{job}")
 def result(job: Finished, site: TheSite) -> FileResponse:
     """The restored picture, in the format and the bit depth that came in."""
     (path,) = site.place(job.id).glob("restored.*")
-    return FileResponse(path, media_type=MEDIA[path.suffix], filename=path.name)
+    return FileResponse(
+        path, media_type=MEDIA[path.suffix], filename=names.restored_name(job.picture.name, path.suffix)
+    )
 
 
 @router.get("/uncertainty.tif", responses=NO_RESULT, response_class=FileResponse)
@@ -72,7 +74,7 @@ def view_uncertainty(job: Finished, site: TheSite, frame: Frame = 0) -> Response
 
 @router.get("/view/residual.png", responses=NO_RESULT | PNG, response_class=Response)
 def residual(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
-    """What was taken off, grey where nothing, black and white at three noise levels; painted holes are grey."""
+    """What was removed, grey where nothing, black and white at three noise levels; painted holes are grey."""
     assert job.summary is not None
     off = _plane(site, job, names.VALUES, frame).astype(float) - _plane(site, job, names.AFTER, frame)
     if (site.place(job.id) / names.HOLES).exists():

@@ -33,6 +33,7 @@ class Picture(BaseModel):
     """
 
     id: str
+    name: str = Field(default="", description="What the file was called, for people to read; never a path.")
     format: str
     dtype: str
     shape: list[int]
@@ -66,8 +67,10 @@ class Wish(BaseModel):
     sigma: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="A known noise level.")] = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     noise: Annotated[Kind, Field(description="What noise is like; `auto` finds out.")] = "auto"
-    strength: Annotated[float, Field(ge=0, le=1, description="How much of what was taken off stays off.")] = 1.0
-    held_out: Annotated[float, Field(ge=0, le=0.5, description="Share of the pixels to be hidden, for a score.")] = 0.02
+    strength: Annotated[
+        float, Field(ge=0, le=1, description="How much of the noise is removed; of filled pictures, of what is known.")
+    ] = 1.0
+    held_out: Annotated[float, Field(ge=0, le=0.5, description="Share of the pixels to be hidden, for a score.")] = 0.0
 
 
 class State(StrEnum):
@@ -100,6 +103,7 @@ class Summary(BaseModel):
     noise: list[str]
     seconds: float
     interrupted: bool
+    restored: int = Field(description="How many pages were restored; the others are as they came.")
     std_high: float
     models: list[int] = Field(description="How many models can be looked at, by page.")
     command: str
@@ -156,3 +160,4 @@ class Terms(BaseModel):
     version: str
     upload_bytes: int
     values: int
+    seconds: float = Field(description="How long a job may take.")

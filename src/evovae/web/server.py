@@ -1,5 +1,6 @@
 """A server that runs until it is interrupted."""
 
+import secrets
 import socket
 import tempfile
 import threading
@@ -39,11 +40,14 @@ def serve(folder: Path, limits: Limits, host: str, port: int, browser: bool, say
     alone = exclusively(folder, "server", "use that one, or name another --folder")
     with alone, _listen(host, port) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
-        app = create_app(folder, limits, hosts=HERE if host in HERE else ("*",))
+        here = host in HERE
+        token = "" if here else secrets.token_urlsafe(16)
+        address += f"?token={token}" if token else ""
+        app = create_app(folder, limits, hosts=HERE if here else ("*",), token=token)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=PATIENCE)
         say(f"the page is at {address}, files are kept in {folder}; Ctrl-C ends both")
-        if host not in HERE:
-            say(f"warning: whoever reaches {host} can use this server and see what it holds")
+        if not here:
+            say("whoever has this address with its token can use this server and see what it holds")
         if browser:  # it has to wait, but not to come back: the socket takes connections already
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         uvicorn.Server(config).run(sockets=[listener])

@@ -53,8 +53,8 @@ class Uploads:
         """What is known of an upload; 404 if there is none."""
         return Picture.model_validate_json((self.place(name) / PICTURE).read_bytes())
 
-    async def receive(self, body: AsyncIterator[bytes], length: str | None) -> Picture:
-        """Take in the body of a request, which says to have that length, or does not.
+    async def receive(self, body: AsyncIterator[bytes], length: str | None, title: str = "") -> Picture:
+        """Take in the body of a request, which says to have that length, or does not; title is the file's own name.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Uploads:
         try:
             place.mkdir()
             await self._store(body, place / "body")
-            return await run_in_threadpool(self._take_in, place)
+            return await run_in_threadpool(self._take_in, place, title)
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, OSError):
@@ -82,7 +82,7 @@ class Uploads:
         io.write(place / "body.png", io.Content(picture, "YX"))
         (place / "body.png").rename(place / "body")
         np.save(place / CLEAN, clean)
-        return self._take_in(place)
+        return self._take_in(place, "sample.png")
 
     async def _store(self, body: AsyncIterator[bytes], path: Path) -> None:
         count = 0
@@ -97,12 +97,12 @@ class Uploads:
         most = f"{self.limits.upload_bytes:,}"
         return HTTPException(413, f"the file has more than {most} bytes; cut the picture, or use the command line")
 
-    def _take_in(self, place: Path) -> Picture:
+    def _take_in(self, place: Path, title: str) -> Picture:
         """Make an upload of a folder with a body in it."""
         form = kind(place / "body")
         path = (place / "body").rename(place / f"input{SUFFIXES[form]}")
         with self._one:
-            picture, values = look(path, form, place.name, self.limits)
+            picture, values = look(path, form, place.name, title, self.limits)
             np.save(place / VALUES, values)
         io.write_atomically(place / PICTURE, lambda file: file.write(picture.model_dump_json().encode()))
         return picture

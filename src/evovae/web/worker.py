@@ -13,6 +13,7 @@ from pathlib import Path
 
 import evovae
 from evovae import io
+from evovae.notes import Note
 from evovae.pages import channel_axis, restore
 from evovae.web import diary, holes
 from evovae.web.limits import MIB
@@ -63,7 +64,7 @@ def _note_warnings(folder: Path) -> None:
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: object) -> None:
-        if category is UserWarning:
+        if issubclass(category, Note):
             diary.note(folder, "warning", message=str(message))
         usual(message, category, *place)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ const COLOUR = "#e0413a";
 export class Brush {
   constructor(canvas, cursor, changed) {
     Object.assign(this, { canvas, cursor, changed, strokes: [], size: 8, erase: false, at: { x: 0, y: 0 } });
+    this.on = false;
     canvas.addEventListener("pointerdown", (event) => this.#press(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", () => this.#lift());
@@ -15,6 +16,13 @@ export class Brush {
     canvas.addEventListener("pointerleave", () => (cursor.hidden = true));
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => (cursor.hidden = true));
+  }
+
+  /** Paint, or leave the picture to be scrolled over: a swipe must not paint unless that was asked for. */
+  turn(on) {
+    this.on = on;
+    this.canvas.classList.toggle("painting", on);
+    this.cursor.hidden = true;
   }
 
   /** Start over, on a picture of this size. */
@@ -70,7 +78,7 @@ export class Brush {
   }
 
   #press(event) {
-    if (event.button) return;
+    if (event.button || !this.on) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.#follow(event);
     this.painting = true;
@@ -80,6 +88,7 @@ export class Brush {
   }
 
   #move(event) {
+    if (!this.on) return;
     this.#follow(event);
     if (!this.painting) return;
     this.strokes.at(-1).points.push(this.at);
@@ -92,6 +101,7 @@ export class Brush {
   }
 
   #key(event) {
+    if (!this.on) return;
     const step = Math.max(1, Math.round(this.size / 2));
     const steps = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key === " " || event.key === "Enter") {
@@ -149,10 +159,26 @@ export class Brush {
   }
 }
 
-/** Connects a brush with the controls beside it. */
+/** Connects a brush with the controls beside it; what turns painting on and off. */
 export function connect(brush) {
   find("#brush-size").addEventListener("input", (event) => (brush.size = Number(event.target.value)));
   find("#erase").addEventListener("change", (event) => (brush.erase = event.target.checked));
   find("#undo").addEventListener("click", () => brush.undo());
   find("#clear").addEventListener("click", () => brush.clear());
+  const paint = find("#paint");
+  const turn = (on) => {
+    brush.turn(on);
+    paint.ariaPressed = String(on);
+    for (const part of ["#brush", "#holes-help"]) find(part).hidden = !on;
+  };
+  paint.addEventListener("click", () => {
+    turn(!brush.on);
+    if (brush.on) brush.canvas.focus({ preventScroll: true });
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!brush.on || event.key !== "z" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    brush.undo();
+  });
+  return turn;
 }

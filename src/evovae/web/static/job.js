@@ -36,6 +36,7 @@ export class JobPage {
     find("#bar").removeAttribute("value");
     describe(find("#live-facts"), []);
     this.#title(job.state);
+    find("#job-title").focus({ preventScroll: true }); // where the work is
     if (job.summary || ["failed", "stopped"].includes(job.state)) this.#end(job);
     else this.#follow(id);
   }

@@ -5,6 +5,9 @@ import { facts } from "./start.js";
 
 export async function showJobs() {
   const jobs = await request("api/jobs");
+  const done = jobs.filter((job) => job.summary);
+  find("#all-results").hidden = done.length < 2;
+  find("#all-results a").href = `api/results.zip?${done.map((job) => `job=${job.id}`).join("&")}`;
   const empty = make("li", { className: "soft" }, "Nothing yet.");
   find("#job-list").replaceChildren(...(jobs.length ? jobs.map(card) : [empty]));
 }
@@ -12,7 +15,7 @@ export async function showJobs() {
 function card(job) {
   const name = `api/jobs/${job.id}`;
   const picture = job.summary ? `${name}/view/after.png` : `api/uploads/${job.wish.upload}/preview.png`;
-  const [[, size], [, kind]] = facts(job.picture);
+  const { Size: size, Kind: kind } = Object.fromEntries(facts(job.picture));
   const found = job.summary ? [make("p", {}, `Noise level found: ${number(job.summary.sigma[0])}`)] : [];
   const when = new Date(1000 * job.created).toLocaleString();
   const thumbnail = make("img", { src: picture, alt: "", loading: "lazy" });
@@ -23,9 +26,9 @@ function card(job) {
     await request(name, { method: "DELETE" });
     await showJobs();
   }));
-  const link = make("a", { href: `#job/${job.id}` }, when);
+  const link = make("a", { href: `#job/${job.id}` }, job.picture.name || when);
   const notes = job.message ? [make("p", { className: "soft small" }, job.message)] : [];
   const state = make("span", { className: `state ${job.state}` }, job.state);
-  const about = make("p", { className: "soft small" }, `${size} · ${kind} · ${job.wish.preset}`);
+  const about = make("p", { className: "soft small" }, `${job.picture.name ? `${when} · ` : ""}${size} · ${kind} · ${job.wish.preset}`);
   return make("li", {}, thumbnail, make("div", {}, link, " ", state, about, ...found, ...notes, remove));
 }

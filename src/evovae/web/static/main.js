@@ -7,10 +7,8 @@ import { Start } from "./start.js";
 
 const terms = await request("api/terms").catch((error) => say(error.message));
 const job = new JobPage();
-if (terms) {
-  find("#version").textContent = terms.version;
-  new Start(terms);
-}
+const start = terms ? new Start(terms) : null;
+if (terms) find("#version").textContent = terms.version;
 
 find("#run-sample").addEventListener("click", trying(async ({ target }) => {
   target.disabled = true;
@@ -34,6 +32,10 @@ async function go() {
     else link.removeAttribute("aria-current");
   }
   document.title = "evovae";
+  if (page === "new" && id) {
+    history.replaceState(null, "", "#new");
+    await start?.again(id);
+  }
   if (page === "jobs") await showJobs();
   if (page === "job") await job.open(id);
 }

@@ -51,7 +51,10 @@ export class Result {
       const { before, after } = summary.quality;
       found.push(["PSNR", `${before.toFixed(2)} → ${after.toFixed(2)} dB`]);
     }
-    return [...found, ["Took", duration(summary.seconds)], ...facts(picture).slice(0, 2)];
+    if (summary.restored < picture.pages) {
+      found.unshift(["Pages", `${summary.restored} of ${picture.pages} restored; the others are as they came`]);
+    }
+    return [...found, ["Took", duration(summary.seconds)], ...facts(picture).filter(([term]) => term !== "Noise level")];
   }
 
   #downloads() {
@@ -63,6 +66,7 @@ export class Result {
       link("uncertainty.tif", "Uncertainty (TIFF)"),
       link("report.json", "Report (JSON)"),
       ...(wish.mask ? [link("mask", "Mask")] : []),
+      make("a", { href: `#new/${wish.upload}`, className: "button" }, "Run again with other settings"),
     ];
   }
 
@@ -92,7 +96,7 @@ export class Result {
     find(".explain", place).textContent = this.#explanation();
     describe(find(".found", place), this.#found());
     const canvas = find(".viewer canvas", place);
-    canvas.ariaLabel = { compare: "Before and after", uncertainty: "Uncertainty", residual: "What was taken off",
+    canvas.ariaLabel = { compare: "Before and after", uncertainty: "Uncertainty", residual: "What was removed",
       latents: "The picture, to choose a patch from" }[view];
     find(".slider", place).hidden = view !== "compare";
     find(".outcome", place).hidden = view === "latents";
@@ -108,9 +112,10 @@ export class Result {
     const { summary } = this.job;
     return {
       compare: "",
-      uncertainty: `How far each pixel may be off: black is certain, bright is ${number(summary.std_high)} or more.`,
-      residual: "What was taken off, grey where nothing. It should look like noise: where you see the picture in it, " +
-        "some of the picture was taken off, too.",
+      uncertainty: `How far each pixel may be off: black is certain, bright is ${number(summary.std_high)} or more` +
+        (summary.restored < this.job.picture.pages ? ", and pages that were not restored are grey." : "."),
+      residual: "What was removed, grey where nothing. It should look like noise: where you see the picture in it, " +
+        "some of the picture was removed, too.",
       latents: "Each latent adds its own patterns to a patch where it is switched on; most patches need one or two. " +
         "Choose a patch in the picture to see which.",
     }[this.view];

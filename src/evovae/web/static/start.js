@@ -4,18 +4,26 @@ import { Brush, connect } from "./brush.js";
 import { all, describe, duration, find, image, make, number, post, request, say, trying } from "./dom.js";
 
 const POLL = 2000; // milliseconds between looks whether this machine has been measured
+const LONG = 120; // seconds after which people look for something faster
 
 export class Start {
   constructor(terms) {
     this.terms = terms;
     this.picture = null;
     this.brush = new Brush(find("#holes"), find("#cursor"), () => this.#holesChanged());
-    connect(this.brush);
+    this.turn = connect(this.brush);
     find("#most").textContent = `At most ${Math.floor(terms.upload_bytes / 2 ** 20)}\u00a0MiB.`;
-    const take = trying((file) => this.take(file));
+    const take = trying((files) => this.take(files));
     find("#file").addEventListener("change", (event) => {
-      if (event.target.files.length) take(event.target.files[0]);
+      const files = [...event.target.files];
       event.target.value = "";
+      if (files.length) take(files);
+    });
+    document.addEventListener("paste", (event) => {
+      const files = [...event.clipboardData.files];
+      if (!files.length) return;
+      location.hash = "#new";
+      take(files);
     });
     this.#acceptDrops(take);
     find("#form").addEventListener("submit", (event) => {
@@ -40,39 +48,57 @@ export class Start {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       drop.classList.remove("over");
-      const [file] = event.dataTransfer.files;
-      if (!file) return;
+      const files = [...event.dataTransfer.files];
+      if (!files.length) return;
       location.hash = "#new";
-      take(file);
+      take(files);
     });
   }
 
-  /** Send a file, and show what the server says of it. */
-  async take(file) {
+  /** Send files, and show what the server says of the first: the others are to be restored as it is. */
+  async take(files) {
     say();
     this.#show(null);
-    if (file.size > this.terms.upload_bytes) {
-      throw new Error(`the file has ${file.size.toLocaleString()} bytes, and at most ` +
-        `${this.terms.upload_bytes.toLocaleString()} are taken; cut the picture, or use the command line`);
-    }
-    find("#reading").textContent = "Reading the picture …";
+    const pictures = [];
     try {
-      const headers = { "Content-Type": "application/octet-stream" };
-      await this.#show(await request("api/uploads", { method: "POST", headers, body: file }));
+      for (const [number, file] of files.entries()) {
+        const which = files.length > 1 ? `picture ${number + 1} of ${files.length}` : "the picture";
+        find("#reading").textContent = `Reading ${which} …`;
+        pictures.push(await this.#send(file));
+      }
     } finally {
       find("#reading").textContent = "";
     }
+    await this.#show(...pictures);
   }
 
-  async #show(picture) {
+  async #send(file) {
+    if (file.size > this.terms.upload_bytes) {
+      throw new Error(`${file.name} has ${file.size.toLocaleString()} bytes, and at most ` +
+        `${this.terms.upload_bytes.toLocaleString()} are taken; cut the picture, or use the command line`);
+    }
+    const headers = { "Content-Type": "application/octet-stream", "X-File-Name": encodeURIComponent(file.name) };
+    return request("api/uploads", { method: "POST", headers, body: file });
+  }
+
+  /** Show a picture that was sent before. */
+  async again(upload) {
+    await this.#show(await request(`api/uploads/${upload}`));
+  }
+
+  async #show(picture, ...others) {
     this.picture = picture;
+    this.others = others;
+    this.turn(false);
     find("#drop").hidden = picture !== null;
     find("#setup").hidden = picture === null;
     if (picture === null) return;
     find("#facts").parentElement.reset();
     this.#showStrength();
-    describe(find("#facts"), facts(picture));
+    const more = others.length ? [["And", `${others.length} more, with the same settings`]] : [];
+    describe(find("#facts"), [...facts(picture), ...more]);
     find("#notes").replaceChildren(...picture.notes.map((note) => make("li", {}, note)));
+    find("#paint").hidden = others.length > 0;
     find("#frames").hidden = picture.frames === 1;
     Object.assign(find("#frame"), { max: picture.frames - 1, value: 0 });
     find("#stage").style.maxWidth = `calc(70vh * ${picture.width / picture.height})`; // no higher than the window
@@ -102,6 +128,7 @@ export class Start {
 
   #holesChanged() {
     const share = this.brush.share();
+    find("#rest-line").hidden = !share;
     find("#painted").textContent = share ? `${number(100 * share)} % of the picture is painted over.` : "";
     this.#showEstimate();
   }
@@ -111,12 +138,30 @@ export class Start {
     const { seconds } = this.picture;
     const { preset, held_out: heldOut } = find("#form").elements;
     const kind = heldOut.checked || !this.brush.isEmpty ? "holes" : "whole";
+    const most = this.terms.seconds;
     for (const place of all("[data-preset]")) {
-      place.textContent = seconds ? `about ${duration(seconds[place.dataset.preset][kind])}` : "";
+      const needed = seconds?.[place.dataset.preset][kind] ?? 0;
+      const button = find(`[name=preset][value=${place.dataset.preset}]`);
+      button.disabled = needed > most; // it would be stopped before its end
+      place.textContent = seconds ? `about ${duration(needed)}` : "";
+      if (button.disabled) place.textContent += `, more than the ${duration(most)} there are`;
+      if (button.disabled && button.checked) find("[name=preset][value=fast]").checked = true;
     }
-    find("#estimate").textContent = seconds
-      ? `Will take about ${duration(seconds[preset.value][kind])} on this machine.`
-      : "How fast this machine is, is being measured …";
+    const tooLong = (seconds?.fast[kind] ?? 0) > most;
+    find("#start").disabled = tooLong;
+    find("#estimate").textContent = this.#estimate(seconds, preset.value, kind, tooLong);
+  }
+
+  #estimate(seconds, preset, kind, tooLong) {
+    if (!seconds) return "How fast this machine is, is being measured …";
+    if (tooLong) {
+      return `It would take about ${duration(seconds.fast[kind])}, more than the ${duration(this.terms.seconds)} that ` +
+        "this server gives to a picture. Restore a part of it, use the command line, or start the server with a larger " +
+        "--max-seconds.";
+    }
+    const [needed, fast] = [seconds[preset][kind], seconds.fast[kind]];
+    const hint = preset !== "fast" && needed > LONG ? ` “Fast” would take about ${duration(fast)}.` : "";
+    return `Will take about ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
   }
 
   #showStrength() {
@@ -132,7 +177,7 @@ export class Start {
       sigma: sigma.value === "" ? null : Number(sigma.value),
       seed: Number(seed.value),
       noise: noise.value,
-      strength: Number(strength.value) / 100,
+      strength: this.brush.isEmpty || find("#rest").checked ? Number(strength.value) / 100 : 0,
       held_out: heldOut.checked ? 0.02 : 0,
     };
     find("#start").disabled = true;
@@ -142,7 +187,8 @@ export class Start {
         wish.mask = mask.id;
       }
       const job = await post("api/jobs", wish);
-      location.hash = `#job/${job.id}`;
+      for (const other of this.others) await post("api/jobs", { ...wish, upload: other.id });
+      location.hash = this.others.length ? "#jobs" : `#job/${job.id}`;
     } finally {
       find("#start").disabled = false;
     }
@@ -154,6 +200,7 @@ export function facts(picture) {
   const channels = picture.channels > 1 ? `, ${picture.channels} channels` : "";
   const frames = picture.frames > 1 ? `, ${picture.frames} ${picture.pages > 1 ? "pages" : "planes"}` : "";
   return [
+    ...(picture.name ? [["File", picture.name]] : []),
     ["Size", `${picture.width} × ${picture.height}${channels}${frames}`],
     ["Kind", `${picture.format}, ${picture.dtype}`],
     ["Noise level", `about ${number(picture.sigma)}`],
