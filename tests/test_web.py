@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
+from PIL import Image
 from typer.testing import CliRunner
 
+import evovae
 from evovae import cli, io
 from evovae.commands.shared import BAD_INPUT, EXISTS
+from evovae.pages import Pages
 
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
@@ -33,6 +36,8 @@ from evovae.web.estimate import Clock, machine  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
 from evovae.web.layout import arranged, corner  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
+from evovae.web.look import look  # noqa: E402
+from evovae.web.outcome import Task, write  # noqa: E402
 from evovae.web.schemas import Picture, State, Wish  # noqa: E402
 
 SMALL = Limits(upload_bytes=200_000, values=100_000, memory=2.0**30, farewell=0.2)
@@ -55,12 +60,12 @@ NOISY = encoded(blocks()[1].astype(np.uint8))
 
 
 @contextmanager
-def running(folder, limits=SMALL):
+def running(folder, limits=SMALL, **options):
     """A server in a thread of ours, and a client of it."""
     folder.mkdir(exist_ok=True)
     (folder / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 1e-4}))  # there is no need to measure
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(folder, limits)
+        app = create_app(folder, limits, **options)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -217,6 +222,55 @@ def test_a_body_without_length_is_counted_while_it_streams(tmp_path):
         assert client.post("/api/uploads", content=iter([NOISY[:100], NOISY[100:]])).status_code == 201
         refused(client.post("/api/uploads", content=endless()), 413, "more than 200,000 bytes")
     assert largest <= SMALL.upload_bytes
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("my%20cat.png", "my cat.png"),
+        ("..%2F..%2Fetc%2Fpasswd", "passwd"),
+        ("C:%5Cx%5C%C3%A9%00%0A.png", "é.png"),
+        ("a" * 9000, "a" * 120),
+        ("", ""),
+    ],
+)
+def test_names_are_text_for_people_and_lead_nowhere(client, sent, kept):
+    answer = client.post("/api/uploads", content=NOISY, headers={"X-File-Name": sent})
+    assert answer.json()["name"] == kept
+
+
+@pytest.mark.parametrize(("kind", "options"), [("BMP", {}), ("WEBP", {"lossless": True}), ("GIF", {})])
+def test_other_kinds_of_pictures_come_back_as_png(client, kind, options):
+    file = streams.BytesIO()
+    Image.fromarray(np.kron([[60, 180], [120, 90]], np.ones((12, 12))).astype(np.uint8)).save(file, kind, **options)
+    job = waited(client, submitted(client, file.getvalue()))
+    assert job["state"] == "done" and job["picture"]["width"] == 24, job
+    answer = client.get(f"/api/jobs/{job['id']}/result")
+    assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+
+
+def test_of_a_stopped_stack_it_is_said_how_much_is_restored(tmp_path):
+    frame = np.kron([[60.0, 180], [120, 90]], np.ones((12, 12)))
+    done = Pages(
+        np.stack([frame, frame]), np.stack([frame, frame * np.nan]), [evovae.Restoration(frame, frame, 1.0)], 2
+    )
+    content = io.Content(np.stack([frame, frame]).astype(np.float32), "TYX")
+    io.write(tmp_path / "input.tif", content)
+    about, _ = look(tmp_path / "input.tif", "TIFF", "0" * 32, "film.tif", SMALL)
+    write(tmp_path, Task(tmp_path / "input.tif", content, None, Wish(upload="0" * 32), about, 100), done)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["restored"], summary["interrupted"]) == (1, True) and np.isfinite(summary["std_high"])
+    assert np.isnan(io.read(tmp_path / "uncertainty.tif").values[1]).all()
+
+
+def test_a_server_for_others_asks_for_its_token(tmp_path):
+    with running(tmp_path / "site", token="secret") as client:
+        for path in ("/", "/api/terms", "/?token=wrong"):
+            answer = client.get(path)
+            assert answer.status_code == 401 and "with its token" in answer.json()["detail"]
+        assert client.get("/?token=secret").status_code == 200
+        assert client.get("/api/terms").status_code == 200  # the browser shows it from now on
+        assert client.get("/api/terms").headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(
@@ -517,6 +571,7 @@ def test_a_restarted_server_finds_what_was_done_and_marks_the_rest_failed(tmp_pa
         dict.fromkeys(Picture.model_fields, 0)
         | {
             "id": "0" * 32,
+            "name": "",
             "format": "PNG",
             "dtype": "uint8",
             "shape": [2, 2],

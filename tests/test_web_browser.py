@@ -291,11 +291,12 @@ def test_several_files_are_a_batch_under_their_names_and_can_be_done_again(serve
     assert link.text == "<b>1.png" and not browser.driver.find_elements(By.CSS_SELECTOR, "#job-list b")
     link.click()
     browser.result()
+    job = browser.job
     browser.open(server, "jobs")
     archive = browser.shown("#all-results a").get_attribute("href")
     names = ZipFile(BytesIO(urlopen(archive).read())).namelist()
     assert {"<b>0-restored.png", "<b>1-restored.png"} <= {*names}
-    browser.driver.back()
+    browser.open(server, f"job/{job}")
     browser.result()
     browser.find("#result").find_element(By.PARTIAL_LINK_TEXT, "Run again").click()
     browser.shown("#setup")

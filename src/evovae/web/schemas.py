@@ -103,7 +103,7 @@ class Summary(BaseModel):
     noise: list[str]
     seconds: float
     interrupted: bool
-    restored: int = Field(description="How many pages were restored; the others are as they came.")
+    restored: int | None = Field(default=None, description="How many pages were restored; the others are as they came.")
     std_high: float
     models: list[int] = Field(description="How many models can be looked at, by page.")
     command: str

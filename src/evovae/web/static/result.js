@@ -51,7 +51,7 @@ export class Result {
       const { before, after } = summary.quality;
       found.push(["PSNR", `${before.toFixed(2)} → ${after.toFixed(2)} dB`]);
     }
-    if (summary.restored < picture.pages) {
+    if ((summary.restored ?? picture.pages) < picture.pages) {
       found.unshift(["Pages", `${summary.restored} of ${picture.pages} restored; the others are as they came`]);
     }
     return [...found, ["Took", duration(summary.seconds)], ...facts(picture).filter(([term]) => term !== "Noise level")];
@@ -113,7 +113,7 @@ export class Result {
     return {
       compare: "",
       uncertainty: `How far each pixel may be off: black is certain, bright is ${number(summary.std_high)} or more` +
-        (summary.restored < this.job.picture.pages ? ", and pages that were not restored are grey." : "."),
+        ((summary.restored ?? this.job.picture.pages) < this.job.picture.pages ? ", and pages that were not restored are grey." : "."),
       residual: "What was removed, grey where nothing. It should look like noise: where you see the picture in it, " +
         "some of the picture was removed, too.",
       latents: "Each latent adds its own patterns to a patch where it is switched on; most patches need one or two. " +
