@@ -1,8 +1,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
+TORCH ?= torch
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all test-newest test-oldest check clean
 
 demo: .venv/demo
 	$(BIN)/evovae demo demo --overwrite
@@ -12,6 +13,21 @@ test: .venv/dev
 
 test-all: .venv/dev
 	$(PYTEST)
+
+# Files with the newest libraries that there are, without constraints, and with the oldest that are allowed.
+FILE_TESTS := tests/test_io.py tests/test_web.py tests/test_cli.py
+OLDEST := imagecodecs==2025.3.30 pillow==11.1.0 soundfile==0.13.0 tifffile==2025.3.13 zarr==3.0.8
+test-newest: .venv-newest/bin/evovae
+	.venv-newest/bin/python -m pytest $(FILE_TESTS)
+
+test-oldest: .venv-oldest/bin/evovae
+	.venv-oldest/bin/python -m pip install --quiet $(OLDEST)
+	.venv-oldest/bin/python -m pytest $(FILE_TESTS)
+
+.venv-%/bin/evovae: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet $(TORCH)
+	.venv-$*/bin/python -m pip install --quiet --editable ".[all]" pytest hypothesis httpx
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
@@ -25,4 +41,4 @@ check: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-newest .venv-oldest demo

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from sqlite3 import OperationalError
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 import evovae
@@ -34,7 +34,7 @@ from evovae.web import paint  # noqa: E402 - only where there is a web framework
 from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there is a web framework
 from evovae.web.estimate import Clock, machine  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
-from evovae.web.layout import arranged, corner  # noqa: E402
+from evovae.web.layout import arranged, as_stored, corner, stored_place, upright  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
 from evovae.web.look import look  # noqa: E402
 from evovae.web.outcome import Task, write  # noqa: E402
@@ -215,8 +215,9 @@ def test_a_body_without_length_is_counted_while_it_streams(tmp_path):
         nonlocal largest
         for _ in range(2000):
             yield bytes(1000)
-            stored = sum(path.stat().st_size for path in (tmp_path / "site" / "uploads").rglob("body"))
-            largest = max(largest, stored)
+            with suppress(FileNotFoundError):  # it has just been refused, and is being removed
+                stored = sum(path.stat().st_size for path in (tmp_path / "site" / "uploads").rglob("body"))
+                largest = max(largest, stored)
 
     with running(tmp_path / "site") as client:
         assert client.post("/api/uploads", content=iter([NOISY[:100], NOISY[100:]])).status_code == 201
@@ -247,6 +248,43 @@ def test_other_kinds_of_pictures_come_back_as_png(client, kind, options):
     assert job["state"] == "done" and job["picture"]["width"] == 24, job
     answer = client.get(f"/api/jobs/{job['id']}/result")
     assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_shown_upright_and_stay_as_they_are_stored(orientation):
+    """As Pillow turns them, whose word is taken for it."""
+    stored = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    photo = Image.fromarray(stored)
+    photo.getexif()[274] = orientation
+    seen = upright(stored, orientation)
+    assert_array_equal(seen, np.asarray(ImageOps.exif_transpose(photo)))
+    assert_array_equal(as_stored(seen, orientation), stored)
+    row, column = stored_place(1, 2, (4, 6), orientation)
+    assert stored[row, column] == seen[1, 2]
+
+
+def test_a_turned_photograph_is_painted_and_looked_at_upright(client):
+    exif = Image.Exif()
+    exif[274] = 6
+    stored = np.kron([[60, 180, 90], [120, 90, 200]], np.ones((12, 12))).astype(np.uint8)
+    stored = (stored + np.random.default_rng(0).normal(0, 9, stored.shape)).clip(0, 255).astype(np.uint8)
+    file = streams.BytesIO()
+    Image.fromarray(stored).save(file, "PNG", exif=exif)
+    picture = uploaded(client, file.getvalue())
+    assert (picture["width"], picture["height"], picture["orientation"]) == (24, 36, 6)
+    mask = np.zeros((36, 24), np.uint8)
+    mask[30:33, 2:6] = 255  # upright
+    wish = {"upload": picture["id"], "mask": uploaded(client, encoded(mask))["id"], "preset": "fast", "strength": 0}
+    job = waited(client, client.post("/api/jobs", json=wish).json())
+    assert job["state"] == "done", job
+    seen = client.get(f"/api/jobs/{job['id']}/view/after.png").content
+    assert Image.open(streams.BytesIO(seen)).size == (24, 36)
+    result = np.asarray(Image.open(streams.BytesIO(client.get(f"/api/jobs/{job['id']}/result").content)))
+    changed = np.argwhere(result != stored)
+    assert len(changed) and as_stored(mask, 6)[tuple(changed.T)].all()
+    place = {"row": 31, "column": 3}
+    found = client.get(f"/api/jobs/{job['id']}/population", params=place).json()
+    assert found["top"] <= 31 < found["top"] + found["height"] and found["left"] <= 3 < found["left"] + found["width"]
 
 
 def test_of_a_stopped_stack_it_is_said_how_much_is_restored(tmp_path):

@@ -36,6 +36,15 @@ def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes | None:
     return block.tobytes().removeprefix(b"Exif\0\0")
 
 
+def orientation(block: bytes | None) -> int:
+    """How the stored pixels are to be turned to be upright, as EXIF numbers it; 1 is not at all."""
+    try:
+        found = 1 if block is None else int(_loaded(block).get(ORIENTATION, 1))
+    except (ValueError, SyntaxError, TypeError, struct.error):  # a damaged note is no reason not to show a picture
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
 def _loaded(block: bytes) -> Image.Exif:
     exif = Image.Exif()
     exif.load(b"Exif\0\0" + block)

@@ -15,9 +15,10 @@ from starlette.background import BackgroundTask
 
 import evovae
 from evovae.restore.image import check_levels
+from evovae.restore.presets import FEW
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
-from evovae.web.layout import plane
+from evovae.web.layout import plane, upright
 from evovae.web.names import (
     CLEAN,
     HOLES,
@@ -53,7 +54,11 @@ def terms(site: TheSite) -> Terms:
     """What this server takes on."""
     limits = site.limits
     return Terms(
-        version=evovae.__version__, upload_bytes=limits.upload_bytes, values=limits.values, seconds=limits.seconds
+        version=evovae.__version__,
+        upload_bytes=limits.upload_bytes,
+        values=limits.values,
+        seconds=limits.seconds,
+        few=FEW,
     )
 
 
@@ -92,7 +97,7 @@ def preview_upload(upload: Id, site: TheSite, frame: Frame = 0) -> Response:
     """One frame of an upload, in 8 bits."""
     place, picture = site.uploads.place(upload), site.uploads.get(upload)
     check_frame(frame, picture)
-    values = plane(np.load(place / VALUES, mmap_mode="r"), frame)
+    values = upright(plane(np.load(place / VALUES, mmap_mode="r"), frame), picture.orientation)
     return Response(png(grey(values, picture.low, picture.high)), media_type="image/png")
 
 

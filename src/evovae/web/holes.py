@@ -6,13 +6,13 @@ import numpy as np
 from starlette.exceptions import HTTPException
 
 from evovae import io
-from evovae.web.layout import PLANE, plane
+from evovae.web.layout import PLANE, as_stored, plane
 from evovae.web.names import HOLES
 from evovae.web.schemas import Picture
 
 
 def painted(mask: np.ndarray, picture: Picture) -> np.ndarray:
-    """Where a mask (arranged values of any dtype) is brighter than half: (Y, X), bool.
+    """Where a mask (arranged values of any dtype) of an upright picture is brighter than half: (Y, X), bool, as stored.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def painted(mask: np.ndarray, picture: Picture) -> np.ndarray:
     holes = first > most / 2
     if holes.all():
         raise HTTPException(422, "no observed pixels: all of the picture is painted over; leave some to learn from")
-    return holes
+    return as_stored(holes, picture.orientation)
 
 
 def load(folder: Path, content: io.Content) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from evovae.restore.fitted import Insight
-from evovae.web.layout import corner, shown
+from evovae.web.layout import corner, shown, upright
 from evovae.web.paint import data_url, grey, png, sheet
 from evovae.web.schemas import Choice, Latents, Picture, Population
 
@@ -49,12 +49,16 @@ def population(
     order = np.argsort(_order(insight))  # where each latent is in the list of them
     images = np.stack([patch, found.restored, *found.images])
     pictures = grey(shown(images, insight.size, _is_colour(picture)), picture.low, picture.high)
+    pictures = np.stack([upright(image, picture.orientation) for image in pictures])
     height, width = pictures.shape[1:3]
+    seen = np.zeros(page.shape[1:3], bool)
+    seen[window[1:3]] = True
+    top, left = np.argwhere(upright(seen, picture.orientation))[0]
     return Population(
         height=height,
         width=width,
-        top=window[1].start,
-        left=window[2].start,
+        top=int(top),
+        left=int(left),
         sprite=data_url(png(sheet(pictures[None]))),
         states=[
             Choice(q=float(q), on=sorted(order[state].tolist())) for q, state in zip(found.q, found.states, strict=True)

@@ -37,6 +37,26 @@ def plane(values: np.ndarray, frame: int) -> np.ndarray:
     return values[np.unravel_index(frame, values.shape[:2])]
 
 
+def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (Y, X, ..) as people see them, by the number that EXIF has for it."""
+    turned = stored.swapaxes(0, 1) if orientation > 4 else stored
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return turned[::rows, ::columns]
+
+
+def as_stored(seen: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels as people see them as they are stored: `upright` undone."""
+    return upright(seen, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def stored_place(row: int, column: int, shape: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Where a pixel that is seen at a place lies in stored pixels of a shape (Y, X)."""
+    places = np.broadcast_to(np.arange(shape[0])[:, None], shape), np.broadcast_to(np.arange(shape[1]), shape)
+    found = [int(upright(place, orientation)[row, column]) for place in places]
+    return found[0], found[1]
+
+
 def corner(lengths: tuple[int, ...], size: tuple[int, ...], at: tuple[int, ...]) -> tuple[slice, ...]:
     """Where in a page of these lengths (Z, Y, X) the patch of a model's size lies whose middle is next to `at`.
 

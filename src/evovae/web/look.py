@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from evovae import io
+from evovae.io.exif import orientation
 from evovae.io.places import shown
 from evovae.pages import channel_axis
 from evovae.restore.image import Image
@@ -54,6 +55,7 @@ def look(path: Path, form: str, name: str, title: str, limits: Limits) -> tuple[
         sigma = estimate(*bordered.tensors, len(bordered.shape))
     if not np.isfinite([low, high, span, deviation, sigma]).all():
         raise HTTPException(422, "the picture holds values too large to work with; scale them down")
+    turned = orientation(content.metadata.get("exif"))
     about = Picture(
         id=name,
         name=title,
@@ -61,8 +63,9 @@ def look(path: Path, form: str, name: str, title: str, limits: Limits) -> tuple[
         dtype=content.values.dtype.name,
         shape=list(content.values.shape),
         axes=content.axes or "",
-        width=values.shape[3],
-        height=values.shape[2],
+        width=values.shape[2 if turned > 4 else 3],
+        height=values.shape[3 if turned > 4 else 2],
+        orientation=turned,
         channels=values.shape[4],
         pages=values.shape[0],
         frames=values.shape[0] * values.shape[1],

@@ -10,7 +10,7 @@ from evovae.restore.fitted import Insight
 from evovae.web import names
 from evovae.web.api import NOT_THERE, PNG, Frame, Responses, check_frame
 from evovae.web.insights import latents, population, sprite
-from evovae.web.layout import plane
+from evovae.web.layout import plane, stored_place, upright
 from evovae.web.paint import grey, heat, png
 from evovae.web.schemas import Job, Latents, Population, Problem
 from evovae.web.site import Finished, Site, TheSite
@@ -78,7 +78,7 @@ def residual(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
     assert job.summary is not None
     off = _plane(site, job, names.VALUES, frame).astype(float) - _plane(site, job, names.AFTER, frame)
     if (site.place(job.id) / names.HOLES).exists():
-        off[np.load(site.place(job.id) / names.HOLES)] = 0
+        off[upright(np.load(site.place(job.id) / names.HOLES), job.picture.orientation)] = 0
     reach = RESIDUAL * max(*job.summary.sigma, 1e-30)
     return _png(grey(np.nan_to_num(off), -reach, reach))
 
@@ -108,8 +108,10 @@ def get_population(
     values = np.load(site.place(job.id) / names.VALUES, mmap_mode="r")
     page, depth = divmod(frame, values.shape[1])
     path = site.place(job.id) / names.HOLES
-    holes = np.load(path) if path.exists() else np.zeros((picture.height, picture.width), bool)
-    return population(_insight(site, job, page, model), values[page], holes, (depth, row, column), picture)
+    shape = values.shape[2:4]
+    holes = np.load(path) if path.exists() else np.zeros(shape, bool)
+    at = depth, *stored_place(row, column, shape, picture.orientation)
+    return population(_insight(site, job, page, model), values[page], holes, at, picture)
 
 
 def _png(image: np.ndarray) -> Response:
@@ -118,7 +120,7 @@ def _png(image: np.ndarray) -> Response:
 
 def _plane(site: Site, job: Job, name: str, frame: int) -> np.ndarray:
     check_frame(frame, job.picture)
-    return plane(np.load(site.place(job.id) / name, mmap_mode="r"), frame)
+    return upright(plane(np.load(site.place(job.id) / name, mmap_mode="r"), frame), job.picture.orientation)
 
 
 def _insight(site: Site, job: Job, page: int, model: int) -> Insight:

@@ -40,6 +40,7 @@ class Picture(BaseModel):
     axes: str
     width: int
     height: int
+    orientation: int = Field(default=1, description="How stored pixels are turned to be upright, as EXIF numbers it.")
     channels: int
     pages: int
     frames: int
@@ -161,3 +162,4 @@ class Terms(BaseModel):
     upload_bytes: int
     values: int
     seconds: float = Field(description="How long a job may take.")
+    few: float = Field(description="Share of missing pixels up to which a picture takes no longer than a whole one.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from evovae.io import Content, write_atomically
 from evovae.restore import Progress
 from evovae.web import diary
-from evovae.web.layout import arranged, plane
+from evovae.web.layout import arranged, plane, upright
 from evovae.web.names import PREVIEW
 from evovae.web.paint import grey, png
 from evovae.web.schemas import Picture
@@ -56,7 +56,8 @@ class Telling:
         began = time.monotonic()
         page = self.content.page(self.page) if self.content.batch_axes else self.content
         values = arranged(page.replaced(report.preview()))
-        image = png(grey(plane(values, values.shape[1] // 2), self.picture.low, self.picture.high))
+        middle = upright(plane(values, values.shape[1] // 2), self.picture.orientation)
+        image = png(grey(middle, self.picture.low, self.picture.high))
         write_atomically(self.folder / PREVIEW, lambda file: file.write(image))
         self.previews += 1
         diary.note(self.folder, "preview", number=self.previews, page=self.page, epoch=report.epoch)

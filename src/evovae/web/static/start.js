@@ -4,6 +4,7 @@ import { Brush, connect } from "./brush.js";
 import { all, describe, duration, find, image, make, number, post, request, say, trying } from "./dom.js";
 
 const POLL = 2000; // milliseconds between looks whether this machine has been measured
+const ABOUT = { whole: "about", holes: "up to" }; // the more is missing, the longer it takes
 const LONG = 120; // seconds after which people look for something faster
 
 export class Start {
@@ -137,13 +138,13 @@ export class Start {
     if (!this.picture) return;
     const { seconds } = this.picture;
     const { preset, held_out: heldOut } = find("#form").elements;
-    const kind = heldOut.checked || !this.brush.isEmpty ? "holes" : "whole";
+    const kind = heldOut.checked || this.brush.share() > this.terms.few ? "holes" : "whole";
     const most = this.terms.seconds;
     for (const place of all("[data-preset]")) {
       const needed = seconds?.[place.dataset.preset][kind] ?? 0;
       const button = find(`[name=preset][value=${place.dataset.preset}]`);
       button.disabled = needed > most; // it would be stopped before its end
-      place.textContent = seconds ? `about ${duration(needed)}` : "";
+      place.textContent = seconds ? `${ABOUT[kind]} ${duration(needed)}` : "";
       if (button.disabled) place.textContent += `, more than the ${duration(most)} there are`;
       if (button.disabled && button.checked) find("[name=preset][value=fast]").checked = true;
     }
@@ -155,13 +156,13 @@ export class Start {
   #estimate(seconds, preset, kind, tooLong) {
     if (!seconds) return "How fast this machine is, is being measured …";
     if (tooLong) {
-      return `It would take about ${duration(seconds.fast[kind])}, more than the ${duration(this.terms.seconds)} that ` +
+      return `It would take ${ABOUT[kind]} ${duration(seconds.fast[kind])}, more than the ${duration(this.terms.seconds)} that ` +
         "this server gives to a picture. Restore a part of it, use the command line, or start the server with a larger " +
         "--max-seconds.";
     }
     const [needed, fast] = [seconds[preset][kind], seconds.fast[kind]];
-    const hint = preset !== "fast" && needed > LONG ? ` “Fast” would take about ${duration(fast)}.` : "";
-    return `Will take about ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
+    const hint = preset !== "fast" && needed > LONG ? ` “Fast” would take ${ABOUT[kind]} ${duration(fast)}.` : "";
+    return `Will take ${ABOUT[kind]} ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
   }
 
   #showStrength() {
