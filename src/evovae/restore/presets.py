@@ -133,7 +133,7 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
     if picture.subspaces_alone:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
-    patches = (12,) if picture.rough else (6, 10)
+    patches = (12,) if picture.rough else (9, 12) if picture.high else (6, 10)
     return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
 
