@@ -88,7 +88,7 @@ def test_the_dtype_of_a_result_can_be_another():
     """Rounded to whole numbers, frames of few counts would lose most of what was found."""
     counts = np.random.default_rng(0).poisson(blocks() / 100).astype(np.uint8)
     options = {"preset": SUBSPACES, "rng": 0, "noise": "white"}
-    with pytest.warns(UserWarning, match="few grey levels.*dtype float32"):
+    with pytest.warns(UserWarning, match="few grey levels.*dtype = float32"):
         rounded = evovae.denoise(counts, **options)
     floats = evovae.denoise(counts, dtype="float32", **options)
     assert floats.dtype == np.float32 and rms(floats - blocks() / 100) < rms(rounded - blocks() / 100)

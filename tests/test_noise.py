@@ -162,7 +162,7 @@ def test_frames_of_single_photons_keep_their_mean():
         assert mean == pytest.approx(frame.mean(), rel=0.08)
         off.append(mean / frame.mean() - 1)
     assert np.mean(off) == pytest.approx(0, abs=0.05)
-    with pytest.warns(UserWarning, match="dtype float32"):
+    with pytest.warns(UserWarning, match="dtype = float32"):
         evovae.denoise(frame, preset="fast", rng=0)
 
 
