@@ -30,9 +30,12 @@ httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
+from fastapi import HTTPException  # noqa: E402
+
 from evovae.web import paint  # noqa: E402 - only where there is a web framework
 from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there is a web framework
 from evovae.web.estimate import Clock, machine  # noqa: E402
+from evovae.web.headers import check_claim  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
 from evovae.web.layout import arranged, as_stored, corner, stored_place, upright  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
@@ -238,6 +241,19 @@ def test_a_body_without_length_is_counted_while_it_streams(tmp_path):
 def test_names_are_text_for_people_and_lead_nowhere(client, sent, kept):
     answer = client.post("/api/uploads", content=NOISY, headers={"X-File-Name": sent})
     assert answer.json()["name"] == kept
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "GIF"])  # of WebP, Pillow looks at the size itself
+def test_what_a_header_claims_is_refused_before_it_is_decoded(tmp_path, monkeypatch, kind):
+    """As many values as the picture has: a grey one has a third of a colour one's."""
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 10)  # a limit of Pillow's own, which must not hide the claim
+    file = streams.BytesIO()
+    Image.new("RGB", (50, 40)).save(file, kind)
+    (tmp_path / "a").write_bytes(file.getvalue())
+    bands = 1 if kind == "GIF" else 3
+    check_claim(tmp_path / "a", kind, 50 * 40 * bands)
+    with pytest.raises(HTTPException, match="holds at least"):
+        check_claim(tmp_path / "a", kind, 50 * 40 * bands - 1)
 
 
 @pytest.mark.parametrize(("kind", "options"), [("BMP", {}), ("WEBP", {"lossless": True}), ("GIF", {})])

@@ -1,12 +1,18 @@
 """How much a file claims to hold, from its header: asked before anything is decoded."""
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import prod
 from pathlib import Path
 
 from fastapi import HTTPException
-from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 from tifffile import TiffFile
 
 from evovae import io
@@ -35,7 +41,7 @@ def check_claim(path: Path, form: str, most: int) -> None:
     """Refuse with 413 a file that claims to hold more values than so many."""
     claimed = 0
     with suppress(Exception):  # whatever is wrong with a header, reading the file will say it in a sentence
-        claimed = {"PNG": _png, "TIFF": _tiff}.get(form, _pillow)(path, most)
+        claimed = CLAIMS[form](path, most)
     check_values(claimed, most)
 
 
@@ -52,9 +58,10 @@ def _png(path: Path, most: int) -> int:
     return width * height * {2: 3, 6: 4, 4: 2}.get(colour, 1)
 
 
-def _pillow(path: Path, most: int) -> int:
-    with Image.open(path) as picture:
-        return prod((*picture.size, 3))
+def _pillow(opened: type[ImageFile], path: Path, most: int) -> int:
+    with path.open("rb") as file:
+        picture = opened(file)  # Image.open would hold it to a limit of its own
+        return prod((*picture.size, len(picture.getbands())))
 
 
 def _tiff(path: Path, most: int) -> int:
@@ -67,3 +74,13 @@ def _tiff(path: Path, most: int) -> int:
         except IndexError:
             return max(first, file.series[0].size)
         return first * (pages + 1)
+
+
+CLAIMS: dict[str, Callable[[Path, int], int]] = {
+    "PNG": _png,
+    "TIFF": _tiff,
+    "JPEG": partial(_pillow, JpegImageFile),
+    "BMP": partial(_pillow, BmpImageFile),
+    "WebP": partial(_pillow, WebPImageFile),
+    "GIF": partial(_pillow, GifImageFile),
+}
