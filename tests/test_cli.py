@@ -24,6 +24,7 @@ from evovae.commands import bar
 from evovae.evolve import Search
 from evovae.masks import missing
 from evovae.restore import NetworkPatches, Progress, presets
+from evovae.restore.image import Image as Checked
 from evovae.restore.patch_models import described
 from evovae.restore.presets import Picture
 
@@ -343,6 +344,30 @@ def test_masks_are_those_of_all_pages_or_of_each_with_or_without_channels(noisy,
     assert (out[filled] < 1e3).all()
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_masks_and_clear_pixels_of_a_film_count_together(noisy, monkeypatch, whole):
+    """A mask of one page, or of all with one level in each, beside colours that are undefined."""
+    film = np.stack([io.read(noisy / "in.png").values] * 2)
+    alpha = np.full(film.shape, 255, np.uint8)
+    alpha[:, :3] = 0
+    io.write(noisy / "film.tif", io.Content(np.stack([film] * 3, -1), "TYXS", alpha))
+    mask = np.zeros((24, 24), np.uint8)
+    mask[-3:] = 128
+    io.write(noisy / "mask.npy", io.Content(np.stack([mask, 0 * mask]) if whole else mask))
+    seen = []
+
+    def noted(image, *, mask, channel_axis, **_):
+        seen.append(Checked.of(image, mask, channel_axis, "raise", np.inf).observed)
+        return evovae.Restoration(np.asarray(image), np.ones(image.shape), 1.0)
+
+    monkeypatch.setattr("evovae.inpaint", noted)
+    done = run("inpaint", noisy / "film.tif", noisy / "out.tif", "--mask", noisy / "mask.npy")
+    assert done.exit_code == 0, done.output
+    top, bottom = [0, 1, 2], [21, 22, 23]
+    missing_rows = [np.flatnonzero(~observed.all((1, 2))).tolist() for observed in seen]
+    assert missing_rows == [top + bottom, top if whole else top + bottom]
+
+
 @pytest.mark.parametrize(
     ("shape", "words", "message"),
     [
@@ -623,6 +648,16 @@ def test_what_a_folder_leaves_out_is_said(folder):
     done = run("denoise", folder / "in", folder / "all", "--preset", "fast", "--recursive", "--report", folder / "told")
     assert (folder / "all" / "inner" / "d.png").exists() and (folder / "told" / "inner" / "d.json").exists()
     assert "inner" not in " ".join(done.output.split()).split("left out", 1)[1].split(";")[0]
+
+
+def test_pictures_that_are_only_read_come_back_as_png_and_replace_no_others(folder):
+    picture = Image.open(folder / "in.png")
+    for name in ("a.bmp", "d.bmp"):
+        picture.save(folder / "in" / name)
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
+    assert done.exit_code == 0, done.output
+    written = {path.name for path in (folder / "out").iterdir()}
+    assert written == {"a.png", "a.bmp.png", "b.png", "c.png", "d.png"}
 
 
 def test_masks_in_a_folder_may_have_other_suffixes(folder):

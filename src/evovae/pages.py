@@ -55,15 +55,16 @@ def restore(
         Before there is anything worth returning; later, an interrupt ends it with what there is.
     """
     pages = list(_indices(content))
-    masks = _shares(content, _with_transparent(content, mask), channel_axis)
+    masks = _shares(content, None if mask is None else missing(mask), channel_axis)
+    given = _defined(content)
     if pages[1:]:  # a single one is looked at when it is restored
-        _check(content, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
+        _check(given, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
     results: list[Restoration] = []
     for number, (index, own) in enumerate(zip(pages, masks, strict=True)):
         begin(number, len(pages))
         try:
             result = function(
-                content.values[index],
+                given[index],
                 mask=own,
                 channel_axis=channel_axis,
                 resume=None if resume is None else resume / f"{number:05d}",
@@ -85,15 +86,13 @@ def restore(
     return Pages(values, std, results, len(pages))
 
 
-def _with_transparent(content: Content, mask: np.ndarray | None) -> np.ndarray | None:
-    """A mask, and where the alpha channel says that colours are undefined: they are missing there, too."""
+def _defined(content: Content) -> np.ndarray:
+    """The values; masked where the alpha channel says that there are no colours."""
     if content.alpha is None or content.alpha.all():
-        return mask
+        return content.values
     clear = content.alpha == 0
-    if mask is None:
-        return clear
-    holes = missing(mask)
-    return holes | (clear if holes.ndim == clear.ndim else np.expand_dims(clear, content.alpha_axis))
+    clear = clear if clear.ndim == content.values.ndim else np.expand_dims(clear, content.alpha_axis)
+    return np.ma.MaskedArray(content.values, np.broadcast_to(clear, content.values.shape))
 
 
 def noise_of(result: Restoration) -> str:
@@ -111,7 +110,7 @@ def channel_axis(content: Content) -> int | None:
 
 
 def _check(
-    content: Content,
+    values: np.ndarray,
     pages: Sequence[tuple[int | slice, ...]],
     masks: Sequence[np.ndarray | None],
     channel_axis: int | None,
@@ -123,7 +122,7 @@ def _check(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                picture = Image.of(content.values[index], own, channel_axis, nonfinite, inf)
+                picture = Image.of(values[index], own, channel_axis, nonfinite, inf)
             check_sigma(picture, sigma)
         except (TypeError, ValueError) as error:
             raise type(error)(f"page {number} of {len(pages)}: {error}") from error

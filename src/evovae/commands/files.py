@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def _restore_all(
         if not paths:
             raise ValueError(f"{source} holds no pictures of a known kind{left_out and f'; {left_out}'}")
         mine = paths[int(os.environ.get("RANK", "0")) :: int(os.environ.get("WORLD_SIZE", "1"))]
-        there = [out for path in mine if (out := target / io.written_name(path)).exists()]
+        written = _written_names(paths)
+        there = [out for path in mine if (out := target / written[path]).exists()]
         if there and resume is None and not overwrite:
             others = f" and {len(there) - 1} others exist" if there[1:] else " exists"
             raise FileExistsError(f"{there[0]}{others}; --overwrite replaces, --resume skips what is there")
@@ -73,7 +75,7 @@ def _restore_all(
     differ = len({path.with_suffix("") for path in paths}) == len(paths)
     began, done, before, refused = time.monotonic(), 0, 0, dict[Path, Failed]()
     for path in mine:
-        name, out = str(path.with_suffix("")) if differ else str(path), target / io.written_name(path)
+        name, out = str(path.with_suffix("")) if differ else str(path), target / written[path]
         progress = None if resume is None else resume / path
         if progress is not None and out in there and not _unfinished(progress):
             before += 1
@@ -118,6 +120,16 @@ def _found(source: Path, recursive: bool) -> tuple[list[Path], str]:
     if folders:
         told.append(f"folders inside are left out ({_names(folders)}); --recursive takes them in")
     return [path.relative_to(source) for path in known], "; ".join(told)
+
+
+def _written_names(paths: list[Path]) -> dict[Path, Path]:
+    """What each picture is written as: a.png for a.bmp, which is only read, but a.bmp.png where that would be two."""
+    names = {path: io.written_name(path) for path in paths}
+    shared = Counter(names.values())
+    return {
+        path: name if shared[name] == 1 or name == path else path.with_name(f"{path.name}.png")
+        for path, name in names.items()
+    }
 
 
 def _names(paths: list[Path]) -> str:
@@ -208,8 +220,9 @@ class _Files:
 def _checksum(path: Path) -> str:
     """SHA-256 of a file, or of all files in a store, in the order of their names."""
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
-        digest.update(file.read_bytes())
+    for part in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        with part.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
