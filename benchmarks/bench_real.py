@@ -178,8 +178,8 @@ def run(options):
     records = Records(options.out, KEYS)
     for case in (case for name in options.set for case in SETS[name]() if named(options.pictures, case.picture)):
         for name, method in methods.items():
-            there = records.has(set=case.set, picture=case.picture, method=name)
-            if applies(name, case) and (options.again or not there):
+            key = {"set": case.set, "picture": case.picture, "method": name}
+            if applies(name, case) and (options.again or not records.has(**key)):
                 record = measure(case, name, method)
                 records.store(record)
                 print(*record.values(), sep=" | ", flush=True)

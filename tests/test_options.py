@@ -12,9 +12,8 @@ from evovae import train
 from evovae.commands import pictures
 from evovae.estimators import Denoiser
 from evovae.restore import denoise, inpaint
-from evovae.restore.noise import KINDS
 from evovae.restore.presets import PRESETS
-from evovae.settings import LIKELIHOODS
+from evovae.settings import LIKELIHOODS, NOISE
 
 MISSING = inspect.Parameter.empty
 STATIC = Path(pictures.__file__).parents[1] / "web" / "static"
@@ -66,7 +65,7 @@ def test_both_commands_say_the_same_of_their_options():
 
 
 def test_choices_are_those_there_are():
-    assert [*pictures.Kind] == [*KINDS] and [*pictures.Preset] == [*PRESETS]
+    assert [*pictures.Kind] == [*NOISE] and [*pictures.Preset] == [*PRESETS]
     assert LIKELIHOODS == tuple(train.LIKELIHOODS)
 
 
@@ -77,7 +76,7 @@ def test_the_page_has_the_options_of_denoise():
     shared = without("image", "callback", "full_output", "rng", "held_out", *decided)
     wish = {name: field.get_default() for name, field in schemas.Wish.model_fields.items() if name != "upload"}
     assert wish == shared | {"held_out": 0.0, "seed": 0}
-    assert get_args(schemas.Kind) == KINDS
+    assert get_args(schemas.Kind) == NOISE
     assert get_args(schemas.Preset) == tuple(name for name in PRESETS if name != "paper")  # which takes hours
 
 
@@ -90,7 +89,7 @@ def test_the_form_asks_for_what_the_page_sends():
     assert {*re.findall(r'name="(\w+)"', form)} == asked
     sent = script[script.index("const wish = {") : script.index("};", script.index("const wish = {"))]
     assert {*re.findall(r"^      (\w+):", sent, re.MULTILINE)} == asked | {"upload"}
-    assert tuple(re.findall(r'<option value="(\w+)">', form)) == KINDS
+    assert tuple(re.findall(r'<option value="(\w+)">', form)) == NOISE
     assert tuple(re.findall(r'name="preset" value="(\w+)"', form)) == get_args(schemas.Preset)
     assert re.findall(r'name="preset" value="(\w+)" checked', form) == ["balanced"]
 

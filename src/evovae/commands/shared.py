@@ -12,7 +12,7 @@ from rich.console import Console
 
 from evovae.notes import Note
 
-BAD_INPUT, EXISTS, NOT_WRITTEN, SIGNALLED, INTERRUPTED = 2, 3, 4, 128, 130
+BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
 # Options whose names begin a message or stand in it as in Python.
 OPTIONS = (
     "axes|channel_axis|device|dtype|held_out|mask|max_memory|max_seconds|noise|nonfinite|page|preset|series|sigma|"

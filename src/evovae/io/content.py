@@ -56,15 +56,12 @@ class Content:
         return min(found, key=lambda axis: self.values.shape[axis] == 1, default=None)
 
     @property
-    def crowded(self) -> bool:
-        """Whether there are so many channels that they may be planes of a stack, which some programs store so."""
-        axis = self.channel_axis
-        return (
-            axis is not None
-            and (self.axes or "")[axis] == "C"
-            and "Z" not in (self.axes or "")
-            and ("X" in (self.axes or "") and self.values.shape[axis] > CROWD)
-        )
+    def crowd(self) -> int:
+        """How many channels, if so many that they may be planes of a stack, which some programs store so; else 0."""
+        axes = self.axes or ""
+        axis = axes.find("C")
+        alone = axis == self.channel_axis and "X" in axes and "Z" not in axes
+        return self.values.shape[axis] if alone and self.values.shape[axis] > CROWD else 0
 
     @property
     def batch_axes(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ directories of the camera and of the place go to the end of the file.
 
 import io
 import struct
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import tifffile
@@ -34,6 +35,12 @@ def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes | None:
         if tag in source:
             block[tag] = dict(source.get_ifd(tag))
     return block.tobytes().removeprefix(b"Exif\0\0")
+
+
+def from_pillow(said: Mapping[Any, Any]) -> dict[str, bytes]:
+    """The EXIF block and the colour profile of a picture, those that are there, from what Pillow has read of it."""
+    notes = {"exif": said.get("exif", b"").removeprefix(b"Exif\0\0"), "icc": said.get("icc_profile")}
+    return {name: note for name, note in notes.items() if note}
 
 
 def orientation(block: bytes | None) -> int:

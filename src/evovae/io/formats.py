@@ -46,7 +46,7 @@ FORMATS = (
     Format("WebP", (".webp",), (b"RIFFWEBP",), still.read_webp, still.read_webp),
     Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
     Format("WAV", (".wav",), (b"RIFFWAVE", b"RF64WAVE"), wav.read, wav.read, wav.check, wav.write),
-    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, True),
+    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, series=True),
 )
 
 
@@ -124,10 +124,9 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None, series
         raise CorruptFileError(f"{shown(path)} cannot be read: {reason}") from error
     if content.values.ndim == 0 or content.values.size == 0:
         raise CorruptFileError(f"{shown(path)} holds no values")
-    if axes is None and content.crowded:
-        channels = f"{content.values.shape[content.channel_axis or 0]} channels"
+    if axes is None and content.crowd:
         planes = (content.axes or "").replace("C", "Z")
-        warn(f"{shown(path)} has {channels}; if they are planes of a stack, read it with axes = {planes}")
+        warn(f"{shown(path)} has {content.crowd} channels; if they are planes of a stack, read it with axes = {planes}")
     try:
         content = content if axes is None else content.with_axes(axes)
         return content if page is None else content.page(page)

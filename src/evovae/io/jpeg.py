@@ -8,6 +8,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from evovae.io.content import Content, UnsupportedFormatError, check_picture
+from evovae.io.exif import from_pillow
 from evovae.io.limits import check_size
 from evovae.notes import warn
 
@@ -26,11 +27,7 @@ def read(path: Path) -> Content:
         check_size((*picture.size, len(picture.mode)), np.dtype(np.uint8), path.stat().st_size)
         values = np.array(picture)
     info = picture.info
-    metadata = {"jpeg": {name: info[name] for name in ("dpi", "comment") if name in info}}
-    if "exif" in info:
-        metadata["exif"] = info["exif"].removeprefix(EXIF)
-    if info.get("icc_profile"):
-        metadata["icc"] = info["icc_profile"]
+    metadata = {"jpeg": {name: info[name] for name in ("dpi", "comment") if name in info}, **from_pillow(info)}
     return Content(values, "YX" if values.ndim == 2 else "YXS", None, metadata)
 
 

@@ -7,6 +7,7 @@ from PIL import BmpImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from evovae.io.content import Content, UnsupportedFormatError, unasked_animation
+from evovae.io.exif import from_pillow
 from evovae.io.limits import check_size
 
 
@@ -23,16 +24,11 @@ def _read(path: Path, opened: type[ImageFile]) -> Content:
             values = np.asarray(picture)
         else:
             raise UnsupportedFormatError(f"holds {picture.mode} colours; convert it to RGB")
-        exif, profile = picture.info.get("exif"), picture.info.get("icc_profile")
-    metadata = {name: said for name, said in (("exif", _block(exif)), ("icc", profile)) if said}
+        metadata = from_pillow(picture.info)
     colours, alpha = values[..., :3], values[..., 3] if values.shape[-1] == 4 else None
     if (colours[..., :2] == colours[..., 1:]).all():
         return Content(colours[..., 0], "YX", alpha, metadata)
     return Content(colours, "YXS", alpha, metadata)
-
-
-def _block(exif: bytes | None) -> bytes | None:
-    return None if exif is None else exif.removeprefix(b"Exif\0\0")
 
 
 def read_bmp(path: Path) -> Content:

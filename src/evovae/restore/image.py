@@ -163,10 +163,7 @@ def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_values(image: np.ndarray) -> None:
     if image.dtype.kind not in "iuf":
-        hint = {
-            "b": "; cast it to float first",
-            "c": "; restore its real and imaginary parts apart",
-        }
+        hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
         raise TypeError(
             f"image has dtype {image.dtype}, but integers or floats are needed{hint.get(image.dtype.kind, '')}"
         )

@@ -16,7 +16,7 @@ from scipy.ndimage import maximum_filter, median_filter, minimum_filter, uniform
 
 from evovae.notes import warn
 from evovae.restore.image import Image, nearest
-from evovae.restore.noise import KINDS, impulses, level, lines
+from evovae.restore.noise import impulses, level, lines
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Curve, Flat
 from evovae.restore.noise.model import Noise, NoiseModel
@@ -32,6 +32,7 @@ from evovae.restore.noise.variance import (
     limits,
     step,
 )
+from evovae.settings import NOISE
 
 CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that says nothing about the noise, by axes
 OFTEN = 0.5  # share of the other pixels with that value from which on it is a value like any
@@ -75,11 +76,11 @@ class Found:
 
 
 def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
-    """The noise of an image: of a kind, one of `KINDS`, and of a level (see `evovae.denoise`), where these are told."""
+    """The noise of an image: of a kind, one of `NOISE`, and of a level (see `evovae.denoise`), where these are told."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    if noise not in KINDS:
-        raise ValueError(f"noise is {noise!r}, but it is a NoiseModel or one of {', '.join(KINDS)}")
+    if noise not in NOISE:
+        raise ValueError(f"noise is {noise!r}, but it is a NoiseModel or one of {', '.join(NOISE)}")
     stored, observed = image.with_channels(image.values), image.with_channels(image.observed)
     void = impulses.sentinels(stored, observed)
     if void.any():

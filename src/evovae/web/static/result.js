@@ -26,6 +26,12 @@ export class Result {
     return Number(find(".frame", this.place).value);
   }
 
+  /** Whether some pages were not restored; earlier versions did not tell. */
+  get partial() {
+    const { summary, picture } = this.job;
+    return (summary.restored ?? picture.pages) < picture.pages;
+  }
+
   #fillIn() {
     const { job, place } = this;
     const { summary, picture } = job;
@@ -51,7 +57,7 @@ export class Result {
       const { before, after } = summary.quality;
       found.push(["PSNR", `${before.toFixed(2)} → ${after.toFixed(2)} dB`]);
     }
-    if ((summary.restored ?? picture.pages) < picture.pages) {
+    if (this.partial) {
       found.unshift(["Pages", `${summary.restored} of ${picture.pages} restored; the others are as they came`]);
     }
     return [...found, ["Took", duration(summary.seconds)], ...facts(picture).filter(([term]) => term !== "Noise level")];
@@ -113,7 +119,7 @@ export class Result {
     return {
       compare: "",
       uncertainty: `How far each pixel may be off: black is certain, bright is ${number(summary.std_high)} or more` +
-        ((summary.restored ?? this.job.picture.pages) < this.job.picture.pages ? ", and pages that were not restored are grey." : "."),
+        (this.partial ? ", and pages that were not restored are grey." : "."),
       residual: "What was removed, grey where nothing. It should look like noise: where you see the picture in it, " +
         "some of the picture was removed, too.",
       latents: "Each latent adds its own patterns to a patch where it is switched on; most patches need one or two. " +
