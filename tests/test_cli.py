@@ -47,6 +47,15 @@ def quick(monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "fast", lambda picture: (model,))
 
 
+@pytest.fixture
+def photo(tmp_path):
+    """A noisy photograph as phones save it, and what it should be."""
+    clean = np.kron([[60.0, 180], [120, 90]], np.ones((48, 48)))[..., None] * [1, 0.7, 0.5]
+    noisy = clean + 20 * np.random.default_rng(0).standard_normal(clean.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "photo.jpg", quality=90, subsampling="4:2:0")
+    return tmp_path / "photo.jpg", clean
+
+
 def run(*words):
     return runner.invoke(cli.app, [str(word) for word in words])
 
@@ -165,6 +174,17 @@ def test_masks_are_taken_as_people_paint_them(noisy, monkeypatch, number):
 
 
 @pytest.mark.filterwarnings("default")
+def test_masks_that_may_be_meant_the_other_way_round_are_asked_about(noisy):
+    drawn = np.full((24, 24), 255, np.uint8)
+    drawn[8:10, 8:12] = 0
+    io.write(noisy / "black-on-white.png", io.Content(drawn))
+    words = ("--mask", noisy / "black-on-white.png", "--preset", "fast")
+    done = run("inpaint", noisy / "in.png", noisy / "out.png", *words)
+    assert done.exit_code == 0 and "99% of the pixels are missing" in done.output and "invert it" in done.output
+    assert "filled: 568 of 576 pixels" in " ".join(done.output.split())
+
+
+@pytest.mark.filterwarnings("default")
 def test_nothing_to_fill_is_said(noisy):
     io.write(noisy / "black.png", io.Content(np.zeros((24, 24), np.uint8)))
     done = run("inpaint", noisy / "in.png", noisy / "out.png", "--mask", noisy / "black.png")
@@ -172,6 +192,7 @@ def test_nothing_to_fill_is_said(noisy):
     np.testing.assert_array_equal(io.read(noisy / "out.png").values, io.read(noisy / "in.png").values)
 
 
+@pytest.mark.filterwarnings("default")
 def test_colours_of_clear_pixels_are_missing(noisy):
     grey = io.read(noisy / "in.png").values
     alpha = np.full(grey.shape, 255, np.uint8)
@@ -182,9 +203,39 @@ def test_colours_of_clear_pixels_are_missing(noisy):
     for name, words in (("spoilt.png", ()), ("whole.png", ("--mask", noisy / "mask.png"))):
         done = run("denoise", noisy / name, noisy / f"out-{name}", "--preset", "fast", *words)
         assert done.exit_code == 0, done.output
+        assert ("35 pixels are transparent" in " ".join(done.output.split())) == (name == "spoilt.png")
     out = io.read(noisy / "out-spoilt.png")
     np.testing.assert_array_equal(out.alpha, alpha)
     np.testing.assert_array_equal(out.values[..., 0], io.read(noisy / "out-whole.png").values)
+
+
+def test_photographs_are_restored_as_they_are_stored(photo, monkeypatch):
+    path, clean = photo
+    monkeypatch.setitem(presets.PRESETS, "fast", PRESETS["fast"])
+    names = {option: path.with_name(name) for option, name in {"--std": "std.tif", "--report": "r.json"}.items()}
+    words = [word for pair in names.items() for word in pair]
+    done = run("denoise", path, path.with_name("out.jpg"), "--preset", "fast", *words)
+    assert done.exit_code == 0, done.output
+
+    def off(name):
+        return np.sqrt(np.mean((io.read(path.with_name(name)).values - clean) ** 2))
+
+    decoded = evovae.denoise(io.read(path).values, channel_axis=-1, preset="fast", rng=0)
+    assert off("out.jpg") < 0.8 * np.sqrt(np.mean((decoded - clean) ** 2)) < 0.8 * off("photo.jpg")
+    assert io.read(path.with_name("std.tif")).values.shape == clean.shape
+    assert len(json.loads(names["--report"].read_text())["pages"]) == 1
+
+
+def test_known_pixels_of_photographs_stay_as_they_are(photo):
+    path, _ = photo
+    mask = np.zeros((96, 96), np.uint8)
+    mask[21:25, 33:37] = 1
+    io.write(path.with_name("mask.png"), io.Content(mask))
+    done = run("inpaint", path, path.with_name("out.png"), "--mask", path.with_name("mask.png"), "--preset", "fast")
+    assert done.exit_code == 0, done.output
+    out, before = io.read(path.with_name("out.png")).values, io.read(path).values
+    np.testing.assert_array_equal(out[mask == 0], before[mask == 0])
+    assert np.ptp(out[mask == 1]) > 0 and (out[mask == 1] != before[mask == 1]).any()
 
 
 def test_what_noise_is_like_how_much_of_it_goes_and_what_comes_out_are_options(noisy):
@@ -345,6 +396,7 @@ def test_masks_are_those_of_all_pages_or_of_each_with_or_without_channels(noisy,
 
 
 @pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.filterwarnings("ignore:144 pixels are transparent")
 def test_masks_and_clear_pixels_of_a_film_count_together(noisy, monkeypatch, whole):
     """A mask of one page, or of all with one level in each, beside colours that are undefined."""
     film = np.stack([io.read(noisy / "in.png").values] * 2)
@@ -472,6 +524,31 @@ def test_pictures_that_differ_in_their_suffix_alone_have_reports_of_their_own(fo
     assert {path.name for path in (folder / "std").iterdir()} == {f"{name}.tif" for name in names}
     for name in names:
         assert json.loads((folder / "reports" / f"{name}.json").read_text())["input"]["path"].endswith(f"/{name}")
+
+
+def test_a_refused_picture_of_a_folder_has_its_line_of_json_and_is_told_even_if_quiet(folder):
+    (folder / "in" / "bad.png").write_bytes(b"nothing")
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast", "--json", "--quiet")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    (refused,) = [line for line in lines if "error" in line]
+    assert refused["input"].endswith("bad.png") and refused["error"]
+    assert "1 not restored" in done.output
+
+
+def test_a_folder_that_is_stopped_says_how_far_it_came(folder, monkeypatch):
+    whole = evovae.denoise
+
+    def stopped(image, **options):
+        if len(seen) == 1:
+            signal.raise_signal(signal.SIGINT)
+        seen.append(1)
+        return whole(image, **options)
+
+    seen = []
+    monkeypatch.setattr("evovae.denoise", stopped)
+    done = run("denoise", folder / "in", folder / "out", "--preset", "fast")
+    assert done.exit_code == 130
+    assert re.search(r"stopped at \S+; 1 restored in", " ".join(done.output.split()))
 
 
 def test_a_bad_picture_does_not_keep_others_from_it(folder):
@@ -613,7 +690,7 @@ def test_a_run_that_is_cut_short_says_so(noisy):
 def test_what_is_piped_is_told_in_lines(noisy, monkeypatch):
     monkeypatch.setattr(bar, "EVERY", 0.0)
     done = run("denoise", noisy / "in.tif", noisy / "out.tif", "--preset", "fast")
-    assert re.search(r"^evovae: epoch 2/3, noise [\d.]+, \d+% done, \d+ s left$", done.output, re.MULTILINE), (
+    assert re.search(r"^evovae: epoch 2/3, noise [\d.]+, \d+% done(, [\d:]+ left)?$", done.output, re.MULTILINE), (
         done.output
     )
     quiet = run("denoise", noisy / "in.tif", noisy / "out2.tif", "--preset", "fast", "--quiet", "--json")

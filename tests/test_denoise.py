@@ -299,6 +299,8 @@ def test_patches_may_differ_in_width():
 def test_what_looks_like_rgb_is_said_to():
     with pytest.warns(UserWarning, match="looks like RGB; pass channel_axis=-1"):
         evovae.denoise(np.random.default_rng(0).normal(size=(9, 9, 3)), preset=replace(SUBSPACES, patch=3), rng=0)
+    with pytest.warns(UserWarning, match="may hold 20 channels; pass channel_axis=-1"):
+        Image.of(np.zeros((99, 99, 20)), None, None, "raise", np.inf)
 
 
 def test_inpainting_without_noise_keeps_what_is_known_and_fills_the_rest():
@@ -359,6 +361,14 @@ def test_numbers_that_stand_for_no_data_are_filled_whatever_the_strength():
 def test_the_brighter_of_two_levels_is_missing(low, high, dtype):
     holes = np.random.default_rng(0).random((9, 8)) < 0.3
     assert_array_equal(missing(np.where(holes, high, low).astype(dtype)), holes)
+
+
+def test_masks_that_cover_most_or_are_paths_are_asked_about():
+    with pytest.warns(UserWarning, match="75% of the pixels are missing.*invert it"):
+        assert missing(np.array([[1, 1], [1, 0]])).sum() == 3
+    assert missing(np.array([[True, True], [True, False]])).sum() == 3  # which leaves no doubt
+    with pytest.raises(TypeError, match=r"mask is a path; .*io\.read\('a\.png'\)\.drawn\(\)"):
+        evovae.inpaint(np.ones((9, 9)), "a.png")
 
 
 def test_soft_masks_are_cut_at_half_and_constant_ones_are_clear_or_refused():
@@ -440,7 +450,11 @@ def test_an_interrupt_returns_the_best_so_far():
         ({"mask": np.full((40, 40), 0.5)}, ValueError, "mask is 0.5 everywhere"),
         ({"image": "a.png"}, TypeError, r"image is a path; read the file first: evovae.io.read\('a.png'\)"),
         ({"image": Path("a.png")}, TypeError, "image is a path"),
-        ({"preset": None}, TypeError, "preset is None, but a name, a PatchModel or several"),
+        (
+            {"preset": None},
+            TypeError,
+            "preset is None, but one of fast, balanced, best, paper, a PatchModel or several",
+        ),
         ({"max_memory": "4G"}, TypeError, "max_memory is '4G', but a number of bytes is needed"),
         ({"max_memory": 0}, TypeError, "max_memory is 0"),
         ({"sigma": 0}, ValueError, "sigma is 0"),

@@ -20,11 +20,12 @@ import pytest
 import soundfile
 import tifffile
 import zarr
-from numpy.testing import assert_array_equal
-from PIL import Image
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image, JpegImagePlugin
 
 from evovae import io
 from evovae.io import limits, png, tiff, tiff_write
+from evovae.io.planes import TO_RGB, Planes, coarse, fine
 
 RNG = np.random.default_rng(0)
 PICTURES = {
@@ -286,6 +287,48 @@ def test_jpegs_are_written_well(tmp_path, shape):
     image = np.broadcast_to((3 * np.arange(24, dtype=np.uint8)).reshape(24, *shape[2:3] and (1,)), shape).copy()
     found = again(tmp_path / "a.jpg", io.Content(image, "YXS"[: len(shape)])).values
     assert np.abs(found.reshape(shape).astype(int) - image).max() <= 3
+
+
+@pytest.mark.parametrize("cell", [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 1), (5, 7), (6, 8), (64, 33)])
+def test_colours_of_cells_are_found_behind_their_interpolation(shape, cell):
+    small = np.random.default_rng(0).normal(size=(*(-(-n // w) for n, w in zip(shape, cell, strict=True)), 2))
+    assert_allclose(coarse(fine(small, cell, shape), cell), small, atol=1e-12)
+
+
+@pytest.mark.parametrize(("sampling", "cell"), [("4:2:2", (1, 2)), ("4:2:0", (2, 2))])
+@pytest.mark.parametrize("shape", [(40, 56, 3), (41, 55, 3)])
+def test_jpegs_with_coarse_colours_hold_what_decoders_interpolate_and_are_written_as_finely(
+    tmp_path, shape, sampling, cell
+):
+    smooth = np.add.outer(np.arange(shape[0]), 2 * np.arange(shape[1]))[..., None] * [1, -1, 0.5] + [20, 220, 60]
+    image = smooth.clip(0, 255).astype(np.uint8)
+    path = put(tmp_path / "a.jpg", encoded(image, "JPEG", quality=88, subsampling=sampling))
+    content = io.read(path)
+    assert content.planes.cell == cell
+    with Image.open(path) as picture:
+        picture.draft("YCbCr", picture.size)
+        decoded = np.asarray(picture).astype(float)
+        tables = picture.quantization
+    assert_array_equal(content.planes.brightness, decoded[..., 0])
+    assert np.abs(fine(content.planes.colours, cell, shape[:2]) - decoded[..., 1:]).max() <= 1  # rounding
+    for _ in range(3):  # written again and again, it stays
+        io.write(tmp_path / "b.jpg", content)
+        content = io.read(tmp_path / "b.jpg")
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.quantization == tables and JpegImagePlugin.get_sampling(picture) == {(1, 2): 1, (2, 2): 2}[cell]
+    assert np.abs(content.values.astype(int) - io.read(path).values).mean() < 2
+
+
+def test_changes_of_planes_are_those_of_rgb():
+    rgb = np.random.default_rng(0).uniform(60, 190, (8, 6, 3))
+    ycc = rgb @ np.linalg.inv(TO_RGB).T
+    planes = Planes(ycc[..., 0], ycc[..., 1:], (1, 1))
+    assert_allclose(planes.rgb_change(ycc[..., 0] + 1, ycc[..., 1:]), rgb + 1, atol=1e-9)
+    draws = np.random.default_rng(1).normal(size=(20000, 1, 1, 3)) * [2, 3, 4]
+    changed = np.array([Planes(d[..., 0], d[..., 1:], (1, 1)).rgb_change(d[..., 0], d[..., 1:]) for d in draws])
+    std = planes.rgb_std(np.full((8, 6), 2.0), np.broadcast_to([3.0, 4], (8, 6, 2)))
+    assert_allclose(std[0, 0], changed.std(0)[0, 0], rtol=0.03)
 
 
 def test_a_png_keeps_what_it_says_of_the_picture(tmp_path):

@@ -1,21 +1,31 @@
 """Masks as people have them: of zeros and ones, drawn in black and white, with soft brushes."""
 
+from os import PathLike
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evovae.notes import warn
 
+MOST = 0.5  # share of missing pixels, beyond which a mask may be meant the other way round
 
-def missing(mask: np.ndarray) -> np.ndarray:
+
+def missing(mask: ArrayLike) -> np.ndarray:
     """Where a mask says that a value is missing: True, or the brighter of two levels (1 of 0 and 1, 255 of 0 and 255).
 
-    Of more levels, as soft brushes and JPEG leave them, those from half way up on, which a warning says.
+    Of more levels, as soft brushes and JPEG leave them, those from half way up on, which a warning says.  Where most
+    of a mask that is not of bool is missing, another one asks whether it is meant so.
 
     Raises
     ------
+    TypeError
+        If the mask is a path.
     ValueError
         Where the mask holds NaN, or one level alone that is neither that of none (0) nor that of all (True, 1, or the
         largest of its type).
     """
+    if isinstance(mask, str | PathLike):
+        raise TypeError(f"mask is a path; read the file first: evovae.io.read({str(mask)!r}).drawn() is its array")
     mask = np.asarray(mask)
     if mask.dtype == bool or not mask.size:
         return mask.astype(bool)
@@ -35,5 +45,10 @@ def missing(mask: np.ndarray) -> np.ndarray:
         warn(
             f"mask has more than two levels, from {low} to {high}: "
             f"where it is {half:g} or more, pixels are missing ({found.sum()} of {found.size})"
+        )
+    if found.mean() > MOST:
+        warn(
+            f"the mask says that {found.mean():.0%} of the pixels are missing, which are its brighter ones; "
+            "if the darker ones are meant, invert it"
         )
     return found

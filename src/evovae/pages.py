@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evovae.colours import by_planes
 from evovae.io import Content
 from evovae.masks import missing
+from evovae.notes import warn
 from evovae.restore import Restoration
 from evovae.restore.image import RAISE, Image, check_sigma
 
@@ -21,12 +24,14 @@ class Pages:
     """What became of the pages of a file: values and uncertainty of all, and the restorations there were.
 
     Pages that were not worked on are as they came, and nothing is known of their uncertainty: it is NaN there.
+    by_planes says whether brightness and colours were restored apart, so that noise and models are those of brightness.
     """
 
     values: np.ndarray
     std: np.ndarray
     results: list[Restoration]
     count: int
+    by_planes: bool = False
 
 
 def restore(
@@ -57,6 +62,10 @@ def restore(
     pages = list(_indices(content))
     masks = _shares(content, None if mask is None else missing(mask), channel_axis)
     given = _defined(content)
+    told = options.get("sigma") is not None or options.get("noise", "auto") != "auto"  # which is told of RGB
+    planes = None if told else content.planes
+    if planes is not None:
+        function = partial(by_planes, function, planes)
     if pages[1:]:  # a single one is looked at when it is restored
         _check(given, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
     results: list[Restoration] = []
@@ -83,7 +92,7 @@ def restore(
     values, std = content.values.astype(results[0].image.dtype), np.full(content.values.shape, np.nan)
     for index, result in zip(pages, results, strict=False):
         values[index], std[index] = result.image, result.std
-    return Pages(values, std, results, len(pages))
+    return Pages(values, std, results, len(pages), planes is not None)
 
 
 def _defined(content: Content) -> np.ndarray:
@@ -91,6 +100,7 @@ def _defined(content: Content) -> np.ndarray:
     if content.alpha is None or content.alpha.all():
         return content.values
     clear = content.alpha == 0
+    warn(f"{clear.sum()} pixels are transparent; what colours they have is not known, and is filled")
     clear = clear if clear.ndim == content.values.ndim else np.expand_dims(clear, content.alpha_axis)
     return np.ma.MaskedArray(content.values, np.broadcast_to(clear, content.values.shape))
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from math import isnan
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evovae.commands.shared import console, say
+from evovae.remaining import Remaining
 from evovae.signals import requests_to_end
 
 if TYPE_CHECKING:
@@ -30,18 +33,18 @@ class Bar:
         self.page, self.pages = 0, 1
         self.where = ""  # the epoch of the last report, and of how many
         self.lines = not (quiet or console.is_terminal)
-        self.began = self.told = time.monotonic()
+        self.told = time.monotonic()
+        self.remaining = Remaining()
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(20),
             TextColumn("{task.fields[noise]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=quiet or self.lines,
         )
-        self.task = self.bar.add_task("begins", total=None, noise="")
+        self.task = self.bar.add_task("begins", total=None, noise="", left="")
 
     def begin(self, page: int, pages: int) -> None:
         """The next page."""
@@ -51,11 +54,13 @@ class Bar:
         page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""
         self.where = f"epoch {report.epoch} of {report.epochs}"
         what, noise = f"{page}epoch {report.epoch}/{report.epochs}", f"noise {report.sigma:.4g}"
-        self.bar.update(self.task, completed=self.page + report.share, total=self.pages, description=what, noise=noise)
-        now, share = time.monotonic(), (self.page + report.share) / self.pages
-        if self.lines and now - self.told > EVERY and share > 0:
-            self.told = now
-            say(f"{what}, {noise}, {share:.0%} done, {(now - self.began) * (1 / share - 1):.0f} s left", "default")
+        done = self.page + report.share
+        seconds = self.remaining(done / self.pages)
+        left = "" if isnan(seconds) else f"{timedelta(seconds=round(seconds))} left"
+        self.bar.update(self.task, completed=done, total=self.pages, description=what, noise=noise, left=left)
+        if self.lines and time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            say(", ".join(filter(None, (what, noise, f"{done / self.pages:.0%} done", left))), "default")
 
     def _stop(self, number: int, _: object) -> None:
         self.signal = number

@@ -19,6 +19,7 @@ from evovae.commands.bar import Bar
 from evovae.commands.pictures import Kind, Number, Preset
 from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
 from evovae.doctor import versions
+from evovae.masks import missing
 from evovae.pages import Pages, channel_axis, noise_of
 from evovae.pages import restore as restore_pages
 
@@ -100,7 +101,12 @@ def _restore_all(
             done += 1
         except Failed as failed:
             refused[path] = failed
-    if not quiet:
+            if options["json"]:
+                typer.echo(json.dumps({"input": str(source / path), "error": failed.message}))
+        except typer.Exit:  # a signal
+            say(f"stopped at {path}; {_summary(done, before, refused, time.monotonic() - began)}", "yellow")
+            raise
+    if refused or not quiet:
         say(_summary(done, before, refused, time.monotonic() - began), "default")
     if refused:
         raise typer.Exit([*refused.values()][-1].exit_code)
@@ -183,7 +189,7 @@ class _Files:
     def read(self) -> tuple[io.Content, np.ndarray | None]:
         """The picture and its mask, once it is sure that everything can be written."""
         content = io.read(self.source, axes=self.axes, page=self.page, series=self.series)
-        holes = None if self.mask is None else io.read(self.mask).drawn()
+        holes = None if self.mask is None else missing(io.read(self.mask).drawn())
         shape, dtype = content.values.shape, content.values.dtype if self.dtype is None else self.dtype.value
         restored = content.replaced(np.broadcast_to(np.zeros((), dtype), shape))
         io.check_writable(self.target, restored, overwrite=self.overwrite)
@@ -281,7 +287,8 @@ def _restore_one(
     with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
         files.write(content, done, about)
     if not quiet:
-        console.print("   ".join(_told(done, bar, target)), markup=False, highlight=False)
+        filled = "" if holes is None else f"filled: {holes.sum()} of {holes.size} pixels   "
+        console.print(filled + "   ".join(_told(done, bar, target)), markup=False, highlight=False)
     if json:
         typer.echo(_line(done, source, target))
     if bar.signal:
@@ -290,8 +297,10 @@ def _restore_one(
 
 def _told(done: Pages, bar: Bar, target: Path) -> Iterator[str]:
     """What was found and done, for people."""
-    yield f"noise: {'; '.join(dict.fromkeys(noise_of(result) for result in done.results))}"
-    yield f"level: {', '.join(f'{result.sigma:.4g}' for result in done.results)}"
+    kinds = [*dict.fromkeys(noise_of(result) for result in done.results)]
+    yield f"noise: {kinds[0]}" + f" (of the first page; --report has those of {len(done.results)})" * (len(kinds) > 1)
+    levels = [result.sigma for result in done.results]
+    yield f"level: {min(levels):.4g}" + f" to {max(levels):.4g}" * (len(levels) > 1)
     yield f"seconds: {sum(result.seconds for result in done.results):.1f}"
     if any(result.interrupted for result in done.results):
         yield f"stopped by {'a signal' if bar.signal else '--max-seconds'} after {bar.where}: the best so far"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from evovae.io.planes import Planes
+
 SPATIAL = "ZYXW"
 CHANNELS = "SC"
 CROWD = 12  # channels, beyond which they may be planes
@@ -38,13 +40,15 @@ class Content:
 
     Z, Y and X are spatial, and so is W, the samples of a sound.  S (samples of a colour) and C are channels.  Every
     other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other.
-    `metadata` is what else the file said, for the writers alone.
+    `metadata` is what else the file said, for the writers alone.  `planes` are the same values as the file holds them,
+    where it holds other ones.
     """
 
     values: np.ndarray
     axes: str | None = None
     alpha: np.ndarray | None = None
     metadata: Mapping[str, Any] = field(default_factory=_nothing)
+    planes: Planes | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -91,7 +95,7 @@ class Content:
 
     def replaced(self, values: np.ndarray) -> "Content":
         """The same with other values."""
-        return replace(self, values=values)
+        return replace(self, values=values, planes=None)
 
     def whole(self) -> "Content":
         """The same with the alpha channel among the values again."""
@@ -127,7 +131,7 @@ class Content:
         if alpha is not None and alpha.ndim < self.values.ndim:
             beside = self.alpha_axis % self.values.ndim
             alpha = alpha[tuple(at for axis, at in enumerate(index) if axis != beside)]
-        return replace(self, values=self.values[tuple(index)], axes=axes, alpha=alpha)
+        return replace(self, values=self.values[tuple(index)], axes=axes, alpha=alpha, planes=None)
 
     def with_axes(self, axes: str) -> "Content":
         """The same with other letters for its axes.
@@ -151,8 +155,8 @@ class Content:
                 f"axes {axes!r} have none of Z, Y, X and W, along which values are near each other; {hint}"
             )
         if self.alpha is not None and letters[self.alpha_axis] not in CHANNELS:
-            return replace(self.whole(), axes=letters)
-        return replace(self, axes=letters)
+            return replace(self.whole(), axes=letters, planes=None)
+        return replace(self, axes=letters, planes=None)
 
 
 def check_dtype(content: Content, name: str, held: tuple[type[np.generic], ...], others: str) -> None:

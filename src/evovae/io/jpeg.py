@@ -1,4 +1,7 @@
-"""JPEG: grey or RGB of 8 bits.  Pixels are read as they are stored; the EXIF block says how to turn them, and stays."""
+"""JPEG: grey or RGB of 8 bits.  Pixels are read as they are stored; the EXIF block says how to turn them, and stays.
+
+Beside RGB, what is read has the planes that the file holds, and it is written as finely as it came.
+"""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -10,25 +13,41 @@ from PIL.JpegImagePlugin import JpegImageFile
 from evovae.io.content import Content, UnsupportedFormatError, check_picture
 from evovae.io.exif import from_pillow
 from evovae.io.limits import check_size
+from evovae.io.planes import FROM_RGB, Planes, coarse
 from evovae.notes import warn
 
 EXIF = b"Exif\0\0"
 MAX_EXIF = 2**16 - 1 - 2 - len(EXIF)
 MAX_SIDE = 2**16 - 1
 QUALITY = 97
+CELLS = {(1, 2): "4:2:2", (2, 2): "4:2:0"}  # pixels down and across that share a colour
 
 
 def read(path: Path) -> Content:
-    """The picture and its EXIF block, colour profile and resolution."""
+    """The picture, as RGB and in planes, and its EXIF block, colour profile and resolution."""
     with path.open("rb") as file:
         picture = JpegImageFile(file)  # Image.open would hold it to a limit of its own
         if picture.mode not in ("L", "RGB"):
             raise UnsupportedFormatError(f"holds {picture.mode} colours; convert it to RGB")
         check_size((*picture.size, len(picture.mode)), np.dtype(np.uint8), path.stat().st_size)
         values = np.array(picture)
-    info = picture.info
-    metadata = {"jpeg": {name: info[name] for name in ("dpi", "comment") if name in info}, **from_pillow(info)}
-    return Content(values, "YX" if values.ndim == 2 else "YXS", None, metadata)
+        info, tables, cell = picture.info, picture.quantization, _cell(picture)
+        kept = {name: info[name] for name in ("dpi", "comment") if name in info}
+        metadata = {"jpeg": kept, "coded": {"qtables": tables, "cell": cell}, **from_pillow(info)}
+        if values.ndim == 2:
+            return Content(values, "YX", None, metadata)
+        file.seek(0)
+        again = JpegImageFile(file)
+        if cell not in CELLS or again.draft("YCbCr", again.size) is None:  # stored as RGB, or in cells of rare shapes
+            return Content(values, "YXS", None, metadata)
+        return Content(values, "YXS", None, metadata, Planes.of(np.array(again), cell))
+
+
+def _cell(picture: JpegImageFile) -> tuple[int, int]:
+    """How many pixels down and across share a colour."""
+    factors = [(vertical, horizontal) for _, horizontal, vertical, _ in picture.layer]
+    most, (down, across) = factors[0], factors[-1]
+    return most[0] // down, most[1] // across
 
 
 def check(content: Content) -> None:
@@ -42,9 +61,12 @@ def check(content: Content) -> None:
 
 
 def write(file: BinaryIO, content: Content) -> None:
-    """Write a picture at high quality, with colours as fine as brightness."""
+    """Write a picture as finely as it came; if it was no JPEG, at high quality, with colours as fine as brightness."""
     image = content.values
     options = dict(content.metadata.get("jpeg", {}))
+    coded = content.metadata.get("coded", {})
+    cell = coded.get("cell")
+    options |= {"qtables": coded["qtables"]} if coded else {"quality": QUALITY}
     if "icc" in content.metadata:
         options["icc_profile"] = content.metadata["icc"]
     exif = content.metadata.get("exif")
@@ -53,4 +75,15 @@ def write(file: BinaryIO, content: Content) -> None:
     elif exif:
         options["exif"] = EXIF + exif
     picture = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-    picture.save(file, "JPEG", quality=QUALITY, subsampling=0, **options)
+    if picture.mode == "RGB" and cell in CELLS:
+        picture = _with_colours_of_cells(image, cell)
+    picture.save(file, "JPEG", subsampling=CELLS.get(cell, 0), **options)
+
+
+def _with_colours_of_cells(rgb: np.ndarray, cell: tuple[int, int]) -> Image.Image:
+    """Colours the same in all pixels of a cell, over which the encoder takes the mean: what decoders interpolate."""
+    ycc = rgb @ FROM_RGB.T + [0, 128, 128]
+    down, across = rgb.shape[:2]
+    ycc[..., 1:] = coarse(ycc[..., 1:], cell).repeat(cell[0], 0)[:down].repeat(cell[1], 1)[:, :across]
+    whole = np.rint(ycc).clip(0, 255).astype(np.uint8)
+    return Image.merge("YCbCr", [Image.fromarray(plane) for plane in np.moveaxis(whole, -1, 0)])

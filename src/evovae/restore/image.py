@@ -16,6 +16,7 @@ from evovae.notes import warn
 from evovae.restore.memory import check_room
 from evovae.settings import NONFINITE, RAISE
 
+CHANNELS = 32  # in a last axis that is much shorter than the others, which may be meant
 GRAIN = 0.05  # least noise to work with, over the picture's own deviation
 
 
@@ -189,8 +190,10 @@ def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
     if 0 in shape:
         raise ValueError(f"image has shape {shape}: axis {shape.index(0)} is empty")
     if channel_axis is None:
-        if len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4:
-            warn(f"shape {shape} looks like RGB; pass channel_axis=-1, or it is restored as a stack of 3-D")
+        colours = len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4
+        if colours or (len(shape) == 3 and 2 <= shape[-1] <= CHANNELS and min(shape[:2]) > 4 * shape[-1]):
+            few = "looks like RGB" if colours else f"may hold {shape[-1]} channels"
+            warn(f"shape {shape} {few}; pass channel_axis=-1, or it is restored as a stack of 3-D")
         return
     if not -len(shape) <= channel_axis < len(shape) or len(shape) == 1:
         raise ValueError(
@@ -201,11 +204,12 @@ def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
 
 def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
     """The mask as bool, of `shape`; without an axis for the channels it counts for all of them."""
-    unknown = np.zeros(shape, bool) if mask is None else missing(np.asarray(mask))
+    unknown = np.zeros(shape, bool) if mask is None else missing(mask)
     if channel_axis is not None and unknown.shape == tuple(np.delete(shape, channel_axis)):
         unknown = np.broadcast_to(np.expand_dims(unknown, channel_axis), shape)
     if unknown.shape != shape:
-        raise ValueError(f"mask has shape {unknown.shape}, the image {shape}")
+        without = "" if channel_axis is None else ", with or without its channels"
+        raise ValueError(f"mask has shape {unknown.shape}, but the image {shape}; give a mask of its size{without}")
     return unknown
 
 

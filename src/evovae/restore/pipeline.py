@@ -276,7 +276,7 @@ def _patch_models(preset: str | PatchModel | Sequence[PatchModel], picture: Pict
         return PRESETS[preset](picture)
     models = (preset,) if isinstance(preset, PatchModel) else tuple(preset) if isinstance(preset, Iterable) else ()
     if not models or not all(isinstance(model, PatchModel) for model in models):
-        raise TypeError(f"preset is {preset!r}, but a name, a PatchModel or several of them are needed")
+        raise TypeError(f"preset is {preset!r}, but one of {', '.join(PRESETS)}, a PatchModel or several are needed")
     if any(model.length < 1 for model in models):
         raise ValueError("a patch model in preset trains for no epoch, but needs one at least")
     return models

@@ -14,11 +14,13 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 import evovae
+from evovae.io import Content
 from evovae.restore.image import check_levels
 from evovae.restore.presets import FEW
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
 from evovae.web.layout import plane, upright
+from evovae.web.looks import TheLook, check_frame
 from evovae.web.names import (
     CLEAN,
     HOLES,
@@ -30,10 +32,9 @@ from evovae.web.names import (
     plain_name,
     restored_name,
 )
-from evovae.web.paint import grey, png
 from evovae.web.runner import QueueFullError
 from evovae.web.sample import sample
-from evovae.web.schemas import Job, Picture, Problem, Terms, Wish
+from evovae.web.schemas import Histogram, Job, Part, Picture, Problem, Terms, Wish
 from evovae.web.site import Id, TheJob, TheSite
 from evovae.web.stream import follow
 from evovae.web.uploads import no_room
@@ -45,7 +46,6 @@ NO_JOB: Responses = {code: {"model": Problem} for code in (404, 422, 429, 507)}
 BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 PNG: Responses = {200: {"content": {"image/png": {}}}}
 EVENTS: Responses = {200: {"content": {"text/event-stream": {}}}}
-Frame = Annotated[int, Query(ge=0, description="Which frame: the planes of the first page, then those of the next.")]
 router = APIRouter(prefix="/api")
 
 
@@ -82,7 +82,8 @@ async def upload(
 @router.post("/sample", status_code=201)
 def make_sample(site: TheSite) -> Picture:
     """Take the bundled sample with noise added to it, as if it had been uploaded."""
-    return site.uploads.add(*sample())
+    noisy, clean = sample()
+    return site.uploads.add(Content(noisy, "YX"), "sample.png", clean)
 
 
 @router.get("/uploads/{upload}", responses=NOT_THERE)
@@ -93,12 +94,33 @@ def get_upload(upload: Id, site: TheSite) -> Picture:
 
 
 @router.get("/uploads/{upload}/preview.png", responses=NOT_THERE | PNG, response_class=Response)
-def preview_upload(upload: Id, site: TheSite, frame: Frame = 0) -> Response:
-    """One frame of an upload, in 8 bits."""
-    place, picture = site.uploads.place(upload), site.uploads.get(upload)
-    check_frame(frame, picture)
-    values = upright(plane(np.load(place / VALUES, mmap_mode="r"), frame), picture.orientation)
-    return Response(png(grey(values, picture.low, picture.high)), media_type="image/png")
+def preview_upload(upload: Id, site: TheSite, look: TheLook) -> Response:
+    """One frame of an upload, in 8 bits; where it has no value, in a colour."""
+    picture = site.uploads.get(upload)
+    return look.png(look.plane(site.uploads.place(upload) / VALUES, picture), picture)
+
+
+@router.get("/uploads/{upload}/histogram", responses=NOT_THERE)
+def histogram_of_upload(upload: Id, site: TheSite, look: TheLook) -> Histogram:
+    """How often a frame has which values."""
+    return look.histogram(site.uploads.place(upload) / VALUES, site.uploads.get(upload))
+
+
+@router.post("/uploads/{upload}/parts", status_code=201, responses=NOT_THERE)
+def cut(upload: Id, part: Part, site: TheSite) -> Picture:
+    """Take a part of a frame, as if it had been uploaded, to be tried before the whole: upright, without alpha."""
+    picture = site.uploads.get(upload)
+    check_frame(part.frame, picture)
+    values = np.load(site.uploads.place(upload) / VALUES, mmap_mode="r")
+    frame = upright(plane(values, part.frame), picture.orientation)
+    top, left = (
+        min(max(middle - part.width // 2, 0), max(length - part.width, 0))
+        for middle, length in zip((part.row, part.column), frame.shape[:2], strict=True)
+    )
+    piece = np.array(frame[top : top + part.width, left : left + part.width])
+    content = Content(piece[..., 0], "YX") if picture.channels == 1 else Content(piece, "YXS")
+    title = f"part at row {top}, column {left} of {picture.name or 'a picture'}"
+    return site.uploads.add(content, title).model_copy(update={"top": top, "left": left})
 
 
 @router.post("/jobs", status_code=202, responses=NO_JOB)
@@ -197,9 +219,3 @@ def preview(job: TheJob, site: TheSite) -> FileResponse:
     if not path.exists():
         raise HTTPException(404, "the job has no preview yet")
     return FileResponse(path, media_type="image/png")
-
-
-def check_frame(frame: int, picture: Picture) -> None:
-    """Refuse with 404 a frame that is not there."""
-    if frame >= picture.frames:
-        raise HTTPException(404, f"frame {frame} is not there; there are {picture.frames} frames, counted from 0")

@@ -3,9 +3,11 @@
 import numpy as np
 
 from evovae.restore.fitted import Insight
-from evovae.web.layout import corner, shown, upright
+from evovae.web.layout import PLANE, corner, shown, upright
 from evovae.web.paint import data_url, grey, png, sheet
 from evovae.web.schemas import Choice, Latents, Picture, Population
+
+BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # shares of red, green and blue (BT.601, as in JPEG)
 
 
 def _order(insight: Insight) -> np.ndarray:
@@ -13,13 +15,16 @@ def _order(insight: Insight) -> np.ndarray:
     return np.argsort(-insight.use, kind="stable")
 
 
-def _is_colour(picture: Picture) -> bool:
-    return any(letter in picture.axes for letter in "SC")
+def _is_colour(insight: Insight, picture: Picture) -> bool:
+    """Whether its patches go through channels: not where a file's brightness was restored on its own."""
+    axes = picture.axes or PLANE[-len(picture.shape) :]
+    spatial = [n for letter, n in zip(axes, picture.shape, strict=True) if letter in PLANE and n > 1]
+    return len(insight.size) > max(len(spatial), 1)
 
 
 def _responses(insight: Insight, picture: Picture) -> np.ndarray:
     """(H, R, Y, X, channels), the most used latent first."""
-    return shown(insight.responses()[_order(insight)], insight.size, _is_colour(picture))
+    return shown(insight.responses()[_order(insight)], insight.size, _is_colour(insight, picture))
 
 
 def latents(insight: Insight, picture: Picture) -> Latents:
@@ -42,13 +47,16 @@ def population(
     insight: Insight, page: np.ndarray, holes: np.ndarray, at: tuple[int, int, int], picture: Picture
 ) -> Population:
     """The states of the patch of a page (Z, Y, X, channels) whose middle is next to `at`; (Y, X) holes are unknown."""
+    colour = _is_colour(insight, picture)
+    if not colour and page.shape[-1] == len(BRIGHTNESS):
+        page = page @ BRIGHTNESS[:, None]
     window = corner(page.shape[:3], insight.size, at)
     patch = page[window].reshape(insight.size)
     known = np.broadcast_to(~holes[None, ..., None], page.shape)[window].reshape(insight.size)
     found = insight.population(patch, known)
     order = np.argsort(_order(insight))  # where each latent is in the list of them
     images = np.stack([patch, found.restored, *found.images])
-    pictures = grey(shown(images, insight.size, _is_colour(picture)), picture.low, picture.high)
+    pictures = grey(shown(images, insight.size, colour), picture.low, picture.high)
     pictures = np.stack([upright(image, picture.orientation) for image in pictures])
     height, width = pictures.shape[1:3]
     seen = np.zeros(page.shape[1:3], bool)

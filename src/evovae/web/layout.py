@@ -32,6 +32,12 @@ def arranged(content: Content) -> np.ndarray:
     return content.values.transpose(order).reshape(shape)
 
 
+def as_in(content: Content, values: np.ndarray) -> np.ndarray:
+    """Arranged values in the order and shape of a content: `arranged` undone."""
+    places = arranged(content.replaced(np.arange(content.values.size).reshape(content.values.shape)))
+    return values.reshape(-1)[np.argsort(places, None)].reshape(content.values.shape)
+
+
 def plane(values: np.ndarray, frame: int) -> np.ndarray:
     """One frame (Y, X, channels) of arranged values; frames count the planes of the first page, then of the next."""
     return values[np.unravel_index(frame, values.shape[:2])]

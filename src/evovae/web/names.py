@@ -33,6 +33,11 @@ def restored_name(name: str, suffix: str) -> str:
     return f"{Path(name).stem or 'picture'}-restored{suffix}"
 
 
+def noise_plots(page: int) -> str:
+    """The file of plots of a page's noise."""
+    return f"noise-{page}.json"
+
+
 def insight(page: int, model: int) -> str:
     """The file of a model that a page has taught."""
     return f"insight-{page}-{model}.safetensors"

@@ -6,6 +6,8 @@ import imagecodecs
 import numpy as np
 
 Window = tuple[float, float]
+BINS = 64
+MISSING = (200, 0, 110)  # a red that pictures hardly have, and most people tell from grey
 MOST = 2**20  # values that are looked at to find out what is black and white
 
 
@@ -19,13 +21,26 @@ def window(values: np.ndarray) -> Window:
 
 
 def grey(picture: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values (.., channels) as 8 bits, grey or RGB: of many channels the first three; NaN is black."""
-    share = np.nan_to_num((picture.astype(np.float32) - low) / (high - low))
-    bytes_ = (255 * share.clip(0, 1)).round().astype(np.uint8)
-    if picture.shape[-1] == 1:
+    """Values (.., channels) as 8 bits, grey or RGB: of many channels the first three; where one is NaN, in a colour."""
+    shown = picture[..., :3].astype(np.float32)
+    missing = ~np.isfinite(shown).all(-1)
+    bytes_ = (255 * np.nan_to_num((shown - low) / (high - low)).clip(0, 1)).round().astype(np.uint8)
+    if shown.shape[-1] == 1 and not missing.any():
         return bytes_[..., 0]
-    missing = np.zeros((*picture.shape[:-1], max(3 - picture.shape[-1], 0)), np.uint8)
-    return np.concatenate([bytes_[..., :3], missing], -1)
+    if shown.shape[-1] == 1:
+        bytes_ = bytes_.repeat(3, -1)
+    none = np.zeros((*bytes_.shape[:-1], 3 - bytes_.shape[-1]), np.uint8)
+    coloured = np.concatenate([bytes_, none], -1)
+    coloured[missing] = MISSING
+    return coloured
+
+
+def histogram(values: np.ndarray) -> tuple[np.ndarray, Window]:
+    """How many finite values lie in each of `BINS` equal parts of their range, and that range; all of 8 bits."""
+    known = values[np.isfinite(values)].astype(float)
+    low, high = (0.0, 255.0) if values.dtype == np.uint8 or not known.size else (known.min(), known.max())
+    high = high if high > low else low + 1
+    return np.histogram(known, BINS, (low, high))[0], (float(low), float(high))
 
 
 def heat(picture: np.ndarray, high: float) -> np.ndarray:

@@ -1,18 +1,24 @@
 """What became of a job, over HTTP: files, pictures to look at, and what its models have learnt."""
 
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
 
+from evovae import io
 from evovae.restore.fitted import Insight
+from evovae.restore.image import as_dtype
 from evovae.web import names
-from evovae.web.api import NOT_THERE, PNG, Frame, Responses, check_frame
+from evovae.web.api import NOT_THERE, PNG, Responses
 from evovae.web.insights import latents, population, sprite
-from evovae.web.layout import plane, stored_place, upright
-from evovae.web.paint import grey, heat, png
-from evovae.web.schemas import Job, Latents, Population, Problem
+from evovae.web.layout import as_in, plane, stored_place, upright
+from evovae.web.looks import Frame, TheLook, as_response, check_frame
+from evovae.web.paint import grey, heat
+from evovae.web.schemas import Histogram, Job, Latents, NoisePlots, Population, Problem
 from evovae.web.site import Finished, Site, TheSite
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".tif": "image/tiff"}
@@ -20,17 +26,40 @@ NO_RESULT: Responses = NOT_THERE | {409: {"model": Problem}}
 RESIDUAL = 3.0  # noise levels to each side of grey
 Model = Annotated[int, Query(ge=0, description="Which model of the page.")]
 Page = Annotated[int, Query(ge=0, description="Which page of the file.")]
+Strength = Annotated[float, Query(ge=0, le=1, description="How much of the noise is removed.")]
 Place = Annotated[int, Query(ge=0)]
 router = APIRouter(prefix="/api/jobs/{job}")
 
 
 @router.get("/result", responses=NO_RESULT, response_class=FileResponse)
-def result(job: Finished, site: TheSite) -> FileResponse:
-    """The restored picture, in the format and the bit depth that came in."""
+def result(job: Finished, site: TheSite, strength: Strength = 1.0) -> FileResponse:
+    """The restored picture, in the format and the bit depth that came in; or with some of its noise left in it."""
     (path,) = site.place(job.id).glob("restored.*")
-    return FileResponse(
-        path, media_type=MEDIA[path.suffix], filename=names.restored_name(job.picture.name, path.suffix)
-    )
+    kind, name = MEDIA[path.suffix], names.restored_name(job.picture.name, path.suffix)
+    if strength == 1:
+        return FileResponse(path, media_type=kind, filename=name)
+    with tempfile.NamedTemporaryFile(dir=site.folder, suffix=path.suffix, delete=False) as file:
+        weaker = Path(file.name)
+    remove = BackgroundTask(weaker.unlink)
+    (source,) = site.place(job.id).glob("input.*")
+    content = io.read(source)
+    values = as_in(content, _blended(site, job, strength))
+    io.write(weaker, content.replaced(as_dtype(values, content.values.dtype)))
+    return FileResponse(weaker, media_type=kind, filename=name, background=remove)
+
+
+def _blended(site: Site, job: Job, strength: float) -> np.ndarray:
+    """Arranged values with a part of the noise back in them; what was filled is filled."""
+    before, after = (np.load(site.place(job.id) / name, mmap_mode="r") for name in (names.VALUES, names.AFTER))
+    blended = before + strength * (after.astype(float) - before)
+    return np.where(_missing(site, job, before), after, blended)
+
+
+def _missing(site: Site, job: Job, before: np.ndarray) -> np.ndarray:
+    """Where arranged values, or some of their planes (.., Y, X, channels) as stored, were filled: (.., Y, X, 1)."""
+    path = site.place(job.id) / names.HOLES
+    holes = np.load(path) if path.exists() else np.zeros(before.shape[-3:-1], bool)
+    return (holes | ~np.isfinite(before).all(-1))[..., None]
 
 
 @router.get("/uncertainty.tif", responses=NO_RESULT, response_class=FileResponse)
@@ -54,33 +83,61 @@ def mask(job: Finished, site: TheSite) -> FileResponse:
 
 
 @router.get("/view/before.png", responses=NO_RESULT | PNG, response_class=Response)
-def before(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
-    """A frame as it came in, in 8 bits."""
-    return _png(grey(_plane(site, job, names.VALUES, frame), job.picture.low, job.picture.high))
+def before(job: Finished, site: TheSite, look: TheLook) -> Response:
+    """A frame as it came in, in 8 bits; where it had no value, in a colour."""
+    return look.png(look.plane(site.place(job.id) / names.VALUES, job.picture), job.picture)
 
 
 @router.get("/view/after.png", responses=NO_RESULT | PNG, response_class=Response)
-def after(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
+def after(job: Finished, site: TheSite, look: TheLook) -> Response:
     """A frame as restored, in 8 bits."""
-    return _png(grey(_plane(site, job, names.AFTER, frame), job.picture.low, job.picture.high))
+    return look.png(look.plane(site.place(job.id) / names.AFTER, job.picture), job.picture)
+
+
+@router.get("/view/filled.png", responses=NO_RESULT | PNG, response_class=Response)
+def filled(job: Finished, site: TheSite, look: TheLook) -> Response:
+    """What was filled of a frame, as restored, and transparent elsewhere."""
+    place, picture = site.place(job.id), job.picture
+    image = grey(look.plane(place / names.AFTER, picture), *look.window(picture))
+    colours = image if image.ndim == 3 else np.stack([image] * 3, -1)
+    stored = plane(np.load(place / names.VALUES, mmap_mode="r"), look.frame)
+    clear = 255 * upright(_missing(site, job, stored), picture.orientation).astype(np.uint8)
+    return as_response(np.concatenate([colours, clear], -1))
+
+
+@router.get("/histogram", responses=NO_RESULT)
+def get_histogram(job: Finished, site: TheSite, look: TheLook) -> Histogram:
+    """How often a frame has which values, as it came in."""
+    return look.histogram(site.place(job.id) / names.VALUES, job.picture)
+
+
+@router.get("/noise", responses=NO_RESULT)
+def noise(job: Finished, site: TheSite, page: Page = 0) -> NoisePlots:
+    """The noise of a page, in what can be plotted."""
+    path = site.place(job.id) / names.noise_plots(page)
+    if not path.exists():
+        raise HTTPException(404, f"there are no plots of the noise of page {page}")
+    return NoisePlots.model_validate_json(path.read_bytes())
 
 
 @router.get("/view/uncertainty.png", responses=NO_RESULT | PNG, response_class=Response)
-def view_uncertainty(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
+def view_uncertainty(job: Finished, site: TheSite, look: TheLook) -> Response:
     """Where the models are unsure: from black (not at all) to bright (`Summary.std_high` and above)."""
     assert job.summary is not None
-    return _png(heat(_plane(site, job, names.STD, frame), job.summary.std_high))
+    return as_response(heat(look.plane(site.place(job.id) / names.STD, job.picture), job.summary.std_high))
 
 
 @router.get("/view/residual.png", responses=NO_RESULT | PNG, response_class=Response)
-def residual(job: Finished, site: TheSite, frame: Frame = 0) -> Response:
+def residual(job: Finished, site: TheSite, look: TheLook) -> Response:
     """What was removed, grey where nothing, black and white at three noise levels; painted holes are grey."""
     assert job.summary is not None
-    off = _plane(site, job, names.VALUES, frame).astype(float) - _plane(site, job, names.AFTER, frame)
-    if (site.place(job.id) / names.HOLES).exists():
-        off[upright(np.load(site.place(job.id) / names.HOLES), job.picture.orientation)] = 0
+    place = site.place(job.id)
+    came, left = (look.plane(place / name, job.picture) for name in (names.VALUES, names.AFTER))
+    off = came.astype(float) - left
+    if (place / names.HOLES).exists():
+        off[upright(np.load(place / names.HOLES), job.picture.orientation)] = 0
     reach = RESIDUAL * max(*job.summary.sigma, 1e-30)
-    return _png(grey(np.nan_to_num(off), -reach, reach))
+    return as_response(grey(np.nan_to_num(off), -reach, reach))
 
 
 @router.get("/latents", responses=NO_RESULT)
@@ -92,7 +149,7 @@ def get_latents(job: Finished, site: TheSite, page: Page = 0, model: Model = 0) 
 @router.get("/latents.png", responses=NO_RESULT | PNG, response_class=Response)
 def get_sprite(job: Finished, site: TheSite, page: Page = 0, model: Model = 0) -> Response:
     """What each latent adds to a patch, in grey where nothing: a row for each."""
-    return _png(sprite(_insight(site, job, page, model), job.picture))
+    return as_response(sprite(_insight(site, job, page, model), job.picture))
 
 
 @router.get("/population", responses=NO_RESULT)
@@ -112,15 +169,6 @@ def get_population(
     holes = np.load(path) if path.exists() else np.zeros(shape, bool)
     at = depth, *stored_place(row, column, shape, picture.orientation)
     return population(_insight(site, job, page, model), values[page], holes, at, picture)
-
-
-def _png(image: np.ndarray) -> Response:
-    return Response(png(image), media_type="image/png")
-
-
-def _plane(site: Site, job: Job, name: str, frame: int) -> np.ndarray:
-    check_frame(frame, job.picture)
-    return upright(plane(np.load(site.place(job.id) / name, mmap_mode="r"), frame), job.picture.orientation)
 
 
 def _insight(site: Site, job: Job, page: int, model: int) -> Insight:

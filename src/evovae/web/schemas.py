@@ -50,6 +50,8 @@ class Picture(BaseModel):
     deviation: float
     sigma: float
     notes: list[str]
+    top: int = Field(default=0, description="Of a part: the first of its rows in the whole.")
+    left: int = 0
     seconds: dict[str, Duration] | None = Field(
         default=None, description="By preset; none until this machine is measured."
     )
@@ -104,6 +106,7 @@ class Summary(BaseModel):
     noise: list[str]
     seconds: float
     interrupted: bool
+    filled: int = Field(default=0, description="How many pixels were missing, painted over or without a value.")
     restored: int | None = Field(default=None, description="How many pages were restored; the others are as they came.")
     std_high: float
     models: list[int] = Field(description="How many models can be looked at, by page.")
@@ -153,6 +156,36 @@ class Population(BaseModel):
     left: int
     sprite: str = Field(description="A PNG as a data URL.")
     states: list[Choice]
+
+
+class Histogram(BaseModel):
+    """How many values of a frame lie in each of equal parts of a range."""
+
+    low: float
+    high: float
+    counts: list[int]
+
+
+class NoisePlots(BaseModel):
+    """The noise of a page: its standard deviation against the signal, as found and in what was removed; and how much
+    neighbours share of what was removed, by the lag down and across, from -3 to 3.
+    """
+
+    signal: list[float]
+    found: list[float]
+    removed: list[float]
+    correlation: list[list[float]]
+
+
+class Part(BaseModel):
+    """A part of a frame, to be tried before the whole: its middle, as people see the picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    row: Annotated[int, Field(ge=0)]
+    column: Annotated[int, Field(ge=0)]
+    frame: Annotated[int, Field(ge=0)] = 0
+    width: Annotated[int, Field(ge=16, le=512, description="Pixels along each side.")] = 128
 
 
 class Terms(BaseModel):

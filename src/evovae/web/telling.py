@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from evovae.io import Content, write_atomically
+from evovae.remaining import Remaining
 from evovae.restore import Progress
 from evovae.web import diary
 from evovae.web.layout import arranged, plane, upright
@@ -22,7 +23,7 @@ class Telling:
     def __init__(self, folder: Path, content: Content, picture: Picture) -> None:
         self.folder, self.content, self.picture = folder, content, picture
         self.stop = threading.Event()
-        self.began = time.monotonic()
+        self.began, self.remaining = time.monotonic(), Remaining()
         self.page, self.pages, self.previews = 0, 1, 0
         self.next_preview = 0.0
 
@@ -46,7 +47,7 @@ class Telling:
             new=_finite(report.substitutions),
             share=share,
             seconds=seconds,
-            left=seconds * (1 - share) / share if share else None,
+            left=_finite(self.remaining(share)),
         )
         if seconds >= self.next_preview:
             self._preview(report)

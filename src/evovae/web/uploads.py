@@ -75,14 +75,28 @@ class Uploads:
                 raise no_room("picture", error) from error
             raise
 
-    def add(self, picture: np.ndarray, clean: np.ndarray) -> Picture:
-        """Take in a picture (Y, X) of our own, whose clean version is known."""
+    def add(self, content: io.Content, title: str, clean: np.ndarray | None = None) -> Picture:
+        """Take in a picture that is there already, and its clean version, if that is known.
+
+        Raises
+        ------
+        HTTPException
+            507 if it cannot be kept.
+        """
         place = self.folder / uuid4().hex
-        place.mkdir()
-        io.write(place / "body.png", io.Content(picture, "YX"))
-        (place / "body.png").rename(place / "body")
-        np.save(place / CLEAN, clean)
-        return self._take_in(place, "sample.png")
+        suffix = ".png" if content.values.dtype == np.uint8 and content.values.ndim == 2 else ".tif"
+        try:
+            place.mkdir()
+            io.write(place / f"body{suffix}", content)
+            (place / f"body{suffix}").rename(place / "body")
+            if clean is not None:
+                np.save(place / CLEAN, clean)
+            return self._take_in(place, title)
+        except BaseException as error:
+            shutil.rmtree(place, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise no_room("picture", error) from error
+            raise
 
     async def _store(self, body: AsyncIterator[bytes], path: Path) -> None:
         count = 0

@@ -1,0 +1,112 @@
+"""Pictures whose file holds colours in fewer pixels than brightness: each is restored as it is stored."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evovae.io.planes import TO_RGB, Planes
+from evovae.masks import missing
+from evovae.restore import Progress, Restoration
+from evovae.restore.image import as_dtype
+
+BRIGHTNESS = 0.67  # of the time, as colours have two values for a quarter of the pixels, at most half
+
+
+def by_planes(
+    function: Callable[..., object],
+    planes: Planes,
+    image: np.ndarray,
+    *,
+    mask: np.ndarray | None,
+    strength: float,
+    dtype: np.dtype | str | None = None,
+    callback: Callable[[Progress], bool | None],
+    resume: Path | None,
+    max_seconds: float | None,
+    channel_axis: int | None,
+    full_output: bool,  # which it is, here
+    **options: Any,  # noqa: ANN401 - others of `evovae.denoise`
+) -> Restoration:
+    """Restore brightness and then colours with `evovae.denoise` or `evovae.inpaint`, and return the picture in RGB.
+
+    Noise is independent in what a decoder is given, not in the RGB that it makes of that: there, colours share it among
+    pixels and channels.  What changes in the planes is added to the image, so that what they leave stays as it is.
+    What was found of the noise, and what models have learnt, is that of the brightness.
+    """
+    assert channel_axis is not None
+    hidden = np.array(np.ma.getmaskarray(image).any(-1))
+    if mask is not None:
+        own = missing(mask)
+        hidden = hidden | (own.any(channel_axis) if own.ndim == image.ndim else own)
+    cells = _cells(hidden, planes)
+
+    def with_changes(brightness: np.ndarray, colours: np.ndarray) -> np.ndarray:
+        """The image in RGB, of restored planes."""
+        change = planes.rgb_change(brightness - planes.brightness, colours - planes.colours)
+        if not strength:
+            change[~hidden] = 0  # colours of cells reach beyond what is hidden
+        return as_dtype(np.ma.getdata(image) + change, image.dtype if dtype is None else np.dtype(dtype))
+
+    def told(progress: Progress, begins: float, part: float, preview: Callable[[], np.ndarray]) -> bool:
+        return bool(callback(replace(progress, share=begins + part * progress.share, preview=preview)))
+
+    def restored(values: np.ndarray, holes: np.ndarray, axis: int | None, name: str, **own: Any) -> Restoration:  # noqa: ANN401
+        result = function(
+            values,
+            mask=holes,
+            channel_axis=axis,
+            strength=strength,
+            dtype="float32",
+            resume=None if resume is None else resume / name,
+            full_output=True,
+            **own,
+            **options,
+        )
+        assert isinstance(result, Restoration)
+        return result
+
+    first = restored(
+        planes.brightness,
+        hidden,
+        None,
+        "brightness",
+        max_seconds=None if max_seconds is None else BRIGHTNESS * max_seconds,
+        callback=lambda p: told(p, 0, BRIGHTNESS, lambda: with_changes(p.preview(), planes.colours)),
+    )
+    left = None if max_seconds is None else max(max_seconds - first.seconds, 0.0)
+    second = restored(
+        planes.colours,
+        cells,
+        -1,
+        "colours",
+        max_seconds=0.0 if first.interrupted else left,  # one epoch, which takes the worst away
+        callback=lambda p: told(p, BRIGHTNESS, 1 - BRIGHTNESS, lambda: with_changes(first.image, p.preview())),
+    )
+    return replace(
+        first,
+        image=with_changes(first.image, second.image),
+        std=planes.rgb_std(first.std, second.std),
+        sigma=_level(first.sigma, second.sigma),
+        found=_level(first.found, second.found),
+        held_out=_level(first.held_out, second.held_out),
+        elbo=first.elbo + second.elbo,
+        patch_models=first.patch_models + second.patch_models,
+        seconds=first.seconds + second.seconds,
+        interrupted=first.interrupted or second.interrupted,
+    )
+
+
+def _cells(hidden: np.ndarray, planes: Planes) -> np.ndarray:
+    """Which cells have hidden pixels in them."""
+    for axis, width in enumerate(planes.cell):
+        hidden = np.logical_or.reduceat(hidden, np.arange(0, hidden.shape[axis], width), axis)
+    return hidden
+
+
+def _level(brightness: float, colours: float) -> float:
+    """A deviation in RGB, the mean over its channels, of those in planes."""
+    shares = (TO_RGB**2).mean(0)
+    return float(np.sqrt(brightness**2 + shares[1:].sum() * colours**2))
