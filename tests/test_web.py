@@ -17,7 +17,7 @@ from sqlite3 import OperationalError
 import numpy as np
 import pytest
 import tifffile
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
@@ -25,6 +25,9 @@ import evovae
 from evovae import cli, io
 from evovae.commands.shared import BAD_INPUT, EXISTS
 from evovae.pages import Pages
+from evovae.restore.noise.covariance import Covariance
+from evovae.restore.noise.curves import Flat
+from evovae.restore.noise.model import Noise
 
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
@@ -37,9 +40,10 @@ from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there i
 from evovae.web.estimate import Clock, machine  # noqa: E402
 from evovae.web.headers import check_claim  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
-from evovae.web.layout import arranged, as_stored, corner, stored_place, upright  # noqa: E402
+from evovae.web.layout import arranged, as_in, as_stored, corner, stored_place, upright  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
 from evovae.web.look import look  # noqa: E402
+from evovae.web.noise_plots import noise_plots  # noqa: E402
 from evovae.web.outcome import Task, write  # noqa: E402
 from evovae.web.schemas import Picture, State, Wish  # noqa: E402
 
@@ -310,7 +314,8 @@ def test_of_a_stopped_stack_it_is_said_how_much_is_restored(tmp_path):
     )
     content = io.Content(np.stack([frame, frame]).astype(np.float32), "TYX")
     io.write(tmp_path / "input.tif", content)
-    about, _ = look(tmp_path / "input.tif", "TIFF", "0" * 32, "film.tif", SMALL)
+    about, values = look(tmp_path / "input.tif", "TIFF", "0" * 32, "film.tif", SMALL)
+    np.save(tmp_path / "before.npy", values)
     write(tmp_path, Task(tmp_path / "input.tif", content, None, Wish(upload="0" * 32), about, 100), done)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["restored"], summary["interrupted"]) == (1, True) and np.isfinite(summary["std_high"])
@@ -472,6 +477,94 @@ def test_views(client, done, view):
     if view == "residual":
         assert (image[4:7, 4:7] == 128).all()  # nothing is taken off where nothing was
     refused(client.get(f"/api/jobs/{done['id']}/view/{view}.png?frame=7"), 404, "frame 7")
+
+
+def test_a_frame_is_looked_at_by_channel_and_contrast(client):
+    values = np.stack([blocks()[1], 2 * blocks()[1], 3 * blocks()[1]], -1).astype(np.float32)
+    values[3, 5, 1] = np.nan
+    upload = uploaded(client, encoded(values, ".tif", "YXC"))
+    address = f"/api/uploads/{upload['id']}"
+    shown = decoded(client.get(f"{address}/preview.png?channel=2&low=0&high=765").content)
+    assert_array_equal(shown, (255 * (values[..., 2] / np.float32(765))).clip(0, 255).round())
+    missing = decoded(client.get(f"{address}/preview.png").content)
+    assert tuple(missing[3, 5]) == paint.MISSING and (missing == paint.MISSING).all(-1).sum() == 1
+    found = client.get(f"{address}/histogram?channel=1").json()
+    assert (found["low"], found["high"]) == (np.nanmin(values[..., 1]), np.nanmax(values[..., 1]))
+    assert sum(found["counts"]) == 24 * 24 - 1
+    refused(client.get(f"{address}/preview.png?channel=3"), 404, "channel 3", "there are 3")
+
+
+def test_a_weaker_result_has_noise_left_and_what_was_filled(client, done):
+    address = f"/api/jobs/{done['id']}"
+    before, whole = decoded(NOISY).astype(float), decoded(client.get(f"{address}/result").content)
+    weaker = decoded(client.get(f"{address}/result?strength=0.25").content)
+    expected = before + 0.25 * (whole - before)
+    expected[4:7, 4:7] = whole[4:7, 4:7]
+    assert weaker.dtype == np.uint8 and abs(weaker - expected).max() <= 0.51
+    filled = decoded(client.get(f"{address}/view/filled.png").content)
+    opaque = np.zeros((24, 24), bool)
+    opaque[4:7, 4:7] = True
+    assert_array_equal(filled[..., 3] == 255, opaque)
+    assert_array_equal(filled[..., 0][opaque], whole[opaque])
+    assert done["summary"]["filled"] == 9
+    refused(client.get(f"{address}/result?strength=2"), 422, "strength")
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TYXS", "TZYX", "CYX"])
+def test_arranged_values_find_back(axes):
+    values = np.arange(np.prod(range(2, 2 + len(axes)))).reshape(range(2, 2 + len(axes)))
+    content = io.Content(values, axes)
+    assert_array_equal(as_in(content, arranged(content)), values)
+
+
+def test_noise_in_plots_is_the_noise_there_is():
+    rng = np.random.default_rng(0)
+    clean = np.repeat(np.linspace(20, 200, 60), 4)[None, :, None, None] * np.ones((1, 1, 240, 1))
+    white = rng.standard_normal(clean.shape)
+    noisy = clean + (0.5 + clean / 20) * (white + np.roll(white, 1, 2)) / np.sqrt(2)
+    model = Noise((Flat(4.0),), Covariance.white(1, 2))
+    found = noise_plots(evovae.Restoration(clean, clean, 4.0, noise=model), noisy, clean, None)
+    assert_allclose(found.removed, 0.5 + np.array(found.signal) / 20, rtol=0.06)
+    assert found.found == [4.0] * len(found.signal)
+    correlation = np.array(found.correlation)
+    assert_allclose([correlation[3, 2], correlation[3, 3], correlation[3, 4]], [0.5, 1, 0.5], atol=0.02)
+    assert abs(np.delete(correlation, 3, 0)).max() < 0.02
+
+
+def test_plots_of_a_job(client, done):
+    found = client.get(f"/api/jobs/{done['id']}/noise").json()
+    assert len(found["signal"]) == len(found["found"]) == len(found["removed"]) > 0
+    assert found["correlation"][3][3] == pytest.approx(1)
+    refused(client.get(f"/api/jobs/{done['id']}/noise?page=1"), 404, "page 1")
+
+
+@pytest.mark.parametrize(("suffix", "axes"), [(".png", "YX"), (".tif", "TYX"), (".jpg", "YXS"), (".tif", "YXC")])
+def test_a_part_is_cut_out_as_the_whole_is_coded(client, suffix, axes):
+    values = np.random.default_rng(0).integers(40, 200, [{"T": 2, "S": 3, "C": 2}.get(a, 90) for a in axes])
+    upload = uploaded(client, encoded(values.astype(np.uint8), suffix, axes))
+    place = {"row": 50, "column": 80, "width": 32, "frame": upload["frames"] - 1}
+    part = client.post(f"/api/uploads/{upload['id']}/parts", json=place).json()
+    assert (part["height"], part["width"], part["top"], part["left"]) == (32, 32, 32, 48)
+    assert part["format"] == ("JPEG" if suffix == ".jpg" else "TIFF") and part["channels"] == upload["channels"]
+    whole, own = (
+        decoded(client.get(f"/api/uploads/{of['id']}/preview.png?frame={of['frames'] - 1}").content)
+        for of in (upload, part)
+    )
+    assert abs(whole[32:64, 48:80].astype(int) - own).max() <= (4 if suffix == ".jpg" else 0)
+    refused(client.post(f"/api/uploads/{upload['id']}/parts", json=place | {"frame": 5}), 404, "frame 5")
+
+
+def test_photographs_are_looked_at_by_their_brightness(client):
+    clean = blocks(96)[0][..., None] * [1, 0.7, 0.5]
+    noisy = (clean + 15 * np.random.default_rng(0).standard_normal(clean.shape)).clip(0, 255).astype(np.uint8)
+    file = streams.BytesIO()
+    Image.fromarray(noisy).save(file, "JPEG", quality=92, subsampling="4:2:0")
+    job = waited(client, submitted(client, file.getvalue()), seconds=120)
+    assert job["state"] == "done" and "noise of its brightness" in job["summary"]["noise"][0]
+    found = client.get(f"/api/jobs/{job['id']}/population?row=40&column=40").json()
+    assert found["states"] and 0 <= 40 - found["top"] < found["height"]
+    about = client.get(f"/api/jobs/{job['id']}/latents").json()
+    assert about["height"] == about["width"] and about["numbers"]
 
 
 def test_what_the_model_learnt(client, done):
@@ -712,9 +805,11 @@ def test_openapi_describes_what_the_page_uses(client):
 
 def test_the_page_loads_nothing_from_elsewhere(client):
     for path in STATIC.iterdir():
+        assert client.get(f"/{path.name}").status_code == 200
+        if path.suffix == ".png":
+            continue
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
         assert not re.search(r"https?:|//\w+\.|@import|url\(", text), path
-        assert client.get(f"/{path.name}").status_code == 200
     answer = client.get("/")
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"

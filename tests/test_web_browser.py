@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from importlib import resources
 from io import BytesIO
 from urllib.request import urlopen
 from zipfile import ZipFile
@@ -32,6 +34,8 @@ from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 from evovae.web.estimate import machine  # noqa: E402
 
 PATIENCE = 120
+HARMFUL = ("serious", "critical")  # as axe has it
+ALPHA = "return arguments[0].getContext('2d').getImageData(20, 90, 1, 1).data[3]"
 DROP = """
 const [name, type, text] = arguments;
 const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -179,7 +183,7 @@ def test_a_dropped_picture_comes_back_cleaner(server, browser, noisy):
     browser.find("[name=held_out]").click()
     browser.find("#start").send_keys(Keys.ENTER)
     browser.until(lambda: browser.job)
-    assert browser.driver.switch_to.active_element.get_attribute("id") == "job-title"
+    browser.until(lambda: browser.driver.switch_to.active_element.get_attribute("id") == "job-title")
     browser.until(lambda: re.search(r"Epoch \d+ of \d+", browser.find("#job-state").text))
     browser.until(lambda: "/preview.png?" in browser.find("#live").get_attribute("src"))
     assert float(browser.find("#bar").get_attribute("value")) > 0
@@ -259,20 +263,94 @@ def test_painted_holes_are_filled(server, browser, tmp_path):
     assert mask[10:14, 4:20].mean() > 0.9 and mask.mean() < 0.15
 
 
-def test_what_noise_is_like_and_how_much_of_it_goes_can_be_chosen(server, browser, noisy):
+def test_what_noise_is_like_can_be_said_before_and_overruled_after(server, browser, noisy):
     browser.open(server)
     browser.drop(noisy)
     browser.find("#form summary").click()
     browser.find("[name=noise]").send_keys("the same everywhere")
-    slider = browser.find("[name=strength]")
-    browser.driver.execute_script(
-        "arguments[0].value = 50; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))", slider
-    )
-    assert browser.find("#strength-shown").text == "50 %"
     browser.find("#start").click()
     browser.result()
+    first = browser.job
     assert "the same everywhere" in browser.find(".found").text
-    assert "--noise white --strength 0.5" in browser.find(".command").get_attribute("textContent")
+    assert "--noise white" in browser.find(".command").get_attribute("textContent")
+    browser.find("#result .noise summary").click()
+    browser.until(lambda: len(browser.driver.find_elements(By.CSS_SELECTOR, ".plots svg")) == 2)
+    assert browser.driver.find_elements(By.CSS_SELECTOR, ".plots circle.measured")
+    browser.find("#result .noise select").send_keys("that of photons")
+    browser.find("#result .overrule").click()
+    browser.until(lambda: browser.job != first)
+    browser.result()
+    assert "--noise poisson" in browser.find(".command").get_attribute("textContent")
+
+
+def slide(browser, selector, value):
+    """Move a slider as a hand does, from the point of view of the page."""
+    moved = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))"
+    browser.driver.execute_script(moved, browser.find(selector), value)
+
+
+def test_the_strength_is_chosen_on_the_result_and_is_in_the_file(server, browser, noisy):
+    browser.open(server)
+    browser.drop(noisy)
+    browser.find("#start").click()
+    browser.result()
+    before, whole = io.read(noisy).values.astype(float), io.read(browser.download("Download")).values
+    slide(browser, "#result .strength input", 40)
+    assert browser.find("#result .strength output").text == "40 %"
+    assert browser.find(".command").get_attribute("textContent").endswith("--strength 0.4")
+    weaker = io.read(browser.download("Download")).values
+    np.testing.assert_allclose(weaker, before + 0.4 * (whole - before), atol=0.51)
+
+
+def test_views_are_side_by_side_with_bars_and_contrast(server, browser, tmp_path):
+    clean, _ = picture()
+    counts = (200 * clean + 900 * np.random.default_rng(0).standard_normal(clean.shape)).clip(0, 65535)
+    values = np.stack([counts, counts / 2, counts / 3, counts / 4], -1).astype(np.uint16)
+    io.write(tmp_path / "deep.tif", io.Content(values, "YXC"))
+    browser.open(server)
+    browser.drop(tmp_path / "deep.tif")
+    browser.find("#channels select").send_keys("4")
+    browser.find("#start").click()
+    browser.result()
+    bar = browser.find("#result .colour-bar")
+    assert bar.is_displayed() and "grey levels" in bar.text
+    browser.find("#result .contrast summary").click()
+    browser.until(lambda: browser.find("#result .contrast path").get_attribute("d"))
+    shown = "return performance.getEntriesByType('resource').at(-1).name"
+    slide(browser, "#result .contrast .high", 300)
+    high = browser.find("#result .contrast .high-shown").text
+    browser.until(lambda: "high=" in browser.driver.execute_script(shown))
+    assert float(high) < values.max()
+    browser.find("#result .channels select").send_keys("2")
+    browser.until(lambda: "channel=1" in browser.driver.execute_script(shown))
+    for view in ("together", "residual", "uncertainty"):
+        browser.find(f"[data-view={view}]").click()
+        browser.result(view)
+    assert bar.is_displayed() and bar.get_attribute("data-colours") == "heat"
+
+
+def test_a_part_is_tried_before_the_whole(server, browser, tmp_path):
+    clean, values = picture(208)
+    io.write(tmp_path / "large.png", io.Content(values.astype(np.uint8)))
+    browser.open(server)
+    browser.drop(tmp_path / "large.png")
+    jobs = len(json.loads(urlopen(f"{server.address}api/jobs").read()))
+    pixels = """
+        const { width, height } = document.querySelector("#picture");
+        const { data } = document.querySelector("#picture").getContext("2d").getImageData(0, 0, width, height);
+        return data.filter((_, at) => at % 4 === 0).reduce((text, value) => text + String.fromCharCode(value), "");
+    """
+    before = np.array([ord(letter) for letter in browser.driver.execute_script(pixels)]).reshape(208, 208)
+    browser.find("#try").click()
+    browser.until(lambda: "This part took" in browser.find("#tried").text)
+    after = np.array([ord(letter) for letter in browser.driver.execute_script(pixels)]).reshape(208, 208)
+    rows, columns = (np.unique(found) for found in np.nonzero(after != before))
+    assert {len(rows), len(columns)} == {128} and rows[0] % 16 == 0
+    part = np.ix_(rows, columns)
+    assert psnr(clean[part], after[part]) > psnr(clean[part], before[part]) + 5
+    browser.find("#part-before").click()
+    assert browser.find("#part-before").text == "Show the part restored"
+    assert len(json.loads(urlopen(f"{server.address}api/jobs").read())) == jobs  # it was but a look
 
 
 def test_several_files_are_a_batch_under_their_names_and_can_be_done_again(server, browser, tmp_path):
@@ -315,7 +393,10 @@ def test_what_cannot_end_in_time_is_not_offered(server, browser, noisy):
 
 
 def test_the_sample_runs_in_one_click_and_can_be_stopped(server, browser):
-    browser.open(server, "sample")
+    browser.open(server)
+    slider = browser.shown("#example canvas")
+    browser.until(lambda: browser.driver.execute_script(ALPHA, slider) == 255)  # the example is there
+    slider.send_keys(Keys.ARROW_RIGHT)
     browser.shown("#run-sample").click()
     browser.until(lambda: browser.job)
     browser.shown("#cancel").click()
@@ -343,7 +424,7 @@ def test_a_killed_server_that_is_started_again_knows_its_jobs(server, browser, n
     browser.find("#start").click()
     browser.result()
     finished = browser.job
-    browser.open(server, "sample")
+    browser.open(server)
     browser.shown("#run-sample").click()
     browser.until(lambda: browser.job and browser.find("#job-title").text == "Working")
     lost = browser.job
@@ -376,7 +457,7 @@ def test_controls_have_names_and_pages_fit_a_phone_and_the_night(server, browser
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
-    for page in ("new", "sample", "jobs"):
+    for page in ("new", "jobs"):
         browser.open(server, page)
         browser.shown(f"#{page}")
         if page == "new":
@@ -391,3 +472,119 @@ def test_controls_have_names_and_pages_fit_a_phone_and_the_night(server, browser
         papers.add(driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert len(papers) == 2
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+AXE = """
+const done = arguments[0];
+axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }).then(done);
+"""
+
+
+@pytest.fixture
+def axe():
+    """The rules for accessible pages, as a script."""
+    return (resources.files(pytest.importorskip("axe_core_python")) / "axe.min.js").read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_view_has_a_serious_fault_of_accessibility(server, browser, noisy, axe, scheme):
+    driver = browser.driver
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def check(view):
+        driver.execute_script(axe)
+        found = [fault for fault in driver.execute_async_script(AXE)["violations"] if fault["impact"] in HARMFUL]
+        assert not [(view, fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found]
+
+    browser.open(server)
+    browser.shown("#example")
+    check("first")
+    browser.find("#run-sample").click()
+    browser.shown("#running")
+    check("running")
+    browser.find("#cancel").click()
+    browser.result()
+    for details in driver.find_elements(By.CSS_SELECTOR, "#result details"):
+        driver.execute_script("arguments[0].open = true", details)
+    browser.until(lambda: driver.find_elements(By.CSS_SELECTOR, ".plots svg"))
+    check("result")
+    browser.open(server, "jobs")
+    browser.shown("#job-list li")
+    check("earlier")
+    browser.open(server)
+    browser.drop(noisy)
+    for details in driver.find_elements(By.CSS_SELECTOR, "#setup details"):
+        driver.execute_script("arguments[0].open = true", details)
+    check("setup")
+
+
+class Firefox:
+    """Firefox without a driver, by WebDriver BiDi: opens a page and runs scripts in it."""
+
+    def __init__(self, folder):
+        firefox = shutil.which("firefox") or shutil.which("firefox-esr")
+        if not firefox:
+            pytest.skip("firefox is not installed")
+        websocket = pytest.importorskip("websocket")
+        words = [firefox, "--headless", "--remote-debugging-port", "0", "--profile", str(folder)]
+        self.process = subprocess.Popen(
+            words, stderr=subprocess.PIPE, text=True, env=os.environ | {"HOME": str(folder)}
+        )
+        address = next((found[1] for line in self.process.stderr if (found := re.search(r"(ws://\S+)", line))), None)
+        if address is None:
+            pytest.skip("firefox does not start here")
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+        self.socket = websocket.create_connection(f"{address}/session", suppress_origin=True, timeout=PATIENCE)
+        self.asked = 0
+        self.ask("session.new", capabilities={})
+        self.page = self.ask("browsingContext.getTree")["contexts"][0]["context"]
+
+    def ask(self, method, **params):
+        self.asked += 1
+        self.socket.send(json.dumps({"id": self.asked, "method": method, "params": params}))
+        while (answer := json.loads(self.socket.recv())).get("id") != self.asked:
+            pass
+        assert answer["type"] == "success", answer
+        return answer["result"]
+
+    def open(self, address):
+        self.ask("browsingContext.navigate", context=self.page, url=address, wait="complete")
+
+    def run(self, script):
+        """What an expression is worth, once its promise is kept."""
+        target = {"context": self.page}
+        answer = self.ask("script.evaluate", expression=script, target=target, awaitPromise=True)
+        assert answer["type"] == "success", answer
+        return answer["result"].get("value")
+
+    def until(self, script):
+        end = time.monotonic() + PATIENCE
+        while not self.run(script):
+            assert time.monotonic() < end, self.run("document.body.innerText")
+            time.sleep(0.2)
+
+    def close(self):
+        self.socket.close()
+        with self.process:
+            self.process.terminate()
+
+
+def test_firefox_takes_the_main_path(server, browser, noisy, tmp_path):
+    firefox = Firefox(tmp_path)
+    try:
+        firefox.open(server.address)
+        firefox.until("!document.querySelector('#drop').hidden && !document.querySelector('#new').hidden")
+        given = json.dumps([noisy.name, "image/png", base64.b64encode(noisy.read_bytes()).decode()])
+        firefox.run(f"(function () {{ {DROP} }})(...{given})")
+        firefox.until("!document.querySelector('#setup').hidden")
+        firefox.run("document.querySelector('[name=preset][value=fast]').click()")
+        firefox.run("document.querySelector('#start').click()")
+        firefox.until("(document.querySelector('#result').dataset.shown ?? '').startsWith('compare')")
+        assert firefox.run("document.querySelector('#said').hidden")
+        for view in ("together", "residual", "uncertainty", "latents"):
+            firefox.run(f"document.querySelector('[data-view={view}]').click()")
+            firefox.until(f"document.querySelector('#result').dataset.shown.startsWith('{view}')")
+        assert firefox.run("document.querySelector('.found').innerText.includes('Noise level found')")
+    finally:
+        firefox.close()

@@ -12,6 +12,7 @@ from evovae.masks import missing
 from evovae.restore import Progress, Restoration
 from evovae.restore.image import as_dtype
 
+APART = "That is the noise of its brightness: its colours are restored apart, as they are stored."
 BRIGHTNESS = 0.67  # of the time, as colours have two values for a quarter of the pixels, at most half
 
 
@@ -87,6 +88,7 @@ def by_planes(
     )
     return replace(
         first,
+        notes=(APART, *first.notes),
         image=with_changes(first.image, second.image),
         std=planes.rgb_std(first.std, second.std),
         sigma=_level(first.sigma, second.sigma),

@@ -120,12 +120,15 @@ def _quick_subspaces(picture: Picture) -> LowRankPatches:
 
 
 def fast(picture: Picture) -> tuple[PatchModel, ...]:
-    """Seconds: a mixture; where that does worse, or much is missing, subspaces instead or beside it."""
+    """Seconds: a mixture; where that does worse, or much is missing, subspaces instead or beside it.
+
+    In colour they would gain 0.1 dB on small pictures, for four times the seconds (crops of three of scikit-image's).
+    """
     subspaces = (_quick_subspaces(picture),)
     if picture.subspaces_alone:
         return subspaces
     mixture = _mixture(picture, 12 if picture.rough else 9 if picture.high else 7)
-    return (mixture, *(subspaces if picture.small else ()))
+    return (mixture, *(subspaces if picture.small and picture.channels == 1 else ()))
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from sqlite3 import OperationalError
 from typing import Annotated, Any
 from zipfile import ZIP_STORED, ZipFile
@@ -14,6 +15,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 import evovae
+from evovae import io
 from evovae.io import Content
 from evovae.restore.image import check_levels
 from evovae.restore.presets import FEW
@@ -46,6 +48,7 @@ NO_JOB: Responses = {code: {"model": Problem} for code in (404, 422, 429, 507)}
 BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 PNG: Responses = {200: {"content": {"image/png": {}}}}
 EVENTS: Responses = {200: {"content": {"text/event-stream": {}}}}
+BLOCK = 16  # pixels across a block of a JPEG with the coarsest colours
 router = APIRouter(prefix="/api")
 
 
@@ -83,7 +86,7 @@ async def upload(
 def make_sample(site: TheSite) -> Picture:
     """Take the bundled sample with noise added to it, as if it had been uploaded."""
     noisy, clean = sample()
-    return site.uploads.add(Content(noisy, "YX"), "sample.png", clean)
+    return site.uploads.add(Content(noisy, "YX"), ".png", "sample.png", clean)
 
 
 @router.get("/uploads/{upload}", responses=NOT_THERE)
@@ -108,19 +111,27 @@ def histogram_of_upload(upload: Id, site: TheSite, look: TheLook) -> Histogram:
 
 @router.post("/uploads/{upload}/parts", status_code=201, responses=NOT_THERE)
 def cut(upload: Id, part: Part, site: TheSite) -> Picture:
-    """Take a part of a frame, as if it had been uploaded, to be tried before the whole: upright, without alpha."""
-    picture = site.uploads.get(upload)
+    """Take a part of a frame, as if it had been uploaded, to be tried before the whole: upright, without alpha.
+
+    It begins where a block of a JPEG does, and is coded as the whole is, so that its noise is of the same kind.
+    """
+    picture, place = site.uploads.get(upload), site.uploads.place(upload)
     check_frame(part.frame, picture)
-    values = np.load(site.uploads.place(upload) / VALUES, mmap_mode="r")
-    frame = upright(plane(values, part.frame), picture.orientation)
+    frame = upright(plane(np.load(place / VALUES, mmap_mode="r"), part.frame), picture.orientation)
     top, left = (
-        min(max(middle - part.width // 2, 0), max(length - part.width, 0))
+        min(max(middle - part.width // 2, 0), max(length - part.width, 0)) // BLOCK * BLOCK
         for middle, length in zip((part.row, part.column), frame.shape[:2], strict=True)
     )
     piece = np.array(frame[top : top + part.width, left : left + part.width])
-    content = Content(piece[..., 0], "YX") if picture.channels == 1 else Content(piece, "YXS")
+    content = Content(piece, "YXS" if "S" in picture.axes else "YXC")
+    if picture.channels == 1:
+        content = Content(piece[..., 0], "YX")
+    (source,) = place.glob("input.*")
+    if picture.format == "JPEG":
+        content = replace(content, metadata={"coded": io.read(source).metadata["coded"]})
     title = f"part at row {top}, column {left} of {picture.name or 'a picture'}"
-    return site.uploads.add(content, title).model_copy(update={"top": top, "left": left})
+    suffix = ".jpg" if picture.format == "JPEG" else ".tif"
+    return site.uploads.add(content, suffix, title).model_copy(update={"top": top, "left": left})
 
 
 @router.post("/jobs", status_code=202, responses=NO_JOB)

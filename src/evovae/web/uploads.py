@@ -75,8 +75,8 @@ class Uploads:
                 raise no_room("picture", error) from error
             raise
 
-    def add(self, content: io.Content, title: str, clean: np.ndarray | None = None) -> Picture:
-        """Take in a picture that is there already, and its clean version, if that is known.
+    def add(self, content: io.Content, suffix: str, title: str, clean: np.ndarray | None = None) -> Picture:
+        """Take in a picture that is there already, as a file of a kind, and its clean version, if that is known.
 
         Raises
         ------
@@ -84,7 +84,6 @@ class Uploads:
             507 if it cannot be kept.
         """
         place = self.folder / uuid4().hex
-        suffix = ".png" if content.values.dtype == np.uint8 and content.values.ndim == 2 else ".tif"
         try:
             place.mkdir()
             io.write(place / f"body{suffix}", content)

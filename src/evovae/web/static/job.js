@@ -26,6 +26,7 @@ export class JobPage {
 
   async open(id) {
     this.close();
+    delete find("#result").dataset.shown;
     const job = await request(`api/jobs/${id}`);
     Object.assign(this, { id, job, stopping: false });
     this.curve.clear();

@@ -1,14 +1,22 @@
-// Which page is shown: #new, #sample, #jobs or #job/ID.
+// Which page is shown: #new, #jobs or #job/ID.
 
-import { all, find, post, request, say, trying } from "./dom.js";
+import { all, find, image, post, request, say, trying } from "./dom.js";
 import { JobPage } from "./job.js";
 import { showJobs } from "./list.js";
 import { Start } from "./start.js";
+import { Viewer } from "./viewer.js";
 
 const terms = await request("api/terms").catch((error) => say(error.message));
 const job = new JobPage();
 const start = terms ? new Start(terms) : null;
 if (terms) find("#version").textContent = terms.version;
+
+const example = new Viewer(find("#example canvas"));
+trying(async () => {
+  const [before, after] = await Promise.all(["example-before.png", "example-after.png"].map(image));
+  const pane = (label, picture) => ({ label, layers: [{ picture }] });
+  example.show({ ...pane("after", after), left: pane("before", before) });
+})();
 
 find("#run-sample").addEventListener("click", trying(async ({ target }) => {
   target.disabled = true;
@@ -23,7 +31,7 @@ find("#run-sample").addEventListener("click", trying(async ({ target }) => {
 
 async function go() {
   const [page, id] = (location.hash.slice(1) || "new").split("/");
-  if (!["new", "sample", "jobs", "job"].includes(page)) return; // a place within the page
+  if (!["new", "jobs", "job"].includes(page)) return; // a place within the page
   say();
   job.close();
   for (const section of all("main > section")) section.hidden = section.id !== page;

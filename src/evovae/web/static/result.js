@@ -1,8 +1,10 @@
 // What became of a job: the picture beside what it was, what was found, and files to take away.
 
+import { Contrast } from "./contrast.js";
 import { all, describe, duration, find, image, make, mean, number, trying } from "./dom.js";
 import { Latents } from "./latents.js";
-import { facts } from "./start.js";
+import { Noise } from "./noise.js";
+import { chosenChannel, facts, offerChannels, unit } from "./start.js";
 import { Viewer } from "./viewer.js";
 
 const HELP = "Wheel or + and − zoom, dragging or arrows pan, 0 fits. ";
@@ -15,6 +17,9 @@ export class Result {
     this.place = place;
     this.viewer = new Viewer(find(".viewer canvas", place), { changed: () => this.#followViewer() });
     this.latents = new Latents(place, job, this.viewer);
+    this.noise = new Noise(find(".noise", place), job, unit(job.picture));
+    this.contrast = new Contrast(find(".contrast > div", place), () => this.showFrame());
+    this.contrast.reset(job.picture);
     this.view = "compare";
     this.#fillIn();
     this.#connect();
@@ -26,6 +31,21 @@ export class Result {
     return Number(find(".frame", this.place).value);
   }
 
+  /** What of the picture is looked at: as requests have it. */
+  get #query() {
+    return `frame=${this.frame}${chosenChannel(find(".channels", this.place))}`;
+  }
+
+  get page() {
+    const { picture } = this.job;
+    return Math.floor((this.frame * picture.pages) / picture.frames);
+  }
+
+  /** How much of the noise is removed, of what was when it was restored. */
+  get strength() {
+    return Number(find(".strength input", this.place).value) / 100;
+  }
+
   /** Whether some pages were not restored; earlier versions did not tell. */
   get partial() {
     const { summary, picture } = this.job;
@@ -35,12 +55,9 @@ export class Result {
   #fillIn() {
     const { job, place } = this;
     const { summary, picture } = job;
-    find(".command", place).textContent = summary.command;
-    find(".exact", place).textContent = summary.exact
-      ? "It gives the same bytes on this machine. The first file is the picture as you sent it" +
-        (job.wish.mask ? "; the mask is among the files above." : ".")
-      : "The work was stopped early, which the command does not know of: it will go on to the end.";
     find(".downloads", place).append(...this.#downloads());
+    this.#showStrength();
+    offerChannels(find(".channels", place), picture);
     find(".frames", place).hidden = picture.frames === 1;
     Object.assign(find(".frame", place), { max: picture.frames - 1 });
     find("[data-view=latents]", place).hidden = !summary.models.some((count) => count > 0);
@@ -49,9 +66,9 @@ export class Result {
   /** What there is to say: of all pages, but of noise what that of the page shown is like. */
   #found() {
     const { summary, picture } = this.job;
-    const page = Math.floor((this.frame * picture.pages) / picture.frames);
     const level = mean(summary.sigma), hidden = mean(summary.held_out);
-    const found = [["Noise level found", number(level)], ["Noise", summary.noise[page] ?? "–"]];
+    const found = [["Noise level found", number(level)], ["Noise", summary.noise[this.page] ?? "–"]];
+    if (summary.filled) found.push(["Filled", `${summary.filled.toLocaleString()} pixels`]);
     if (hidden !== null) found.push(["Hidden pixels are off by", number(hidden)], ["so that the error is", error(hidden, level)]);
     if (summary.quality) {
       const { before, after } = summary.quality;
@@ -87,7 +104,14 @@ export class Result {
     const zooms = { in: () => viewer.zoom(1.5), out: () => viewer.zoom(1 / 1.5), fit: () => viewer.fit() };
     for (const button of all("[data-zoom]", place)) button.addEventListener("click", zooms[button.dataset.zoom]);
     find(".cut", place).addEventListener("input", (event) => viewer.setCut(event.target.value / 100));
-    find(".frame", place).addEventListener("input", () => this.showFrame());
+    for (const choice of [".frame", ".channels select"]) {
+      find(choice, place).addEventListener("input", () => this.showFrame());
+    }
+    find(".contrast", place).addEventListener("toggle", () => this.showFrame());
+    find(".strength input", place).addEventListener("input", () => {
+      this.#showStrength();
+      this.#draw();
+    });
     find(".copy", place).addEventListener("click", trying(async (event) => {
       await navigator.clipboard.writeText(find(".command", place).textContent);
       event.target.textContent = "Copied";
@@ -102,22 +126,81 @@ export class Result {
     find(".explain", place).textContent = this.#explanation();
     describe(find(".found", place), this.#found());
     const canvas = find(".viewer canvas", place);
-    canvas.ariaLabel = { compare: "Before and after", uncertainty: "Uncertainty", residual: "What was removed",
-      latents: "The picture, to choose a patch from" }[view];
+    canvas.ariaLabel = { compare: "Before and after", together: "Before, after, what was removed, and uncertainty",
+      uncertainty: "Uncertainty", residual: "What was removed", latents: "The picture, to choose a patch from" }[view];
     find(".slider", place).hidden = view !== "compare";
+    find(".strength", place).hidden = !["compare", "together"].includes(view) || job.wish.strength === 0;
+    find(".contrast", place).hidden = ["uncertainty", "residual"].includes(view);
     find(".outcome", place).hidden = view === "latents";
-    for (const tag of all(".tag", place)) tag.hidden = view !== "compare";
     await this.latents.show(view === "latents", frame);
-    const load = (name) => image(`${this.address}/view/${name}.png?frame=${frame}`);
-    if (view === "compare") viewer.show(...(await Promise.all([load("after"), load("before")])));
-    else viewer.show(await load(view === "latents" ? "before" : view));
+    await this.noise.show(this.page);
+    const grey = ["before", "after", ...(job.summary.filled ? ["filled"] : [])];
+    const names = { compare: grey, together: [...grey, "residual", "uncertainty"], latents: ["before"] }[view] ?? [view];
+    const load = async (name) => {
+      const window = name === "residual" || name === "uncertainty" ? "" : `&${this.contrast.query}`;
+      return [name, await image(`${this.address}/view/${name}.png?${this.#query}${window}`)];
+    };
+    this.pictures = Object.fromEntries(await Promise.all(names.map(load)));
+    this.#draw();
+    this.#showBar();
+    if (find(".contrast", place).open) await this.contrast.load(`${this.address}/histogram?${this.#query}`);
     place.dataset.shown = `${view} ${frame}`; // for whoever waits for it
+  }
+
+  /** What has been loaded, with as much of the noise as is asked for. */
+  #draw() {
+    const { before, after, filled, residual, uncertainty } = this.pictures;
+    const pane = (label, picture) => ({ label, layers: [{ picture }] });
+    const strength = this.strength;
+    const restored = { label: "after", layers: [
+      { picture: before },
+      { picture: after, alpha: strength },
+      ...(filled && strength < 1 ? [{ picture: filled }] : []), // whatever the strength
+    ] };
+    const panes = {
+      compare: () => [{ ...restored, left: pane("before", before) }],
+      together: () => [pane("before", before), restored, pane("removed", residual), pane("uncertainty", uncertainty)],
+      residual: () => [pane("", residual)],
+      uncertainty: () => [pane("", uncertainty)],
+      latents: () => [pane("", before)],
+    };
+    this.viewer.show(...panes[this.view]());
+  }
+
+  /** What colours mean, in units of the picture. */
+  #showBar() {
+    const { summary, picture } = this.job;
+    const reach = 3 * Math.max(...summary.sigma);
+    const { low, high } = this.contrast.window;
+    const ends = { uncertainty: [0, summary.std_high], residual: [-reach, reach] }[this.view] ?? [low, high];
+    const bar = find(".colour-bar", this.place);
+    bar.dataset.colours = this.view === "uncertainty" ? "heat" : "grey";
+    bar.hidden = ["together", "latents"].includes(this.view);
+    const said = [number(ends[0]), number((ends[0] + ends[1]) / 2), `${number(ends[1])} ${unit(picture)}`];
+    find("span", bar).replaceChildren(...said.map((text) => make("b", {}, text)));
+  }
+
+  /** In the files, and in the command, too. */
+  #showStrength() {
+    const { job, place, strength } = this;
+    find(".strength output", place).textContent = `${Math.round(100 * strength)} %`;
+    find(".downloads a", place).href = `${this.address}/result${strength < 1 ? `?strength=${strength}` : ""}`;
+    const { command, exact } = job.summary;
+    const all = Number((strength * job.wish.strength).toFixed(4));
+    find(".command", place).textContent = strength < 1
+      ? `${command.replace(/ --strength \S+/, "")} --strength ${all}`
+      : command;
+    const same = strength < 1 ? "It gives the same picture, but for rounding." : "It gives the same bytes on this machine.";
+    find(".exact", place).textContent = exact
+      ? `${same} The first file is the picture as you sent it` + (job.wish.mask ? "; the mask is among the files above." : ".")
+      : "The work was stopped early, which the command does not know of: it will go on to the end.";
   }
 
   #explanation() {
     const { summary } = this.job;
     return {
       compare: "",
+      together: "Before, after, what was removed (grey where nothing), and how far each pixel may be off.",
       uncertainty: `How far each pixel may be off: black is certain, bright is ${number(summary.std_high)} or more` +
         (this.partial ? ", and pages that were not restored are grey." : "."),
       residual: "What was removed, grey where nothing. It should look like noise: where you see the picture in it, " +
@@ -134,7 +217,8 @@ export class Result {
 }
 
 const HELPS = {
-  compare: "Drag the white line, or use the slider.",
+  compare: "Drag the white line, or use the slider. Where a picture has no value, it is red.",
+  together: "All four move together. Where a picture has no value, it is red.",
   uncertainty: "",
   residual: "",
   latents: "Click a place, or move the cross with the arrows and press Enter.",

@@ -1,7 +1,9 @@
 // Choosing a picture, what is known of it, and what is to be done with it.
 
 import { Brush, connect } from "./brush.js";
+import { Contrast } from "./contrast.js";
 import { all, describe, duration, find, image, make, number, post, request, say, trying } from "./dom.js";
+import { Part } from "./part.js";
 
 const POLL = 2000; // milliseconds between looks whether this machine has been measured
 const ABOUT = { whole: "about", holes: "up to" }; // the more is missing, the longer it takes
@@ -13,6 +15,8 @@ export class Start {
     this.picture = null;
     this.brush = new Brush(find("#holes"), find("#cursor"), () => this.#holesChanged());
     this.turn = connect(this.brush);
+    this.contrast = new Contrast(find("#setup .contrast > div"), () => this.#showFrame());
+    this.part = new Part(this);
     find("#most").textContent = `At most ${Math.floor(terms.upload_bytes / 2 ** 20)}\u00a0MiB.`;
     const take = trying((files) => this.take(files));
     find("#file").addEventListener("change", (event) => {
@@ -31,12 +35,12 @@ export class Start {
       event.preventDefault();
       trying(() => this.submit())();
     });
-    find("#form").addEventListener("input", () => {
-      this.#showEstimate();
-      this.#showStrength();
-    });
+    find("#form").addEventListener("input", () => this.#showEstimate());
     find("#another").addEventListener("click", () => this.#show(null));
-    find("#frame").addEventListener("input", trying(() => this.#showFrame()));
+    for (const choice of [find("#frame"), find("#channels select")]) {
+      choice.addEventListener("input", trying(() => this.#showFrame()));
+    }
+    find("#setup .contrast").addEventListener("toggle", trying(() => this.#showHistogram()));
   }
 
   #acceptDrops(take) {
@@ -92,10 +96,10 @@ export class Start {
     this.others = others;
     this.turn(false);
     find("#drop").hidden = picture !== null;
+    find("#example").hidden = picture !== null;
     find("#setup").hidden = picture === null;
     if (picture === null) return;
     find("#facts").parentElement.reset();
-    this.#showStrength();
     const more = others.length ? [["And", `${others.length} more, with the same settings`]] : [];
     describe(find("#facts"), [...facts(picture), ...more]);
     find("#notes").replaceChildren(...picture.notes.map((note) => make("li", {}, note)));
@@ -103,19 +107,38 @@ export class Start {
     find("#frames").hidden = picture.frames === 1;
     Object.assign(find("#frame"), { max: picture.frames - 1, value: 0 });
     find("#stage").style.maxWidth = `calc(70vh * ${picture.width / picture.height})`; // no higher than the window
+    offerChannels(find("#channels"), picture);
+    this.contrast.reset(picture);
     this.brush.reset(picture.width, picture.height);
+    this.part.reset();
     Object.assign(find("#brush-size"), { max: Math.ceil(picture.width / 4), value: this.brush.size });
     find("[name=sigma]").placeholder = `found (about ${number(picture.sigma)})`;
     await this.#showFrame();
     this.#poll(picture);
   }
 
+  get frame() {
+    return Number(find("#frame").value);
+  }
+
+  /** What of the picture is looked at: as requests have it. */
+  get #query() {
+    return `frame=${this.frame}${chosenChannel(find("#channels"))}`;
+  }
+
   async #showFrame() {
     const { id, width, height, frames } = this.picture;
-    const frame = Number(find("#frame").value);
-    find("#frame-number").textContent = `${frame + 1} of ${frames}`;
+    find("#frame-number").textContent = `${this.frame + 1} of ${frames}`;
+    const shown = await image(`api/uploads/${id}/preview.png?${this.#query}&${this.contrast.query}`);
     const canvas = Object.assign(find("#picture"), { width, height });
-    canvas.getContext("2d").drawImage(await image(`api/uploads/${id}/preview.png?frame=${frame}`), 0, 0);
+    canvas.getContext("2d").drawImage(shown, 0, 0);
+    this.part.draw();
+    await this.#showHistogram();
+  }
+
+  async #showHistogram() {
+    if (!find("#setup .contrast").open || !this.picture) return;
+    await this.contrast.load(`api/uploads/${this.picture.id}/histogram?${this.#query}`);
   }
 
   /** Ask for estimates until there are some. */
@@ -165,28 +188,29 @@ export class Start {
     return `Will take ${ABOUT[kind]} ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
   }
 
-  #showStrength() {
-    find("#strength-shown").textContent = `${find("[name=strength]").value} %`;
-  }
-
-  /** Queue what the form asks for, and go there. */
-  async submit() {
-    const { preset, sigma, seed, noise, strength, held_out: heldOut } = find("#form").elements;
-    const wish = {
+  /** What the form asks for, with the mask, if there is one, sent. */
+  async wish() {
+    const { preset, sigma, seed, noise, held_out: heldOut } = find("#form").elements;
+    const mask = this.brush.isEmpty
+      ? null
+      : (await request("api/uploads", { method: "POST", body: await this.brush.file() })).id;
+    return {
       upload: this.picture.id,
+      mask,
       preset: preset.value,
       sigma: sigma.value === "" ? null : Number(sigma.value),
       seed: Number(seed.value),
       noise: noise.value,
-      strength: this.brush.isEmpty || find("#rest").checked ? Number(strength.value) / 100 : 0,
+      strength: this.brush.isEmpty || find("#rest").checked ? 1 : 0,
       held_out: heldOut.checked ? 0.02 : 0,
     };
+  }
+
+  /** Queue what the form asks for, and go there. */
+  async submit() {
     find("#start").disabled = true;
     try {
-      if (!this.brush.isEmpty) {
-        const mask = await request("api/uploads", { method: "POST", body: await this.brush.file() });
-        wish.mask = mask.id;
-      }
+      const wish = await this.wish();
       const job = await post("api/jobs", wish);
       for (const other of this.others) await post("api/jobs", { ...wish, upload: other.id });
       location.hash = this.others.length ? "#jobs" : `#job/${job.id}`;
@@ -195,6 +219,25 @@ export class Start {
     }
   }
 }
+
+/** Offer the channels of a picture, to be looked at alone. */
+export function offerChannels(label, { channels, axes }) {
+  label.hidden = channels === 1;
+  const colours = axes.includes("S") && channels === 3 ? ["Red", "Green", "Blue"] : [];
+  const names = Array.from({ length: channels }, (_, channel) => colours[channel] ?? `${channel + 1}`);
+  const together = channels > 3 ? "The first three" : "All";
+  find("select", label).replaceChildren(
+    make("option", { value: "" }, together), ...names.map((name, channel) => make("option", { value: channel }, name)));
+}
+
+/** The channel that was chosen, as requests have it. */
+export function chosenChannel(label) {
+  const { value } = find("select", label);
+  return value === "" ? "" : `&channel=${value}`;
+}
+
+/** What numbers of a picture are in. */
+export const unit = ({ dtype }) => (/^u?int/.test(dtype) ? "grey levels" : "units of the file");
 
 /** What there is to say of a picture. */
 export function facts(picture) {
