@@ -18,6 +18,7 @@ from evovae.checkpoint import load_model
 from evovae.masks import missing
 from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
 from evovae.priors import Bernoulli
+from evovae.restore.ensemble import Estimate, trusted
 from evovae.restore.image import Image, Scale, as_dtype
 from evovae.restore.noise.level import estimate
 from evovae.restore.patch_models import described
@@ -619,3 +620,17 @@ def test_pictures_without_noise_do_no_harm(image, preset):
     assert np.isfinite(out).all()
     assert_allclose(out[~mask], image[~mask], atol=0.02 * np.ptp(image))
     assert rms(out[mask] - image[mask]) < 0.1 * image.std() + 0.01 * np.ptp(image)
+
+
+@pytest.mark.parametrize(("learnt", "structure", "expected"), [(0.5, 0.0, 0.0), (0.0, 1.0, 1.0), (0.02, 1.0, 1.0)])
+def test_what_goes_beyond_a_cautious_model_is_trusted_as_far_as_it_is_no_noise(learnt, structure, expected):
+    rng = np.random.default_rng(0)
+    smooth, fine = 5 * np.ones((64, 64)), structure * np.sign(np.sin(np.arange(64)))[:, None] * np.ones((64, 64))
+    noise = rng.standard_normal((64, 64))
+    seen = Image.of(smooth + fine + noise, None, None, "raise", np.inf)
+    base = Estimate(smooth, np.full((64, 64), 0.2))
+    other = Estimate(smooth + fine + learnt * noise, np.full((64, 64), 0.4))
+    (found,) = trusted([base, other], seen, [True, False])
+    np.testing.assert_allclose(found.image - base.image, expected * (other.image - base.image), atol=0.1)
+    assert found.std.mean() == pytest.approx(0.2 + 0.2 * expected, abs=0.02)
+    assert trusted([base, other], seen, [False, False]) == [base, other]

@@ -81,14 +81,14 @@ def test_the_page_has_the_options_of_denoise():
 
 
 def test_the_form_asks_for_what_the_page_sends():
-    """All but the pictures."""
+    """All but the pictures, and the strength, which is chosen on the result."""
     schemas = pytest.importorskip("evovae.web.schemas")
     html, script = ((STATIC / name).read_text() for name in ("index.html", "start.js"))
     form = html[html.index('<form id="form">') : html.index("</form>")]
-    asked = {*schemas.Wish.model_fields} - {"upload", "mask"}
+    asked = {*schemas.Wish.model_fields} - {"upload", "mask", "strength"}
     assert {*re.findall(r'name="(\w+)"', form)} == asked
-    sent = script[script.index("const wish = {") : script.index("};", script.index("const wish = {"))]
-    assert {*re.findall(r"^      (\w+):", sent, re.MULTILINE)} == asked | {"upload"}
+    sent = script[script.index("return {") : script.index("};", script.index("return {"))]
+    assert {*re.findall(r"^      (\w+)[:,]", sent, re.MULTILINE)} == asked | {"upload", "mask", "strength"}
     assert tuple(re.findall(r'<option value="(\w+)">', form)) == NOISE
     assert tuple(re.findall(r'name="preset" value="(\w+)"', form)) == get_args(schemas.Preset)
     assert re.findall(r'name="preset" value="(\w+)" checked', form) == ["balanced"]

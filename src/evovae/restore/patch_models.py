@@ -84,6 +84,11 @@ class PatchModel(ABC):
         """
 
     @property
+    def cautious(self) -> bool:
+        """Whether it has so few directions that it hardly takes noise for structure, whatever the noise is like."""
+        return False
+
+    @property
     @abstractmethod
     def settling(self) -> int:
         """How many E-steps the populations of patches need that took no part in training."""
@@ -257,6 +262,10 @@ class MixturePatches(PatchModel):
     def of(cls, patch: int | tuple[int, ...], components: int, epochs: int, rank: int | None = None) -> MixturePatches:
         """The usual ones."""
         return cls(patch, components, 3, Search(0, 0, 0), epochs, centred=False, rank=rank)
+
+    @property
+    def cautious(self) -> bool:
+        return self.rank is not None
 
     def optimism(self, N: int, D: int) -> float:
         """More, the fewer patches there are for each direction of a covariance."""

@@ -15,7 +15,7 @@ from torch import Generator
 from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
 from evovae.notes import warn
-from evovae.restore.ensemble import Estimate, mix, taken_off
+from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
 from evovae.restore.fitted import Insight
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
 from evovae.restore.learner import Learner
@@ -113,7 +113,9 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         if not options.strength:
             return _as_it_is(image, noise, noise.slope(even.values), dtype)
     scale = Scale.of(even)
-    models = _patch_models(options.preset, _seen(even, noise))
+    picture = _seen(even, noise)
+    models = _patch_models(options.preset, picture)
+    cautious = [model.cautious and picture.correlated for model in models]
     room = [min(memory, device_memory(model.place(options.device))) for model in models]
     tilings = [plan(image, model, options.tile, limit) for model, limit in zip(models, room, strict=True)]
 
@@ -123,8 +125,11 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
 
+        def mixed(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
+            return mix(trusted(estimates, grainy, cautious), grainy)
+
         def preview(estimates: Sequence[Estimate]) -> np.ndarray:
-            values = noise.inverse(mix(estimates, grainy)[0]) if estimates else image.values
+            values = noise.inverse(mixed(estimates)[0]) if estimates else image.values
             return image.outside(as_dtype(values, dtype))
 
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
@@ -138,7 +143,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
             for tiling, model in zip(tilings, models, strict=True)
         )
         work = train(learners, grainy, watch, keep, kept)
-    restored = _Restored.of(even, shown, mix(work.estimates, grainy), options.missed)
+    restored = _Restored.of(even, shown, mixed(work.estimates), options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
     found_level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
     off = (image.values - signal)[hidden]
