@@ -24,7 +24,7 @@ export class Curve {
     if (elbo === null || (last && last.epoch === epoch)) return; // a tile more, but no epoch
     this.points.push({ model, epoch, elbo });
     this.#draw(epochs);
-    this.caption.textContent = `Bound (ELBO): ${number(elbo)} nats per patch. The higher, the better explained.`;
+    this.caption.textContent = `How well the picture is explained, the higher the better (bound, ELBO): ${number(elbo)}.`;
   }
 
   #draw(epochs) {
