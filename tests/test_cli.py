@@ -226,6 +226,35 @@ def test_photographs_are_restored_as_they_are_stored(photo, monkeypatch):
     assert len(json.loads(names["--report"].read_text())["pages"]) == 1
 
 
+def test_a_photograph_that_is_stopped_between_brightness_and_colours_keeps_the_one(photo, monkeypatch):
+    path, _ = photo
+    denoise, seen = evovae.denoise, []
+
+    def stopped(values, **options):
+        seen.append(values.shape)
+        if len(seen) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return denoise(values, **options)
+
+    monkeypatch.setattr("evovae.denoise", stopped)
+    words = ("--preset", "fast", "--report", path.with_name("r.json"), "--std", path.with_name("std.tif"))
+    done = run("denoise", path, path.with_name("out.png"), *words)
+    assert done.exit_code == 130, done.output
+    assert seen == [(96, 96), (48, 48, 2)]
+    assert json.loads(path.with_name("r.json").read_text())["pages"][0]["interrupted"]
+    assert np.isnan(io.read(path.with_name("std.tif")).values).any()
+    assert (io.read(path.with_name("out.png")).values != io.read(path).values).any()
+
+
+def test_a_photograph_goes_on_from_where_it_was(photo):
+    path, _ = photo
+    words = ("--preset", "fast", "--resume", path.with_name("run"))
+    for name in ("a.png", "b.png"):
+        assert run("denoise", path, path.with_name(name), *words).exit_code == 0
+    assert path.with_name("a.png").read_bytes() == path.with_name("b.png").read_bytes()
+    assert {folder.name for folder in (path.with_name("run") / "00000").iterdir()} == {"brightness", "colours"}
+
+
 def test_known_pixels_of_photographs_stay_as_they_are(photo):
     path, _ = photo
     mask = np.zeros((96, 96), np.uint8)

@@ -51,9 +51,6 @@ def by_planes(
             change[~hidden] = 0  # colours of cells reach beyond what is hidden
         return as_dtype(np.ma.getdata(image) + change, image.dtype if dtype is None else np.dtype(dtype))
 
-    def told(progress: Progress, begins: float, part: float, preview: Callable[[], np.ndarray]) -> bool:
-        return bool(callback(replace(progress, share=begins + part * progress.share, preview=preview)))
-
     def restored(values: np.ndarray, holes: np.ndarray, axis: int | None, name: str, **own: Any) -> Restoration:  # noqa: ANN401
         result = function(
             values,
@@ -75,17 +72,32 @@ def by_planes(
         None,
         "brightness",
         max_seconds=None if max_seconds is None else BRIGHTNESS * max_seconds,
-        callback=lambda p: told(p, 0, BRIGHTNESS, lambda: with_changes(p.preview(), planes.colours)),
+        callback=lambda p: callback(
+            replace(p, share=BRIGHTNESS * p.share, preview=lambda: with_changes(p.preview(), planes.colours))
+        ),
     )
+    models, epochs = len(first.patch_models), len(first.elbo)
     left = None if max_seconds is None else max(max_seconds - first.seconds, 0.0)
-    second = restored(
-        planes.colours,
-        cells,
-        -1,
-        "colours",
-        max_seconds=0.0 if first.interrupted else left,  # one epoch, which takes the worst away
-        callback=lambda p: told(p, BRIGHTNESS, 1 - BRIGHTNESS, lambda: with_changes(first.image, p.preview())),
-    )
+    try:
+        second = restored(
+            planes.colours,
+            cells,
+            -1,
+            "colours",
+            max_seconds=0.0 if first.interrupted else left,  # one epoch, which takes the worst away
+            callback=lambda p: callback(
+                replace(
+                    p,
+                    model=models + p.model,
+                    epoch=epochs + p.epoch,
+                    epochs=epochs + p.epochs,
+                    share=BRIGHTNESS + (1 - BRIGHTNESS) * p.share,
+                    preview=lambda: with_changes(first.image, p.preview()),
+                )
+            ),
+        )
+    except KeyboardInterrupt:  # colours stay as they are; how far off they are, nobody knows
+        second = Restoration(planes.colours, np.full(planes.colours.shape, np.nan), 0.0, interrupted=True)
     return replace(
         first,
         notes=(APART, *first.notes),
@@ -109,6 +121,6 @@ def _cells(hidden: np.ndarray, planes: Planes) -> np.ndarray:
 
 
 def _level(brightness: float, colours: float) -> float:
-    """A deviation in RGB, the mean over its channels, of those in planes."""
+    """A deviation in RGB, the mean over its channels, of those in planes; colours may have none that is known."""
     shares = (TO_RGB**2).mean(0)
-    return float(np.sqrt(brightness**2 + shares[1:].sum() * colours**2))
+    return float(np.sqrt(brightness**2 + shares[1:].sum() * np.nan_to_num(colours) ** 2))
