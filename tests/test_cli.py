@@ -267,6 +267,13 @@ def test_known_pixels_of_photographs_stay_as_they_are(photo):
     assert np.ptp(out[mask == 1]) > 0 and (out[mask == 1] != before[mask == 1]).any()
 
 
+def test_masks_of_photographs_are_refused_in_a_sentence_too(photo):
+    path, _ = photo
+    io.write(path.with_name("mask.png"), io.Content(np.eye(90, 96, dtype=np.uint8)))
+    done = run("inpaint", path, path.with_name("out.png"), "--mask", path.with_name("mask.png"), "--preset", "fast")
+    assert done.exit_code == 2 and "mask has shape (90, 96), but the image (96, 96, 3)" in " ".join(done.output.split())
+
+
 def test_what_noise_is_like_how_much_of_it_goes_and_what_comes_out_are_options(noisy):
     grey = io.read(noisy / "in.png").values
     image = np.stack([grey, 255 - grey, grey // 2], -1)

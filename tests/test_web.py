@@ -523,7 +523,7 @@ def test_noise_in_plots_is_the_noise_there_is():
     white = rng.standard_normal(clean.shape)
     noisy = clean + (0.5 + clean / 20) * (white + np.roll(white, 1, 2)) / np.sqrt(2)
     model = Noise((Flat(4.0),), Covariance.white(1, 2))
-    found = noise_plots(evovae.Restoration(clean, clean, 4.0, noise=model), noisy, clean, None)
+    found = noise_plots(evovae.Restoration(clean, clean, 4.0, noise=model), noisy, clean, np.zeros((240, 240), bool))
     assert_allclose(found.removed, 0.5 + np.array(found.signal) / 20, rtol=0.06)
     assert found.found == [4.0] * len(found.signal)
     correlation = np.array(found.correlation)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from evovae.io.planes import TO_RGB, Planes
-from evovae.masks import missing
 from evovae.restore import Progress, Restoration
-from evovae.restore.image import as_dtype
+from evovae.restore.image import as_dtype, masked_out
 
 APART = "That is the noise of its brightness: its colours are restored apart, as they are stored."
 BRIGHTNESS = 0.67  # of the time, as colours have two values for a quarter of the pixels, at most half
@@ -38,10 +37,7 @@ def by_planes(
     What was found of the noise, and what models have learnt, is that of the brightness.
     """
     assert channel_axis is not None
-    hidden = np.array(np.ma.getmaskarray(image).any(-1))
-    if mask is not None:
-        own = missing(mask)
-        hidden = hidden | (own.any(channel_axis) if own.ndim == image.ndim else own)
+    hidden = np.array(masked_out(mask, image.shape, channel_axis).any(channel_axis))
     cells = _cells(hidden, planes)
 
     def with_changes(brightness: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -49,7 +45,7 @@ def by_planes(
         change = planes.rgb_change(brightness - planes.brightness, colours - planes.colours)
         if not strength:
             change[~hidden] = 0  # colours of cells reach beyond what is hidden
-        return as_dtype(np.ma.getdata(image) + change, image.dtype if dtype is None else np.dtype(dtype))
+        return as_dtype(image + change, image.dtype if dtype is None else np.dtype(dtype))
 
     def restored(values: np.ndarray, holes: np.ndarray, axis: int | None, name: str, **own: Any) -> Restoration:  # noqa: ANN401
         result = function(

@@ -287,16 +287,17 @@ def _restore_one(
     with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
         files.write(content, done, about)
     if not quiet:
-        filled = "" if holes is None else f"filled: {holes.sum()} of {holes.size} pixels   "
-        console.print(filled + "   ".join(_told(done, bar, target)), markup=False, highlight=False)
+        console.print("   ".join(_told(done, holes, bar, target)), markup=False, highlight=False)
     if json:
         typer.echo(_line(done, source, target))
     if bar.signal:
         raise typer.Exit(128 + bar.signal)
 
 
-def _told(done: Pages, bar: Bar, target: Path) -> Iterator[str]:
+def _told(done: Pages, holes: np.ndarray | None, bar: Bar, target: Path) -> Iterator[str]:
     """What was found and done, for people."""
+    if holes is not None:
+        yield f"filled: {holes.sum()} of {holes.size} pixels"
     kinds = [*dict.fromkeys(noise_of(result) for result in done.results)]
     yield f"noise: {kinds[0]}" + f" (of the first page; --report has those of {len(done.results)})" * (len(kinds) > 1)
     levels = [result.sigma for result in done.results]

@@ -4,7 +4,7 @@ Beside RGB, what is read has the planes that the file holds, and it is written a
 """
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -31,23 +31,31 @@ def read(path: Path) -> Content:
             raise UnsupportedFormatError(f"holds {picture.mode} colours; convert it to RGB")
         check_size((*picture.size, len(picture.mode)), np.dtype(np.uint8), path.stat().st_size)
         values = np.array(picture)
-        info, tables, cell = picture.info, picture.quantization, _cell(picture)
+        info, coded = picture.info, _coded(picture)
         kept = {name: info[name] for name in ("dpi", "comment") if name in info}
-        metadata = {"jpeg": kept, "coded": {"qtables": tables, "cell": cell}, **from_pillow(info)}
+        metadata = {"jpeg": kept, "coded": coded, **from_pillow(info)}
         if values.ndim == 2:
             return Content(values, "YX", None, metadata)
         file.seek(0)
         again = JpegImageFile(file)
+        cell = coded["cell"]
         if cell not in CELLS or again.draft("YCbCr", again.size) is None:  # stored as RGB, or in cells of rare shapes
             return Content(values, "YXS", None, metadata)
-        return Content(values, "YXS", None, metadata, Planes.of(np.array(again), cell))
+        ycc = np.array(again)
+        return Content(values, "YXS", None, metadata, Planes(ycc[..., 0], ycc[..., 1:], cell))
 
 
-def _cell(picture: JpegImageFile) -> tuple[int, int]:
-    """How many pixels down and across share a colour."""
+def coding(path: Path) -> dict[str, Any]:
+    """How finely a picture is coded, for `metadata`: from its header alone."""
+    with path.open("rb") as file:
+        return {"coded": _coded(JpegImageFile(file))}
+
+
+def _coded(picture: JpegImageFile) -> dict[str, Any]:
+    """Its quantisation, and how many pixels down and across share a colour."""
     factors = [(vertical, horizontal) for _, horizontal, vertical, _ in picture.layer]
     most, (down, across) = factors[0], factors[-1]
-    return most[0] // down, most[1] // across
+    return {"qtables": picture.quantization, "cell": (most[0] // down, most[1] // across)}
 
 
 def check(content: Content) -> None:

@@ -1,6 +1,7 @@
 """Brightness and colours as JPEG stores them: YCbCr, colours often in fewer pixels than brightness."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_banded
@@ -11,16 +12,16 @@ FROM_RGB = np.linalg.inv(TO_RGB)
 
 @dataclass(frozen=True)
 class Planes:
-    """The planes of a picture: Y (Y, X) and, averaged over cells of so many pixels, Cb and Cr (Y, X, 2)."""
+    """The planes of a picture: Y (Y, X), and Cb and Cr (Y, X, 2) as interpolated from cells of so many pixels."""
 
     brightness: np.ndarray
-    colours: np.ndarray
+    interpolated: np.ndarray
     cell: tuple[int, int]
 
-    @classmethod
-    def of(cls, ycc: np.ndarray, cell: tuple[int, int]) -> "Planes":
-        """Of a decoded picture (Y, X, 3), whose colours were interpolated from cells."""
-        return cls(ycc[..., 0], coarse(ycc[..., 1:], cell), cell)
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """Cb and Cr of the cells; found when someone asks, as few who read a picture do."""
+        return coarse(self.interpolated, self.cell)
 
     def rgb_change(self, brightness: np.ndarray, colours: np.ndarray) -> np.ndarray:
         """How much R, G and B (Y, X, 3) change with changes of the planes."""
@@ -31,6 +32,11 @@ class Planes:
         """Standard deviations of R, G and B, from those of the planes, which are taken to be independent."""
         fine_colours = fine(colours**2, self.cell, self.brightness.shape)
         return np.sqrt(np.concatenate([brightness[..., None] ** 2, fine_colours], -1) @ (TO_RGB**2).T)
+
+
+def brightness(rgb: np.ndarray) -> np.ndarray:
+    """Y of R, G and B (.., 3): (.., 1)."""
+    return rgb @ FROM_RGB[:1].T
 
 
 def coarse(colours: np.ndarray, cell: tuple[int, int]) -> np.ndarray:

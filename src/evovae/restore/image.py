@@ -49,7 +49,7 @@ class Image:
         check_room(image.shape, memory)
         _check_values(image)
         _check_axes(image.shape, channel_axis)
-        given = ~(hidden | _unknown(mask, image.shape, channel_axis))
+        given = ~(hidden | masked_out(mask, image.shape, channel_axis))
         nan, infinite = given & np.isnan(image), given & np.isinf(image)
         observed = given & ~nan & ~infinite
         if nonfinite == RAISE:
@@ -202,7 +202,7 @@ def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
         )
 
 
-def _unknown(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
+def masked_out(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int | None) -> np.ndarray:
     """The mask as bool, of `shape`; without an axis for the channels it counts for all of them."""
     unknown = np.zeros(shape, bool) if mask is None else missing(mask)
     if channel_axis is not None and unknown.shape == tuple(np.delete(shape, channel_axis)):

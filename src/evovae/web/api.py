@@ -1,10 +1,11 @@
 """Uploads and jobs over HTTP: what the page uses, and anyone else may."""
 
-import os
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from sqlite3 import OperationalError
 from typing import Annotated, Any
 from zipfile import ZIP_STORED, ZipFile
@@ -15,14 +16,13 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 import evovae
-from evovae import io
-from evovae.io import Content
+from evovae.io import Content, jpeg
 from evovae.restore.image import check_levels
 from evovae.restore.presets import FEW
+from evovae.web.frames import TheLook, check_frame
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
 from evovae.web.layout import plane, upright
-from evovae.web.looks import TheLook, check_frame
 from evovae.web.names import (
     CLEAN,
     HOLES,
@@ -37,7 +37,7 @@ from evovae.web.names import (
 from evovae.web.runner import QueueFullError
 from evovae.web.sample import sample
 from evovae.web.schemas import Histogram, Job, Part, Picture, Problem, Terms, Wish
-from evovae.web.site import Id, TheJob, TheSite
+from evovae.web.site import Id, Site, TheJob, TheSite
 from evovae.web.stream import follow
 from evovae.web.uploads import no_room
 
@@ -126,11 +126,11 @@ def cut(upload: Id, part: Part, site: TheSite) -> Picture:
     content = Content(piece, "YXS" if "S" in picture.axes else "YXC")
     if picture.channels == 1:
         content = Content(piece[..., 0], "YX")
-    (source,) = place.glob("input.*")
+    suffix = ".tif"
     if picture.format == "JPEG":
-        content = replace(content, metadata={"coded": io.read(source).metadata["coded"]})
+        (source,) = place.glob("input.*")
+        content, suffix = replace(content, metadata=jpeg.coding(source)), ".jpg"
     title = f"part at row {top}, column {left} of {picture.name or 'a picture'}"
-    suffix = ".jpg" if picture.format == "JPEG" else ".tif"
     return site.uploads.add(content, suffix, title).model_copy(update={"top": top, "left": left})
 
 
@@ -181,17 +181,30 @@ def all_results(site: TheSite, job: Annotated[list[str], Query(max_length=1000)]
     done = [found for name in job if re.match(ID, name) and (found := site.job(name)).summary]
     if not done:
         raise HTTPException(404, "none of these jobs has a result")
-    file = tempfile.NamedTemporaryFile(dir=site.folder, suffix=".zip", delete=False)
     seen: dict[str, int] = {}
-    with file, ZipFile(file, "w", ZIP_STORED) as archive:
-        for found in done:
-            (path,) = site.place(found.id).glob("restored.*")
-            title = restored_name(found.picture.name, path.suffix)
-            seen[title] = seen.get(title, 0) + 1
-            stem, dot, suffix = title.rpartition(".")
-            archive.write(path, title if seen[title] == 1 else f"{stem}-{seen[title]}{dot}{suffix}")
-    remove = BackgroundTask(os.unlink, file.name)
-    return FileResponse(file.name, media_type="application/zip", filename="restored.zip", background=remove)
+
+    def pack(target: Path) -> None:
+        with ZipFile(target, "w", ZIP_STORED) as archive:
+            for found in done:
+                (path,) = site.place(found.id).glob("restored.*")
+                title = restored_name(found.picture.name, path.suffix)
+                seen[title] = seen.get(title, 0) + 1
+                stem, dot, suffix = title.rpartition(".")
+                archive.write(path, title if seen[title] == 1 else f"{stem}-{seen[title]}{dot}{suffix}")
+
+    return sent_once(site, pack, "restored.zip", "application/zip")
+
+
+def sent_once(site: Site, write: Callable[[Path], object], name: str, kind: str) -> FileResponse:
+    """A file that is written to be sent under a name, and is removed then, or if it cannot be written."""
+    with tempfile.NamedTemporaryFile(dir=site.folder, suffix=Path(name).suffix, delete=False) as file:
+        path = Path(file.name)
+    try:
+        write(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return FileResponse(path, media_type=kind, filename=name, background=BackgroundTask(path.unlink))
 
 
 @router.get("/jobs/{job}", responses=NOT_THERE)

@@ -41,6 +41,16 @@ def load(folder: Path, content: io.Content) -> np.ndarray | None:
     return np.broadcast_to(holes, (depth, *holes.shape)).reshape(there)
 
 
+def stored(folder: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Where a job's picture is painted over, (Y, X) as stored; nowhere if it is not."""
+    return np.load(folder / HOLES) if (folder / HOLES).exists() else np.zeros(shape, bool)
+
+
+def filled(folder: Path, values: np.ndarray) -> np.ndarray:
+    """Where arranged values of a job (.., Y, X, channels) were painted over or are none: (.., Y, X)."""
+    return stored(folder, values.shape[-3:-1]) | ~np.isfinite(values).all(-1)
+
+
 def write(folder: Path, holes: np.ndarray) -> str:
     """Write holes as a mask for the command line; the name of the file."""
     name = "mask.png" if holes.ndim == 2 else "mask.npy"

@@ -2,12 +2,11 @@
 
 import numpy as np
 
+from evovae.io.planes import brightness
 from evovae.restore.fitted import Insight
 from evovae.web.layout import PLANE, corner, shown, upright
 from evovae.web.paint import data_url, grey, png, sheet
 from evovae.web.schemas import Choice, Latents, Picture, Population
-
-BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # shares of red, green and blue (BT.601, as in JPEG)
 
 
 def _order(insight: Insight) -> np.ndarray:
@@ -48,8 +47,8 @@ def population(
 ) -> Population:
     """The states of the patch of a page (Z, Y, X, channels) whose middle is next to `at`; (Y, X) holes are unknown."""
     colour = _is_colour(insight, picture)
-    if not colour and page.shape[-1] == len(BRIGHTNESS):
-        page = page @ BRIGHTNESS[:, None]
+    if not colour and page.shape[-1] == 3:
+        page = brightness(page)
     window = corner(page.shape[:3], insight.size, at)
     patch = page[window].reshape(insight.size)
     known = np.broadcast_to(~holes[None, ..., None], page.shape)[window].reshape(insight.size)

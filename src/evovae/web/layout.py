@@ -35,7 +35,9 @@ def arranged(content: Content) -> np.ndarray:
 def as_in(content: Content, values: np.ndarray) -> np.ndarray:
     """Arranged values in the order and shape of a content: `arranged` undone."""
     places = arranged(content.replaced(np.arange(content.values.size).reshape(content.values.shape)))
-    return values.reshape(-1)[np.argsort(places, None)].reshape(content.values.shape)
+    found = np.empty(values.size, values.dtype)
+    found[places.reshape(-1)] = values.reshape(-1)
+    return found.reshape(content.values.shape)
 
 
 def plane(values: np.ndarray, frame: int) -> np.ndarray:

@@ -11,14 +11,13 @@ FEWEST = 30  # values that a standard deviation is told of
 LAG = 3
 
 
-def noise_plots(result: Restoration, before: np.ndarray, after: np.ndarray, holes: np.ndarray | None) -> NoisePlots:
+def noise_plots(result: Restoration, before: np.ndarray, after: np.ndarray, holes: np.ndarray) -> NoisePlots:
     """Of a restored page: values (Z, Y, X, channels) as they came and as they are; (Y, X) holes are not looked at.
 
     The deviation of what was removed is that within equal parts of the restored values, by their number.
     """
     removed = before.astype(float) - after
-    if holes is not None:
-        removed[:, holes] = np.nan
+    removed[:, holes] = np.nan
     known = np.isfinite(removed)
     edges = np.unique(np.quantile(after[known], np.linspace(0, 1, BINS + 1))) if known.any() else np.zeros(1)
     signal, deviation = [], []

@@ -8,11 +8,11 @@ import numpy as np
 
 import evovae
 from evovae import io
+from evovae.io.planes import brightness
 from evovae.pages import Pages, noise_of
 from evovae.web import holes, names
-from evovae.web.insights import BRIGHTNESS
 from evovae.web.layout import arranged
-from evovae.web.names import AFTER, CLEAN, HOLES, REPORT, STD, STD_FILE, SUMMARY, VALUES
+from evovae.web.names import AFTER, CLEAN, REPORT, STD, STD_FILE, SUMMARY, VALUES
 from evovae.web.noise_plots import noise_plots
 from evovae.web.schemas import Picture, Quality, Summary, Wish
 
@@ -61,11 +61,11 @@ def write(folder: Path, task: Task, done: Pages) -> None:
     np.save(folder / AFTER, arranged(restored))
     np.save(folder / STD, arranged(deviation))
     befores, afters = np.load(folder / VALUES, mmap_mode="r"), np.load(folder / AFTER, mmap_mode="r")
-    painted = np.load(folder / HOLES) if (folder / HOLES).exists() else None
+    painted = holes.stored(folder, befores.shape[2:4])
     for page, result in enumerate(done.results):
         before, after = befores[page], afters[page]
         if done.by_planes:
-            before, after = before @ BRIGHTNESS[:, None], after @ BRIGHTNESS[:, None]
+            before, after = brightness(before), brightness(after)
         _write_text(folder / names.noise_plots(page), noise_plots(result, before, after, painted).model_dump_json())
         for number, insight in enumerate(result.insights):
             insight.save(folder / names.insight(page, number))
@@ -93,21 +93,12 @@ def _summary(folder: Path, task: Task, done: Pages, mask: str | None) -> Summary
         interrupted=interrupted,
         restored=len(done.results),
         std_high=float(np.nanquantile(done.std, 0.999)),
-        filled=_filled(folder),
+        filled=int(holes.filled(folder, np.load(folder / VALUES, mmap_mode="r")).sum()),
         models=[len(result.insights) for result in done.results],
         command=task.command(mask),
         exact=not interrupted,
         quality=_quality(folder / CLEAN, task.content.values, done.values),
     )
-
-
-def _filled(folder: Path) -> int:
-    """How many pixels had no value, or were painted over."""
-    values = np.load(folder / VALUES, mmap_mode="r")
-    missing = np.zeros(values.shape[:-1], bool) if values.dtype.kind in "iu" else ~np.isfinite(values).all(-1)
-    if (folder / HOLES).exists():
-        missing |= np.load(folder / HOLES)
-    return int(missing.sum())
 
 
 def _quality(path: Path, before: np.ndarray, after: np.ndarray) -> Quality | None:

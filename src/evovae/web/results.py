@@ -1,22 +1,19 @@
 """What became of a job, over HTTP: files, pictures to look at, and what its models have learnt."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from evovae import io
 from evovae.restore.fitted import Insight
 from evovae.restore.image import as_dtype
-from evovae.web import names
-from evovae.web.api import NOT_THERE, PNG, Responses
+from evovae.web import holes, names
+from evovae.web.api import NOT_THERE, PNG, Responses, sent_once
+from evovae.web.frames import Frame, TheLook, as_response, check_frame
 from evovae.web.insights import latents, population, sprite
 from evovae.web.layout import as_in, plane, stored_place, upright
-from evovae.web.looks import Frame, TheLook, as_response, check_frame
 from evovae.web.paint import grey, heat
 from evovae.web.schemas import Histogram, Job, Latents, NoisePlots, Population, Problem
 from evovae.web.site import Finished, Site, TheSite
@@ -38,28 +35,17 @@ def result(job: Finished, site: TheSite, strength: Strength = 1.0) -> FileRespon
     kind, name = MEDIA[path.suffix], names.restored_name(job.picture.name, path.suffix)
     if strength == 1:
         return FileResponse(path, media_type=kind, filename=name)
-    with tempfile.NamedTemporaryFile(dir=site.folder, suffix=path.suffix, delete=False) as file:
-        weaker = Path(file.name)
-    remove = BackgroundTask(weaker.unlink)
     (source,) = site.place(job.id).glob("input.*")
     content = io.read(source)
-    values = as_in(content, _blended(site, job, strength))
-    io.write(weaker, content.replaced(as_dtype(values, content.values.dtype)))
-    return FileResponse(weaker, media_type=kind, filename=name, background=remove)
+    values = as_dtype(as_in(content, _blended(site, job, strength)), content.values.dtype)
+    return sent_once(site, lambda weaker: io.write(weaker, content.replaced(values)), name, kind)
 
 
 def _blended(site: Site, job: Job, strength: float) -> np.ndarray:
     """Arranged values with a part of the noise back in them; what was filled is filled."""
     before, after = (np.load(site.place(job.id) / name, mmap_mode="r") for name in (names.VALUES, names.AFTER))
     blended = before + strength * (after.astype(float) - before)
-    return np.where(_missing(site, job, before), after, blended)
-
-
-def _missing(site: Site, job: Job, before: np.ndarray) -> np.ndarray:
-    """Where arranged values, or some of their planes (.., Y, X, channels) as stored, were filled: (.., Y, X, 1)."""
-    path = site.place(job.id) / names.HOLES
-    holes = np.load(path) if path.exists() else np.zeros(before.shape[-3:-1], bool)
-    return (holes | ~np.isfinite(before).all(-1))[..., None]
+    return np.where(holes.filled(site.place(job.id), before)[..., None], after, blended)
 
 
 @router.get("/uncertainty.tif", responses=NO_RESULT, response_class=FileResponse)
@@ -101,8 +87,8 @@ def filled(job: Finished, site: TheSite, look: TheLook) -> Response:
     image = grey(look.plane(place / names.AFTER, picture), *look.window(picture))
     colours = image if image.ndim == 3 else np.stack([image] * 3, -1)
     stored = plane(np.load(place / names.VALUES, mmap_mode="r"), look.frame)
-    clear = 255 * upright(_missing(site, job, stored), picture.orientation).astype(np.uint8)
-    return as_response(np.concatenate([colours, clear], -1))
+    opaque = 255 * upright(holes.filled(place, stored), picture.orientation).astype(np.uint8)
+    return as_response(np.concatenate([colours, opaque[..., None]], -1))
 
 
 @router.get("/histogram", responses=NO_RESULT)
@@ -134,8 +120,8 @@ def residual(job: Finished, site: TheSite, look: TheLook) -> Response:
     place = site.place(job.id)
     came, left = (look.plane(place / name, job.picture) for name in (names.VALUES, names.AFTER))
     off = came.astype(float) - left
-    if (place / names.HOLES).exists():
-        off[upright(np.load(place / names.HOLES), job.picture.orientation)] = 0
+    stored = np.load(place / names.VALUES, mmap_mode="r").shape[2:4]
+    off[upright(holes.stored(place, stored), job.picture.orientation)] = 0
     reach = RESIDUAL * max(*job.summary.sigma, 1e-30)
     return as_response(grey(np.nan_to_num(off), -reach, reach))
 
@@ -164,11 +150,10 @@ def get_population(
         raise HTTPException(404, f"row {row}, column {column} is not there; the picture has {size} pixels")
     values = np.load(site.place(job.id) / names.VALUES, mmap_mode="r")
     page, depth = divmod(frame, values.shape[1])
-    path = site.place(job.id) / names.HOLES
     shape = values.shape[2:4]
-    holes = np.load(path) if path.exists() else np.zeros(shape, bool)
     at = depth, *stored_place(row, column, shape, picture.orientation)
-    return population(_insight(site, job, page, model), values[page], holes, at, picture)
+    painted = holes.stored(site.place(job.id), shape)
+    return population(_insight(site, job, page, model), values[page], painted, at, picture)
 
 
 def _insight(site: Site, job: Job, page: int, model: int) -> Insight:

@@ -3,7 +3,8 @@
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -64,16 +65,9 @@ class Uploads:
         """
         if length and length.isdecimal() and int(length) > self.limits.upload_bytes:
             raise self._too_large()
-        place = self.folder / uuid4().hex
-        try:
-            place.mkdir()
+        with self._new_place() as place:
             await self._store(body, place / "body")
             return await run_in_threadpool(self._take_in, place, title)
-        except BaseException as error:
-            shutil.rmtree(place, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise no_room("picture", error) from error
-            raise
 
     def add(self, content: io.Content, suffix: str, title: str, clean: np.ndarray | None = None) -> Picture:
         """Take in a picture that is there already, as a file of a kind, and its clean version, if that is known.
@@ -83,14 +77,20 @@ class Uploads:
         HTTPException
             507 if it cannot be kept.
         """
-        place = self.folder / uuid4().hex
-        try:
-            place.mkdir()
+        with self._new_place() as place:
             io.write(place / f"body{suffix}", content)
             (place / f"body{suffix}").rename(place / "body")
             if clean is not None:
                 np.save(place / CLEAN, clean)
             return self._take_in(place, title)
+
+    @contextmanager
+    def _new_place(self) -> Iterator[Path]:
+        """A folder for an upload, of which nothing is left if it comes to none."""
+        place = self.folder / uuid4().hex
+        try:
+            place.mkdir()
+            yield place
         except BaseException as error:
             shutil.rmtree(place, ignore_errors=True)
             if isinstance(error, OSError):
