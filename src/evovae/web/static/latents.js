@@ -13,8 +13,8 @@ export class Latents {
     this.model = 0;
   }
 
-  /** Show or hide them, for the page that a frame is of. */
-  async show(visible, frame) {
+  /** Show or hide them, for a frame and the page that it is of. */
+  async show(visible, frame, page) {
     this.place.hidden = this.patch.hidden = !visible;
     this.viewer.picked = visible ? trying((row, column) => this.#choose(row, column)) : null;
     if (!visible) {
@@ -23,7 +23,7 @@ export class Latents {
     }
     this.frame = frame;
     const { picture, summary } = this.job;
-    this.page = Math.floor((frame * picture.pages) / picture.frames);
+    this.page = page;
     this.viewer.cross ??= { row: picture.height >> 1, column: picture.width >> 1 };
     const count = summary.models[this.page] ?? 0;
     if (!count) {

@@ -4,7 +4,7 @@ import { all, find, image, post, request, say, trying } from "./dom.js";
 import { JobPage } from "./job.js";
 import { showJobs } from "./list.js";
 import { Start } from "./start.js";
-import { Viewer } from "./viewer.js";
+import { pane, Viewer } from "./viewer.js";
 
 const terms = await request("api/terms").catch((error) => say(error.message));
 const job = new JobPage();
@@ -14,7 +14,6 @@ if (terms) find("#version").textContent = terms.version;
 const example = new Viewer(find("#example canvas"));
 trying(async () => {
   const [before, after] = await Promise.all(["example-before.png", "example-after.png"].map(image));
-  const pane = (label, picture) => ({ label, layers: [{ picture }] });
   example.show({ ...pane("after", after), left: pane("before", before) });
 })();
 

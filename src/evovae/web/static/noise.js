@@ -9,6 +9,7 @@ export class Noise {
   constructor(place, job, unit) {
     Object.assign(this, { place, job, unit, shown: null });
     place.addEventListener("toggle", trying(() => this.show(this.page)));
+    find("select", place).append(...find("[name=noise]").cloneNode(true).options); // which may be said before, too
     find("select", place).value = job.wish.noise;
     find(".overrule", place).addEventListener("click", trying(async () => {
       const { id } = await post("api/jobs", { ...job.wish, noise: find("select", place).value });

@@ -5,7 +5,7 @@ import { all, describe, duration, find, image, make, mean, number, trying } from
 import { Latents } from "./latents.js";
 import { Noise } from "./noise.js";
 import { chosenChannel, facts, offerChannels, unit } from "./start.js";
-import { Viewer } from "./viewer.js";
+import { pane, Viewer } from "./viewer.js";
 
 const HELP = "Wheel or + and − zoom, dragging or arrows pan, 0 fits. ";
 
@@ -132,7 +132,7 @@ export class Result {
     find(".strength", place).hidden = !["compare", "together"].includes(view) || job.wish.strength === 0;
     find(".contrast", place).hidden = ["uncertainty", "residual"].includes(view);
     find(".outcome", place).hidden = view === "latents";
-    await this.latents.show(view === "latents", frame);
+    await this.latents.show(view === "latents", frame, this.page);
     await this.noise.show(this.page);
     const grey = ["before", "after", ...(job.summary.filled ? ["filled"] : [])];
     const names = { compare: grey, together: [...grey, "residual", "uncertainty"], latents: ["before"] }[view] ?? [view];
@@ -150,7 +150,6 @@ export class Result {
   /** What has been loaded, with as much of the noise as is asked for. */
   #draw() {
     const { before, after, filled, residual, uncertainty } = this.pictures;
-    const pane = (label, picture) => ({ label, layers: [{ picture }] });
     const strength = this.strength;
     const restored = { label: "after", layers: [
       { picture: before },

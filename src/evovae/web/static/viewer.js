@@ -5,6 +5,8 @@
 
 const STEP = 1.25, MOST = 64, REACH = 14, STILL = 4;
 
+export const pane = (label, picture) => ({ label, layers: [{ picture }] });
+
 export class Viewer {
   constructor(canvas, { changed = () => {}, picked = null } = {}) {
     Object.assign(this, { canvas, changed, picked, panes: [], extent: null, cut: 0.5, cross: null, box: null });
