@@ -25,7 +25,6 @@ from evovae.evolve import Search
 from evovae.masks import missing
 from evovae.restore import NetworkPatches, Progress, presets
 from evovae.restore.image import Image as Checked
-from evovae.restore.patch_models import described
 from evovae.restore.presets import Picture
 
 runner = CliRunner()
@@ -659,7 +658,7 @@ def test_progress_is_kept_and_gone_on_from(noisy):
 def test_every_preset_can_be_reported(preset):
     for share in (0.0, 0.5):
         for model in PRESETS[preset](Picture(0.9, (256, 256), missing=share)):
-            assert json.loads(json.dumps(described(model)))["search"]["mutate"].endswith("flip")
+            assert json.loads(json.dumps(model.config()))["search"]["mutate"].endswith("flip")
 
 
 def test_doctor_says_what_is_wrong(monkeypatch):

@@ -21,7 +21,7 @@ from evovae.priors import Bernoulli
 from evovae.restore.ensemble import Estimate, trusted
 from evovae.restore.image import Image, Scale, as_dtype
 from evovae.restore.noise.level import estimate
-from evovae.restore.patch_models import described
+from evovae.restore.patch_models import from_config
 from evovae.restore.presets import PRESETS, Picture
 
 QUICK = NetworkPatches(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
@@ -52,7 +52,12 @@ def test_noise_is_reduced_and_its_level_found():
     assert rms(result.image - blocks()) < 0.6 * rms(noisy() - blocks())
     assert abs(result.sigma - 15) < 3
     assert len(result.elbo) == QUICK.epochs and result.elbo[-1] > result.elbo[0]
-    assert not result.interrupted and result.patch_models == (QUICK,) and len(result.models) == 1 and result.seconds > 0
+    assert (
+        not result.interrupted
+        and result.patch_models == (QUICK,)
+        and len(result.fitted.members) == 1
+        and result.seconds > 0
+    )
     assert result.std.shape == (40, 40) and (result.std > 0).all()
     assert result.std.mean() < result.sigma
 
@@ -193,7 +198,7 @@ def test_a_second_look_helps_and_can_be_cut_short():
 def test_several_models_are_mixed_by_how_far_they_got():
     alone = [evovae.denoise(noisy(), preset=model, rng=0, full_output=True) for model in (QUICK, SUBSPACES)]
     both = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, full_output=True)
-    assert len(both.elbo) == QUICK.epochs + SUBSPACES.epochs and len(both.models) == 2 and not both.interrupted
+    assert len(both.elbo) == QUICK.epochs + SUBSPACES.epochs and len(both.fitted.members) == 2 and not both.interrupted
     assert rms(both.image - blocks()) < max(rms(one.image - blocks()) for one in alone)
     assert both.elbo[: QUICK.epochs] == alone[0].elbo
     seen = []
@@ -203,7 +208,7 @@ def test_several_models_are_mixed_by_how_far_they_got():
         return progress.epoch == QUICK.epochs + 2
 
     cut = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, callback=stop, full_output=True)
-    assert cut.interrupted and len(cut.models) == 2 and {p.epochs for p in seen} == {len(both.elbo)}
+    assert cut.interrupted and len(cut.fitted.members) == 2 and {p.epochs for p in seen} == {len(both.elbo)}
     assert [p.model for p in seen] == [0] * QUICK.epochs + [1, 1]
     assert rms(cut.image - alone[0].image) < rms(both.image - alone[0].image)
 
@@ -215,7 +220,7 @@ def test_an_interrupt_before_the_next_model_has_learnt_keeps_the_first():
 
     result = evovae.denoise(noisy(), preset=[QUICK, SUBSPACES], rng=0, callback=interrupt, full_output=True)
     assert_array_equal(result.image, quick(noisy()))
-    assert result.interrupted and len(result.models) == 1
+    assert result.interrupted and len(result.fitted.members) == 1
 
 
 def test_centred_patches_restore_too():
@@ -505,10 +510,25 @@ def test_warnings_point_at_the_call():
 
 def test_models_are_described_by_what_they_are_made_of():
     search = Search(2, 4, select=partial(by_fitness), mutate=SparseFlip(Bernoulli(16)))
-    told = described(replace(SUBSPACES, search=search))
+    told = replace(SUBSPACES, search=search).config()
     assert told["kind"] == "LowRankPatches" and told["rank"] == SUBSPACES.rank
     assert told["search"]["select"] == ["by_fitness", [], {}]
     assert told["search"]["mutate"] == {"prior": "Bernoulli", "rate": 0.1}
+    with pytest.raises(ValueError, match="a part with prior, rate is no operator"):
+        from_config(told)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.9])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_models_are_made_again_from_what_describes_them(preset, noise):
+    for model in PRESETS[preset](Picture(noise, (256, 256))):
+        told = model.config()
+        again = from_config(told)
+        assert type(again) is type(model) and again.config() == told and again.courses == model.courses
+    with pytest.raises(ValueError, match="'Dreams' is no kind of patch model"):
+        from_config({**told, "kind": "Dreams"})
+    with pytest.raises(ValueError, match="'dream' is no operator"):
+        from_config({**told, "search": {**told["search"], "mutate": "dream"}})
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -594,7 +614,7 @@ def test_a_restoration_is_saved_whole(tmp_path):
     assert_array_equal(np.load(tmp_path / "a" / "image.npy"), result.image)
     assert_array_equal(np.load(tmp_path / "a" / "std.npy"), result.std)
     model, _ = load_model(tmp_path / "a" / "model-0.safetensors")
-    assert_array_equal(model.prior.pi, result.models[0].prior.pi)
+    assert_array_equal(model.prior.pi, result.fitted.members[0].model.prior.pi)
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["sigma"] == result.sigma and report["held_out"] is None
     with pytest.raises(FileExistsError):

@@ -35,9 +35,9 @@ def assert_same(a, b):
     assert_array_equal(a.image, b.image)
     assert_array_equal(a.std, b.std)
     assert a.elbo == b.elbo and a.sigma == b.sigma and not b.interrupted
-    for one, other in zip(a.models, b.models, strict=True):
-        for name, tensor in one.state_dict().items():
-            assert_array_equal(tensor, other.state_dict()[name])
+    for one, other in zip(a.fitted.members, b.fitted.members, strict=True):
+        for name, tensor in one.model.state_dict().items():
+            assert_array_equal(tensor, other.model.state_dict()[name])
 
 
 @pytest.fixture(scope="module")

@@ -149,7 +149,7 @@ def test_an_interrupt_among_tiles_keeps_the_models_before(few):
     options = {"rng": 0, "tile": 40, "full_output": True}
     models = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2)]
     both = evovae.denoise(NOISY, preset=models, callback=interrupt, **options)
-    assert len(both.models) == 1
+    assert len(both.fitted.members) == 1
     with pytest.raises(KeyboardInterrupt):
         evovae.denoise(
             NOISY, preset=models[1], callback=lambda p: p.share > 0.9 and interrupt(replace(p, epoch=5)), **options
@@ -166,14 +166,14 @@ def test_a_request_to_stop_among_tiles_ends_it_with_what_other_models_say(few):
 
     models = [replace(SUBSPACES, epochs=3), replace(QUICK, epochs=2), replace(SUBSPACES, epochs=3)]
     both = evovae.denoise(NOISY, preset=models, rng=0, tile=40, callback=stop, full_output=True)
-    assert len(both.models) == 1 and both.interrupted and len(both.elbo) == 5
+    assert len(both.fitted.members) == 1 and both.interrupted and len(both.elbo) == 5
     assert [p.share > 0.7 for p in seen if p.epoch == 5].count(True) == 1
     cut = evovae.denoise(NOISY, preset=models, rng=0, tile=40, callback=lambda p: p.epoch == 4, full_output=True)
     assert_array_equal(cut.image, both.image)
     one = evovae.denoise(
         NOISY, preset=models[1:], rng=0, tile=40, callback=lambda p: p.epoch == 2 and p.share > 0.3, full_output=True
     )
-    assert len(one.models) == 1 and one.interrupted and rms(one.image - CLEAN) < 15
+    assert len(one.fitted.members) == 1 and one.interrupted and rms(one.image - CLEAN) < 15
 
 
 def test_an_interrupt_after_the_last_epoch_loses_nothing(few):

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
     from evovae.em import Epoch, fit
     from evovae.evolve import Search
+    from evovae.inference import infer
     from evovae.model import TVAE
     from evovae.restore import (
-        Insight,
+        FittedDenoiser,
+        FittedPatches,
         LowRankPatches,
         MixturePatches,
         NetworkPatches,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         Progress,
         Restoration,
         denoise,
+        fit_denoiser,
         inpaint,
     )
     from evovae.states import States
@@ -27,7 +30,8 @@ __all__ = [
     "TVAE",
     "Epoch",
     "PatchModel",
-    "Insight",
+    "FittedDenoiser",
+    "FittedPatches",
     "MixturePatches",
     "NetworkPatches",
     "Progress",
@@ -40,6 +44,8 @@ __all__ = [
     "denoise",
     "exact",
     "fit",
+    "fit_denoiser",
+    "infer",
     "inpaint",
     "likelihoods",
     "noise",
@@ -48,7 +54,7 @@ __all__ = [
     "priors",
     "schedules",
 ]
-_PLACES = {"Epoch": "em", "Search": "evolve", "States": "states", "TVAE": "model", "fit": "em"}
+_PLACES = {"Epoch": "em", "Search": "evolve", "States": "states", "TVAE": "model", "fit": "em", "infer": "inference"}
 _MODULES = {"datasets", "decoders", "exact", "likelihoods", "noise", "operators", "posterior", "priors", "schedules"}
 
 

@@ -203,16 +203,29 @@ def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) 
     TypeError
         For other parts: keep their ``state_dict()`` with `save_tensors`.
     """
+    long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
+    short = {name: said for name, said in (about or {}).items() if name not in long}
+    tensors = {**model.state_dict(), **{ABOUT + name: said for name, said in long.items()}}
+    save_tensors(path, tensors, {"model": parts_of(model), **short})
+
+
+def parts_of(model: TVAE) -> dict[str, Any]:
+    """What `model_of` makes a model of again, beside its tensors; a TypeError where that is not possible."""
     names = {kind: name for name, kind in KINDS.items()}
     parts = {}
     for role, part in (("decoder", model.decoder), ("likelihood", model.likelihood), ("prior", model.prior)):
         if type(part) not in PARTS:
             raise TypeError(f"a {type(part).__name__} cannot be built again from a file; save its state_dict() instead")
         parts[role] = {"kind": names[type(part)], **PARTS[type(part)](part)}
-    long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
-    short = {name: said for name, said in (about or {}).items() if name not in long}
-    tensors = {**model.state_dict(), **{ABOUT + name: said for name, said in long.items()}}
-    save_tensors(path, tensors, {"model": parts, **short})
+    return parts
+
+
+def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TVAE:
+    """A model of such parts, with these tensors."""
+    with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
+        model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
+    model.load_state_dict(tensors, assign=True)
+    return model
 
 
 def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
@@ -226,11 +239,9 @@ def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
     tensors, about = load_tensors(path)
     try:
         parts = about.pop("model")
-        with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
-            model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
         long = {name: tensors.pop(name) for name in [*tensors] if name.startswith(ABOUT)}
         about |= {name.removeprefix(ABOUT): said for name, said in long.items()}
-        model.load_state_dict(tensors, assign=True)
+        model = model_of(parts, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds no model of this version: {' '.join(str(error).split())}") from error
     return model, about

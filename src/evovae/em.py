@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from evovae.engines import Engine, Totals, choose
 from evovae.evolve import Search
+from evovae.inference import without_unseen
 from evovae.model import TVAE
 from evovae.notes import warn
 from evovae.schedules import Schedule, warm_up_decay
@@ -103,7 +104,7 @@ def fit(
     _check(model, x, observed, states, search, epochs, batch_size)
     if memory is not None and not 0 <= memory < 1:
         raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
-    x, observed = _without_unseen(x, observed), observed.contiguous()
+    x, observed = without_unseen(x, observed), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     shard = Alone() if shard is None else shard
     N, batches = int(shard.add(torch.tensor(len(x)))), shard.most(-(-len(x) // batch_size))
@@ -232,11 +233,6 @@ class _Course:
             )
         self.setbacks = setbacks
         warn(f"epoch {self.number + 1} ended in numbers that are not finite; done again, learning rates halved")
-
-
-def _without_unseen(x: Tensor, observed: Tensor) -> Tensor:
-    """x with zeros where it is not seen; itself where all of it is, as it may be large."""
-    return (x if observed.all() else torch.where(observed, x, 0)).contiguous()
 
 
 def _check(

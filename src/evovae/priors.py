@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
+from evovae.states import States
+
 
 class Prior(nn.Module, ABC):
     """What a model asks of its prior."""
@@ -16,6 +18,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def n_latents(self) -> int:
         """H, the number of bits of a state."""
+
+    @abstractmethod
+    def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
+        """N populations of S distinct states, none of them impossible, to start a search from."""
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
@@ -52,6 +58,10 @@ class Bernoulli(Prior):
     def n_latents(self) -> int:
         return self.pi.numel()
 
+    def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
+        """Of which few bits are on; see `States.random`."""
+        return States.random(N, S, self.n_latents, generator, dtype=dtype)
+
     def log_prob(self, z: Tensor) -> Tensor:
         off = torch.log1p(-self.pi)
         return z.to(self.pi.dtype) @ (self.pi.log() - off) + off.sum()
@@ -83,6 +93,14 @@ class OneHot(Prior):
     @property
     def n_latents(self) -> int:
         return self.pi.numel()
+
+    def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
+        """A random bit, and those after it."""
+        H = self.n_latents
+        if not 1 <= S <= H:
+            raise ValueError(f"there are {H} states with one of {H} bits on, so S = {S} is not possible")
+        first = torch.randint(H, (N, 1), generator=generator, device=generator.device)
+        return States.one_hot((first + torch.arange(S, device=first.device)) % H, H, dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         return torch.where(z.sum(-1) == 1, z.to(self.pi.dtype) @ self.pi.log(), -torch.inf)

@@ -78,6 +78,13 @@ class States:
         """The states as bits: (N, S, H) bool."""
         return unpack(self.words, self.n_latents)
 
+    @property
+    def one(self) -> Tensor:
+        """The number of the bit that is on, in states with one bit on: (N, S)."""
+        word = (self.words != 0).to(torch.uint8).argmax(-1, keepdim=True)
+        bit = self.words.gather(-1, word).double().abs().log2().long()  # exact for powers of two, -2^63 too
+        return (WORD * word + bit)[..., 0]
+
     def __len__(self) -> int:
         return len(self.words)
 

@@ -52,6 +52,12 @@ class Engine(Protocol):
         """E-step on states[rows], in place; gradients of minus the mean bound into .grad; sums returned."""
         ...
 
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """The E-step alone, on states[rows], in place: how many states are new."""
+        ...
+
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,9 @@ class Fused:
     ) -> Totals:
         """See `Engine.step`; the sums are not waited for."""
         with torch.cuda.device_of(x):
-            return self._step(x, observed, rows, states, search, generator)
+            totals = self._step(x, observed, rows, states, search, generator)
+            self._set_gradients(totals.count)
+            return totals
 
     def _step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
@@ -91,9 +93,14 @@ class Fused:
         self.gradients.zero_()
         memory = (x, observed, states.words, states.lpj, *self.model.parameters(), *self.model.buffers())
         place = (plan, *((tensor.data_ptr(), tensor.shape, tensor.dtype) for tensor in memory))
-        totals = reduce(add, self._tiles(partial(self.launch, work, place), rows))
-        self._set_gradients(totals.count)
-        return totals
+        return reduce(add, self._tiles(partial(self.launch, work, place), rows))
+
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """See `Engine.search`.  Steps are recorded with their gradients, which are left alone here."""
+        with torch.cuda.device_of(x):
+            return int(self._step(x, observed, rows, states, search, generator).substitutions)
 
     def _set_gradients(self, count: int) -> None:
         sizes = [parameter.numel() for parameter in self.parameters]

@@ -71,9 +71,37 @@ class Fused:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`."""
+        sums = self._em(x, observed, rows, states, search, generator, self.q_min)
+        _set_gradients(self.model.decoder, sums, len(rows))
+        elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
+        return Totals(
+            count=len(rows),
+            elbo=torch.tensor(elbo),
+            substitutions=torch.tensor(int(substitutions)),
+            likelihood=torch.tensor([error, count], dtype=torch.float64),
+            prior=torch.from_numpy(np.append(sum(s.usage for s in sums), len(rows))),
+        )
+
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """See `Engine.search`: no state counts for gradients."""
+        sums = self._em(x, observed, rows, states, search, generator, np.inf)
+        return int(sum(s.scalars[1] for s in sums))
+
+    def _em(
+        self,
+        x: Tensor,
+        observed: Tensor,
+        rows: Tensor,
+        states: States,
+        search: Search,
+        generator: Generator,
+        q_min: float,
+    ) -> list["_Sums"]:
         self.model.check(x, states)
         net = _net(self.model)
-        plan = plan_of(search, operators.informed_flip, self.q_min, states.n_latents)
+        plan = plan_of(search, operators.informed_flip, q_min, states.n_latents)
         seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
         chunks = _chunks(rows)
         sums = [_Sums(net) for _ in chunks]
@@ -84,15 +112,7 @@ class Fused:
             em_chunk(chunk, seed, *data, plan, net, room, mine.weights, mine.biases, mine.scalars, mine.usage)
 
         self.workers.run(work, chunks, sums)
-        _set_gradients(self.model.decoder, sums, len(rows))
-        elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
-        return Totals(
-            count=len(rows),
-            elbo=torch.tensor(elbo),
-            substitutions=torch.tensor(int(substitutions)),
-            likelihood=torch.tensor([error, count], dtype=torch.float64),
-            prior=torch.from_numpy(np.append(sum(s.usage for s in sums), len(rows))),
-        )
+        return sums
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None

@@ -87,19 +87,7 @@ class FusedSubspaces:
     ) -> Totals:
         """See `Engine.step`."""
         model, kept = self._model(x, states)
-        plan = plan_of(search, operators.exactly_informed_flip, self.q_min, states.n_latents)
-        seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
-        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
-        sums = [_Sums.zero(model) for _ in range(PARTS)]
-
-        def work(share: Tensor, mine: _Sums) -> None:
-            room = make_room(states.words.shape[1], plan, model, data[2])
-            em_chunk(share.numpy(), seed, _onto(x, observed, share, model), *data, plan, model, room, *mine)
-
-        for block in rows.split(BLOCK):
-            self.workers.run(work, block.tensor_split(PARTS), sums)
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = _added(sums)
+        total = self._em(model, x, observed, rows, states, search, generator, self.q_min)
         elbo, substitutions, square = total.scalars
         usage = total.usage[model.place]
         statistics = [
@@ -114,6 +102,38 @@ class FusedSubspaces:
             likelihood=torch.from_numpy(np.concatenate(statistics)),
             prior=torch.from_numpy(np.append(usage, len(rows))),
         )
+
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """See `Engine.search`: no state counts for sums."""
+        model, _ = self._model(x, states)
+        return int(self._em(model, x, observed, rows, states, search, generator, np.inf).scalars[1])
+
+    def _em(
+        self,
+        model: Model,
+        x: Tensor,
+        observed: Tensor,
+        rows: Tensor,
+        states: States,
+        search: Search,
+        generator: Generator,
+        q_min: float,
+    ) -> "_Sums":
+        plan = plan_of(search, operators.exactly_informed_flip, q_min, states.n_latents)
+        seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
+        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
+        sums = [_Sums.zero(model) for _ in range(PARTS)]
+
+        def work(share: Tensor, mine: _Sums) -> None:
+            room = make_room(states.words.shape[1], plan, model, data[2])
+            em_chunk(share.numpy(), seed, _onto(x, observed, share, model), *data, plan, model, room, *mine)
+
+        for block in rows.split(BLOCK):
+            self.workers.run(work, block.tensor_split(PARTS), sums)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return _added(sums)
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None

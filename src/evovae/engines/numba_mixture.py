@@ -34,6 +34,8 @@ from evovae.states import States
 PARTS = 4  # sums are kept apart for this many shares, so that results do not depend on threads
 PAD = 8  # values are that many at a time in vectors
 
+Data = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
+
 
 def supports(model: TVAE, search: Search) -> bool:
     """Whether `FusedMixture` can run this model and search: all that is tried comes from migration."""
@@ -78,10 +80,32 @@ class FusedMixture:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`."""
+        rows = rows.sort().values  # neighbours share components, which are then at hand
+        model, data = self._model(), self._data(x, observed)
+        kept, lpj, (elbo, substitutions) = self._searched(model, data, rows, states, search, generator)
+        q = lpj.softmax(1)
+        return Totals(
+            count=len(rows),
+            elbo=torch.tensor(elbo),
+            substitutions=torch.tensor(int(substitutions)),
+            likelihood=self._stats(model, data, rows, kept, q),
+            prior=torch.bincount(kept.flatten(), q.flatten().double(), self.prior.n_latents),
+        )
+
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """See `Engine.search`."""
+        rows = rows.sort().values
+        *_, (_, substitutions) = self._searched(self._model(), self._data(x, observed), rows, states, search, generator)
+        return int(substitutions)
+
+    def _searched(
+        self, model: Mixture, data: Data, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Better populations of rows, in place: their components and log joints, and [elbo, substitutions]."""
         if search.generations:
             raise TypeError("this engine searches by migration alone, so that generations must be 0")
-        model, data = self._model(), self._data(x, observed)
-        rows = rows.sort().values  # neighbours share components, which are then at hand
         every = component(states.words)
         proposed = every.flatten()[search.migrate(states, rows, generator)].numpy()
         kept = every[rows]
@@ -95,15 +119,7 @@ class FusedMixture:
         parts = (np.array_split(rows.numpy(), PARTS), np.array_split(proposed, PARTS))
         self.workers.run(work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), list(sums))
         states.words[rows], states.lpj[rows] = States.one_hot(kept, states.n_latents).words, lpj
-        elbo, substitutions = sums.sum(0)
-        q = lpj.softmax(1)
-        return Totals(
-            count=len(rows),
-            elbo=torch.tensor(elbo),
-            substitutions=torch.tensor(int(substitutions)),
-            likelihood=self._stats(model, data, rows, kept, q),
-            prior=torch.bincount(kept.flatten(), q.flatten().double(), self.prior.n_latents),
-        )
+        return kept, lpj, sums.sum(0)
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
@@ -151,7 +167,7 @@ class FusedMixture:
             seen=math.log(2 * math.pi * noise),
         )
 
-    def _data(self, x: Tensor, observed: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    def _data(self, x: Tensor, observed: Tensor) -> Data:
         """x, observed, coordinates (N, P), and whether there are any."""
         D, P = self.likelihood.means.shape[1], self.likelihood.centres.shape[1]
         if x.shape[1] not in (D, D + P):
@@ -174,7 +190,7 @@ class FusedMixture:
     def _stats(
         self,
         model: Mixture,
-        data: tuple[np.ndarray, np.ndarray, np.ndarray, bool],
+        data: Data,
         rows: Tensor,
         kept: Tensor,
         q: Tensor,

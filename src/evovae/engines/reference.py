@@ -14,7 +14,8 @@ from evovae.posterior import elbo, moments, weights
 from evovae.rng import on
 from evovae.states import States
 
-ROWS_AT_ONCE = 512  # bounds the memory of what is decoded together; changes no result
+# Bound the memory of what is decoded together, and change no result: data points, and values of all their states.
+ROWS_AT_ONCE, VALUES = 512, 2**23
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,8 @@ class Reference:
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
         """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
-        proposed = states.words.flatten(0, 1)[search.migrate(states, rows, generator)]
-        model, x, observed, generator = self.model, x[rows], observed[rows], on(x.device, generator)
-        log_joint = partial(model.lpj, x, observed=observed)
-        batch, substitutions = evolve(states[rows], log_joint, search, generator, proposed)
-        states[rows] = batch
-        z = batch.z
+        substitutions = self._evolve(x, observed, rows, states, search, generator)
+        model, x, observed, z = self.model, x[rows], observed[rows], states[rows].z
         mean = model.decode(z)
         lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
         bound = elbo(lpj).sum()
@@ -50,6 +47,22 @@ class Reference:
                 likelihood=model.likelihood.stats(x, mean, observed, q, z),
                 prior=model.prior.stats(z, q),
             )
+
+    def search(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        """See `Engine.search`."""
+        tried = states.lpj.shape[1] + search.parents * search.children
+        parts = rows.split(max(VALUES // (tried * x.shape[1]), 1))
+        return sum(self._evolve(x, observed, part, states, search, generator) for part in parts)
+
+    def _evolve(
+        self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
+    ) -> int:
+        proposed = states.words.flatten(0, 1)[search.migrate(states, rows, generator)]
+        log_joint = partial(self.model.lpj, x[rows], observed=observed[rows])
+        states[rows], substitutions = evolve(states[rows], log_joint, search, on(x.device, generator), proposed)
+        return substitutions
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None

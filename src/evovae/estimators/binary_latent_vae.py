@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,18 +13,26 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 
+from evovae import exact
 from evovae.devices import find_device
 from evovae.estimators.checks import seed, whole
-from evovae.estimators.new_data import codebook, find
 from evovae.estimators.training import Settings, train
+from evovae.evolve import Search
+from evovae.inference import infer
 from evovae.likelihoods import Likelihood
 from evovae.model import TVAE
+from evovae.operators import gumbel_top, informed_flip
 from evovae.posterior import elbo, moments, weights
-from evovae.states import States
+from evovae.states import States, unpack
 from evovae.tables import check_support
 from evovae.units import Moments
 
 VALUES = 2**22  # bounds the memory of what is decoded together; changes no result
+EXACT = 10  # latents up to which all 2^H states are compared
+CODEBOOK = 1024  # states of training, at least, of which the best start the search for those of a new row
+TRIES = 16  # parents, and children of each
+STEPS = 100  # at most; some 10 are usual
+COLD = 1e-20  # a temperature so low that only values count, and not the noise that operators add to them
 
 
 class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator):
@@ -156,7 +165,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         x, seen = self._to_model(data)
         runs = (train(x.float().to(device), seen.to(device), settings, generator) for _ in range(settings.n_init))
         best = max(runs, key=lambda run: run.elbo[-1])
-        self.model_, self.codebook_ = best.model.double(), codebook(best.states)
+        self.model_, self.codebook_ = best.model.double(), _codebook(best.states)
         self.n_states_, self.n_iter_ = settings.n_states, len(best.elbo)
         self.elbo_ = np.array(best.elbo) - observed.sum() / len(data) * np.log(self.unit_)
         self.sigma_ = best.sigma * self.unit_
@@ -239,6 +248,28 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         """Rows in the units of the model, what is observed of them, and their states, some rows at a time."""
         x, observed = self._to_model(X)
         width = max(len(parameter) for parameter in self.model_.decoder.parameters())
-        n = max(VALUES // (len(self.codebook_) * width), 1)
+        K, H = self.codebook_.shape
+        steps, S = (0, K) if H <= EXACT else (STEPS, self.n_states_)
+        select, mutate = partial(gumbel_top, temperature=COLD), partial(informed_flip, temperature=COLD)
+        search = Search(min(TRIES, S), min(TRIES, H), select=select, mutate=mutate)
+        n = max(VALUES // (K * width), 1)
         for rows, seen in zip(x.split(n), observed.split(n), strict=True):
-            yield rows, seen, find(self.model_, rows, seen, self.codebook_, self.n_states_)
+            states = infer(
+                self.model_,
+                rows,
+                seen,
+                n_states=S,
+                search=search,
+                steps=steps,
+                generator=Generator(),
+                start=self.codebook_,
+            )
+            yield rows, seen, states
+
+
+def _codebook(states: States) -> Tensor:
+    """All states, or those with most of the posterior's mass in the populations (N, S) of training: (K, H) bool."""
+    S, H = states.lpj.shape[1], states.n_latents
+    if H <= EXACT:
+        return exact.all_states(H)
+    return unpack(states.commonest(max(CODEBOOK, S)), H)

@@ -108,6 +108,45 @@ class FullGaussian(Likelihood):
         k = z.to(torch.uint8).argmax(-1)
         return mean + self.means[k] + ((normal * self.lengths[k].sqrt())[..., None, :] @ self.axes[k])[..., 0, :]
 
+    def moved(self, sigma2: float, to: Tensor | None = None) -> "FullGaussian":
+        """The same signal, without places, in white noise of variance sigma2; that of data x @ to, with to (D, E)."""
+        means, signal, axes = self.means, (self.lengths - self.sigma2).clamp(min=0), self.axes
+        if to is not None:
+            means = means @ to
+            roots = (signal.sqrt()[..., None] * axes @ to).double()
+            lengths, axes = torch.linalg.eigh(roots.transpose(1, 2) @ roots)
+            kept = torch.arange(to.shape[1], device=to.device) < (signal > 0).sum(
+                1, keepdim=True
+            )  # others are rounding
+            signal, axes = (lengths.flip(1).clamp(min=0) * kept), axes.transpose(1, 2).flip(1)
+        K, E = means.shape
+        there = FullGaussian(K, E, sigma2=sigma2, edge=self.edge, rank=self.rank).to(means)
+        there.means.copy_(means)
+        there.lengths.copy_(signal + sigma2)
+        there.axes.copy_(axes)
+        return there
+
+    def at(self, k: Tensor, q: Tensor, places: Tensor) -> "FullGaussian":
+        """The same with components where data points are that have them: k and q (N, S), places (N, P)."""
+        (K, D), P = self.means.shape, places.shape[1]
+        there = FullGaussian(K, D, P, sigma2=float(self.sigma2), edge=self.edge, rank=self.rank).to(self.means)
+        for name in ("means", "lengths", "axes"):
+            getattr(there, name).copy_(getattr(self, name))
+        places = places.double()
+        square = (places[:, :, None] * places[:, None]).flatten(1)
+        sums = torch.zeros(K, 1 + P + P * P, dtype=torch.float64)
+        values = torch.cat([torch.ones(len(places), 1), places, square], 1).double()
+        for s in range(k.shape[1]):
+            sums.index_add_(0, k[:, s], q[:, s, None].double() * values)
+        count, first, second = sums.split([1, P, P * P], 1)
+        some = count[:, 0] > 1e-3
+        mean = first / count.clamp(min=1e-3)
+        covariance = (second / count.clamp(min=1e-3)).view(K, P, P) - mean[:, :, None] * mean[:, None]
+        wide = places.var(0).diag()
+        there.centres.copy_(torch.where(some[:, None], mean, places.mean(0)))
+        there.areas.copy_(torch.where(some[:, None, None], covariance, wide) + REACH**2 * torch.eye(P))
+        return there
+
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
         """For each component [count, t (E), t t' (E, E)], expected under q and summed over the data, flat.
 

@@ -116,6 +116,16 @@ class LowRankGaussian(Likelihood):
         _, lengths, axes = torch.linalg.svd(self.subspaces, full_matrices=False)
         return torch.cat([means[:, None], lengths[..., None] * axes], 1)
 
+    def moved(self, sigma2: float, to: Tensor | None = None) -> "LowRankGaussian":
+        """The same signal in white noise of variance sigma2; that of data x @ to, with to (D, E)."""
+        always, directions = through(self.always, to), through(self.directions, to)
+        J, H, E = directions.shape
+        offsets, floor = J > self.rank, min(self.floor, sigma2)
+        there = LowRankGaussian(H, E, self.rank, len(always), offsets=offsets, sigma2=sigma2, floor=floor).to(always)
+        there.always.copy_(always)
+        there.directions.copy_(directions)
+        return there
+
     def restore(
         self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Denoise or fill a single image by training on the image itself: no clean data, no known noise level."""
+"""Denoise or fill an image by training on the image itself, or learn from some to restore others: no clean data."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.devices import find_device
-from evovae.restore.image import Image, check_sigma
+from evovae.restore.fitted import FittedDenoiser
+from evovae.restore.image import Image, check_sigma, seed_of
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
-from evovae.restore.pipeline import Options, restore
+from evovae.restore.pipeline import Options, fit, restore
 from evovae.restore.result import Progress, Restoration
 from evovae.restore.run import Watch
 
@@ -188,3 +189,87 @@ def inpaint(
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
+
+
+MOST, LEAST_PIXELS = 32, 2**16  # images that are looked at, and pixels of each at least
+PIXELS = 2**20  # of all of them
+
+
+def fit_denoiser(
+    images: ArrayLike | Sequence[ArrayLike],
+    sigma: ArrayLike | None = None,
+    *,
+    channel_axis: int | None = None,
+    nonfinite: str = "raise",
+    noise: str | NoiseModel = "auto",
+    preset: str | PatchModel | Sequence[PatchModel] = "balanced",
+    rng: int | np.random.Generator | None = None,
+    max_seconds: float | None = None,
+    callback: Callable[[Progress], bool | None] | None = None,
+    max_memory: float | None = None,
+    device: str | None = None,
+) -> FittedDenoiser:
+    """Learn from one or many noisy images of a kind, to restore others like them without training.
+
+    Models are those of `denoise`, trained on patches from all over the images: up to 2^18 of them, as many as 512 x 512
+    pixels have.  Of many images, 32 are drawn at random, and of large ones a part of each, so that memory is bounded.
+    The noise is found in each, as `denoise` finds it.
+
+    Parameters
+    ----------
+    images
+        An array, which is one image, or a sequence of them (a list, or anything with a length that reads an image when
+        it is asked for one): of the same axes and channels, and of any size.  NaN pixels are missing.
+    sigma
+        A noise level that all of them have: a number, or one for each channel.
+    callback
+        As that of `denoise`; its preview is the first image, as it came.
+
+    Other parameters are those of `denoise`.
+
+    Returns
+    -------
+    FittedDenoiser
+        Restores images, shows what was learnt, and can be kept in a file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For images or options that make no sense, and for a map of sigma.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> rng = np.random.default_rng(0)
+    >>> images = [rng.normal(100 + 20 * (np.indices((24, 24)).sum(0) % 8 > k), 10) for k in range(1, 5)]
+    >>> fitted = evovae.fit_denoiser(images[:3], preset="fast", rng=0)
+    >>> fitted.restore(images[3]).shape
+    (24, 24)
+    """
+    memory = budget(max_memory)
+    several = not hasattr(images, "shape") and isinstance(images, Sequence)
+    every: Sequence[ArrayLike] = images if several else [images]  # type: ignore[assignment, list-item]
+    if not len(every):
+        raise ValueError("images are none; give one at least")
+    drawn = np.random.default_rng(seed_of(rng))
+    chosen = sorted(drawn.permutation(len(every))[:MOST])
+    pixels = max(PIXELS // len(chosen), LEAST_PIXELS) if several else None
+    seen: list[Image] = []
+    for number in chosen:
+        try:
+            picture, levels = check_sigma(Image.of(every[number], None, channel_axis, nonfinite, memory), sigma)
+            if levels is not None and levels.ndim > 1:
+                raise ValueError("sigma is a map, but a number or one for each channel is needed: places differ")
+            if seen and (len(picture.shape), picture.channels) != (len(seen[0].shape), seen[0].channels):
+                raise ValueError(
+                    f"it has {len(picture.shape)} spatial axes and {picture.channels} channels, but the others "
+                    f"{len(seen[0].shape)} and {seen[0].channels}"
+                )
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"image {number + 1} of {len(every)}: {error}" if several else str(error)) from error
+        seen.append(picture if pixels is None else picture.part(pixels, drawn))
+    seen = [picture for picture in seen if not picture.flat]
+    if not seen:
+        raise ValueError("the images are constant, so that there is nothing to learn from")
+    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), None, fill=False)
+    return fit(seen, options, memory, Watch(max_seconds, callback))

@@ -1,167 +1,188 @@
-"""What a model has learnt from a picture, to be looked at: its latents, and the populations of patches."""
+"""What has been learnt from images, to be looked at, kept, and used on others."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-import torch
+from numpy.typing import ArrayLike, DTypeLike
 from torch import Generator, Tensor
 
-from evovae.checkpoint import CheckpointError, load_model, save_model
-from evovae.evolve import Search, evolve
-from evovae.likelihoods.base import through
-from evovae.model import TVAE
-from evovae.operators import exactly_informed_flip
-from evovae.posterior import weights
-from evovae.priors import OneHot
-from evovae.restore.image import Image, Scale
-from evovae.restore.noise.covariance import Whitening
+from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of, save_tensors
+from evovae.devices import find_device
+from evovae.restore.fitted_patches import FittedPatches, Population
+from evovae.restore.image import Image, Scale, check_sigma
+from evovae.restore.memory import budget
 from evovae.restore.noise.model import Noise, NoiseModel
-from evovae.states import States
+from evovae.restore.patch_models import from_config
+from evovae.restore.result import Progress, Restoration
+from evovae.restore.run import Watch
+from evovae.restore.tiling import Several
+from evovae.states import pack
 
-STEPS = 12  # E-steps for the population of one patch
-
-
-@dataclass(frozen=True)
-class Population:
-    """The states of one patch, the likeliest first.
-
-    Attributes
-    ----------
-    states
-        (S, H) bool.
-    q
-        (S,): their weights in the truncated posterior, which sum to one (Eq. 3).
-    images
-        (S, *size), in image units: what each state says that the clean patch is.
-    restored
-        (*size), in image units: the posterior mean, sum_s q_s images_s (Eq. 15).
-    """
-
-    states: np.ndarray
-    q: np.ndarray
-    images: np.ndarray
-    restored: np.ndarray
+SAMPLE = 2048  # patches that tell which scale fits
+# Nats per value by which an image explains itself worse than those of training, from which on it is of another kind.
+UNLIKE = 0.3
 
 
 @dataclass(frozen=True)
-class Insight:
-    """One trained model, and what it takes to use it on patches in the units of the picture.
+class FittedDenoiser:
+    """Models that have been trained on images, and denoise others like them without training.
+
+    `evovae.fit_denoiser` makes one, and so does ``evovae.denoise(image, full_output=True).fitted``.
 
     Attributes
     ----------
-    model
-        The model, in training units.
-    size
-        Of its patches; channels are the last axis.
-    scale, noise
-        How values become those of training: ``scale.to_model(even, observed)`` of what `noise.forward` makes even, and
-        then ``noise.whitening(size)``.
-    centred
-        Whether each patch is taken less its mean.
-    states
-        S, the size of populations.
-    channels
-        Whether the last axis of patches is that of channels.
+    members
+        The trained models, whose estimates are mixed.
+    noise
+        The noise that they learnt among: pass it as `noise` to `restore` to have it kept.
+    kind
+        The kind of noise that is looked for in other images.
     """
 
-    model: TVAE
-    size: tuple[int, ...]
-    scale: Scale
+    members: tuple[FittedPatches, ...]
     noise: NoiseModel
-    centred: bool
-    states: int
-    channels: bool = False
+    kind: str = "auto"
 
-    @property
-    def _axis(self) -> int | None:
-        return -1 if self.channels else None
+    def restore(
+        self,
+        image: ArrayLike,
+        sigma: ArrayLike | None = None,
+        *,
+        mask: ArrayLike | None = None,
+        channel_axis: int | None = None,
+        nonfinite: str = "raise",
+        noise: str | NoiseModel | None = None,
+        rng: int | np.random.Generator | None = 0,
+        callback: Callable[[Progress], bool | None] | None = None,
+        strength: float = 1.0,
+        dtype: DTypeLike | None = None,
+        tile: int | None = None,
+        max_memory: float | None = None,
+        device: str | None = None,
+        full_output: bool = False,
+    ) -> np.ndarray | Restoration:
+        """Denoise an image, and fill what is missing in it: populations of its patches are searched for (`infer`).
 
-    @property
-    def _whitening(self) -> Whitening:
-        return self.noise.whitening(self.size if self.channels else (*self.size, 1))
+        The noise of the image is found anew, and models are moved to it and to the range of its values: other
+        exposures and other noise levels need no other training.  Where the models explain it worse than what they
+        learnt from, a note in the result and a warning say so, and less of it is changed.
 
-    @property
-    def use(self) -> np.ndarray:
-        """How often each latent is on: the prior's pi, (H,)."""
-        return cast(Tensor, self.model.prior.pi).double().numpy()
+        Parameters are those of `evovae.denoise`, but for:
 
-    @torch.no_grad()
-    def responses(self) -> np.ndarray:
-        """What each latent adds to a patch, in image units (of even noise): (H, R, *size).
-
-        First what it does to the decoder's mean; for latents that own subspaces, then their principal axes, each as
-        long as its standard deviation.  What is zero for all latents is left out, but for a first one.
-        """
-        H = len(self.use)
-        on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
-        decoded = [self.model.likelihood.expectation(self.model.decode(z), z) for z in (on, off)]
-        along = through(self.model.likelihood.responses(decoded[0] - decoded[1]), self._whitening.back)
-        there = along.abs().amax((0, 2)) > 0
-        there[0] |= not there.any()
-        along = along[:, there]
-        return (along.double().numpy() * self.scale.unit).reshape(*along.shape[:2], *self.size)
-
-    @torch.no_grad()
-    def population(self, patch: np.ndarray, observed: np.ndarray | None = None, seed: int = 0) -> Population:
-        """The population of a patch (*size) of the picture; values that are NaN or not observed are missing.
+        noise
+            Default: of the kind that training was told, found anew.  ``fitted.noise`` is the one of training.
+        rng
+            Seed of the search.
+        callback
+            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning.
 
         Raises
         ------
         ValueError
-            If the patch has another shape.
+            For an image of other axes or channels than the models have learnt from, and as `evovae.denoise` does.
+
+        Examples
+        --------
+        >>> import numpy as np, evovae
+        >>> rng = np.random.default_rng(0)
+        >>> clean = np.kron(rng.uniform(50, 200, (6, 6)), np.ones((8, 8)))
+        >>> fitted = evovae.fit_denoiser(clean + rng.normal(0, 10, clean.shape), preset="fast", rng=0)
+        >>> other = clean.T + rng.normal(0, 10, clean.shape)
+        >>> bool(np.std(fitted.restore(other) - clean.T) < 10)
+        True
         """
-        if patch.shape != self.size:
-            raise ValueError(f"the patch has shape {patch.shape}, but the model's have {self.size}")
-        seen = ~np.isnan(patch) if observed is None else observed & ~np.isnan(patch)
-        even = self.noise.forward(Image(np.where(seen, patch, 0.0), seen, self._axis, patch.shape))
-        whitening, known = self._whitening, torch.from_numpy(seen.reshape(1, -1))
-        x = self.scale.to_model(even.values, seen).view(1, -1)
-        level = x.sum() / known.sum().clamp(min=1)
-        if not whitening.is_identity:  # whitened values are sums of many
-            x, known = torch.where(known, x, level), torch.ones_like(known)
-        x = torch.where(known, whitening(x - self.centred * level), 0)
-        states = self._searched(x, known, Generator().manual_seed(seed))
-        decoded = self.model.decode(states.z)
-        values = self.model.likelihood.restore(x, decoded, known, states.z, whitening.back)[0][0] + self.centred * level
-        order = states.lpj[0].argsort(descending=True)
-        q = weights(states.lpj)[0, order].double().numpy()
-        signals = self.scale.to_even(values[order].view(-1, *self.size))
-        restored, images = self.noise.inverse(np.tensordot(q, signals, 1)), self.noise.inverse(signals)
-        return Population(states.z[0, order].numpy(), q, images, restored)
+        from evovae.restore.pipeline import Options, apply  # which makes objects of this kind
 
-    def _searched(self, x: Tensor, observed: Tensor, generator: Generator) -> States:
-        H = len(self.use)
-        if isinstance(self.model.prior, OneHot):  # few enough to compare them all
-            states = States.one_hot(torch.arange(H)[None], H)
-            lpj = self._lpj(x, observed, states.z)
-            lpj, best = lpj.topk(self.states)
-            return States(states.words.gather(1, best[..., None].expand(-1, -1, states.words.shape[2])), lpj, H)
-        search = Search(min(4, self.states), min(8, H), mutate=exactly_informed_flip)
-        states = States.random(1, self.states, H, generator)
-        for _ in range(STEPS):
-            states, _ = evolve(states, partial(self._lpj, x, observed), search, generator)
-        return states
+        memory = budget(max_memory)
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
+        kind = self.kind if noise is None else noise
+        where = find_device(device)
+        options = Options(levels, kind, "", rng, 0.0, strength, dtype, tile, where, None, fill=False)
+        result = apply(self, picture, options, memory, Watch(None, callback))
+        return result if full_output else result.image
 
-    def _lpj(self, x: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        return self.model.lpj(x, z, observed)
+    def dictionary(self) -> list[np.ndarray]:
+        """What each latent adds to a patch, for each member: (H, R, *size); see `FittedPatches.responses`."""
+        return [member.responses() for member in self.members]
+
+    def posterior(self, patch: np.ndarray, observed: np.ndarray | None = None, seed: int = 0) -> Population:
+        """The population of a patch (*size), of the first member that has patches of this size.
+
+        Raises
+        ------
+        ValueError
+            If none has.
+        """
+        for member in self.members:
+            if member.size == patch.shape:
+                return member.population(patch, observed, seed)
+        sizes = " or ".join(str(member.size) for member in self.members)
+        raise ValueError(f"the patch has shape {patch.shape}, but the models' have {sizes}")
+
+    def check(self, image: Image) -> None:
+        """Refuse an image that these models cannot be used on."""
+        for member in self.members:
+            spatial = len(member.size) - member.channels
+            channels = member.size[-1] if member.channels else 1
+            if len(image.shape) != spatial or image.channels != channels:
+                raise ValueError(
+                    f"the image has {len(image.shape)} spatial axes and {image.channels} channels, but the models have "
+                    f"learnt from {spatial} and {channels}; fit others to such images"
+                )
+            if any(n < w for n, w in zip(image.shape, member.size, strict=False)):
+                raise ValueError(f"the image of shape {image.shape} is smaller than the patches of {member.size}")
+
+    def at(
+        self, noise: NoiseModel, even: Image, generator: Generator
+    ) -> tuple[tuple[FittedPatches, ...], tuple[str, ...]]:
+        """The members for an image with such noise and even values, and what is to be said of how they fit it.
+
+        Of the scale that they learnt at, in image units, and the image's own (of other exposures), the one is taken
+        that explains the image better.
+        """
+        first = self.members[0]
+        sample, among = Several(first.size, (even,), SAMPLE).sample(even, generator)
+        scales = [self._kept(first, noise), Scale.of(even)]
+        bounds = [_bound(first.on(noise, scale), sample, among, generator) for scale in scales]
+        best = int(np.argmax(bounds))
+        members = tuple(
+            member.on(noise, self._kept(member, noise) if best == 0 else scales[1]) for member in self.members
+        )
+        return members, tuple(_unlike(first.bound - bounds[best]))
+
+    @staticmethod
+    def _kept(member: FittedPatches, noise: NoiseModel) -> Scale:
+        """The scale of a member for other even values: the same in image units, about the mean of training."""
+        there, old = noise.anywhere(), member.noise
+        middle = old.inverse(member.scale.offset)
+        offset = there.evened(middle)
+        return Scale(offset, member.scale.unit * float(np.mean(old.slope(member.scale.offset) / there.slope(offset))))
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file, which `Insight.load` and `evovae.checkpoint.load_model` read."""
-        about = {
-            "size": self.size,
-            "scale": {"offset": self.scale.offset.tolist(), "unit": self.scale.unit},
-            "noise": self.noise.config(),
-            "centred": self.centred,
-            "states": self.states,
-            "channels": self.channels,
-        }
-        save_model(Path(path), self.model, about)
+        """Write it to a file that `load` reads: safetensors and JSON.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For models or noise of one's own, which cannot be made again from a file.
+        """
+        tensors: dict[str, Tensor] = {}
+        members = []
+        for number, member in enumerate(self.members):
+            config = member.config()
+            from_config(config["settings"])  # fails for operators of one's own
+            members.append({"model": parts_of(member.model), **config})
+            tensors |= {f"{number}.model.{name}": tensor for name, tensor in member.model.state_dict().items()}
+            tensors[f"{number}.commonest"] = pack(member.commonest)
+        about = {"denoiser": members, "noise": self.noise.config(), "kind": self.kind}
+        save_tensors(Path(path), tensors, about)
 
     @classmethod
-    def load(cls, path: str | Path) -> "Insight":
+    def load(cls, path: str | Path) -> FittedDenoiser:
         """What `save` wrote.
 
         Raises
@@ -169,16 +190,37 @@ class Insight:
         CheckpointError
             For a file that is damaged or something else.
         """
-        model, about = load_model(Path(path))
+        tensors, about = load_tensors(Path(path))
         try:
-            return cls(
-                model,
-                tuple(about["size"]),
-                Scale(np.array(about["scale"]["offset"]), about["scale"]["unit"]),
-                Noise.from_config(about["noise"]),
-                about["centred"],
-                about["states"],
-                about["channels"],
+            members = tuple(
+                FittedPatches.from_config(
+                    model_of(config["model"], _under(f"{number}.model.", tensors)),
+                    tensors[f"{number}.commonest"],
+                    config,
+                )
+                for number, config in enumerate(about["denoiser"])
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path} holds a model, but not of a picture: {error}") from error
+            return cls(members, Noise.from_config(about["noise"]), about["kind"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            said = " ".join(str(error).split())
+            raise CheckpointError(f"{path} holds no denoiser of this version: {said}") from error
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names start so, without that."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _bound(member: FittedPatches, sample: Image, among: tuple[int, ...], generator: Generator) -> float:
+    """The mean bound of patches, in nats per value, as a density in even units."""
+    patches = member.patches(sample, among)
+    states = member.search(patches, generator, member.begun(patches, generator), member.settings.settling)
+    return float(states.lpj.logsumexp(1).double().mean()) / patches.x.shape[1] - float(np.log(member.scale.unit))
+
+
+def _unlike(worse: float) -> Iterator[str]:
+    if worse > UNLIKE:
+        yield (
+            f"The models explain this image worse than those that they learnt from, by {worse:.2g} nats per value: it "
+            "may be of another kind, and less is restored of it than training on it would."
+        )

@@ -123,11 +123,19 @@ class Image:
         wanted = np.broadcast_to(self.wanted, self.values.shape)[window]
         return replace(self, values=self.values[window], observed=self.observed[window], wanted=wanted)
 
-    def crops(self, windows: Sequence[tuple[slice, ...]]) -> "Image":
-        """Parts of the same shape, one after another along a first axis."""
-        parts = [self.crop(window) for window in windows]
+    def part(self, pixels: int, rng: np.random.Generator) -> "Image":
+        """A random window of about so many pixels; all of it if it has no more."""
+        share = min((pixels / np.prod(self.shape)) ** (1 / len(self.shape)), 1.0)
+        edges = [max(round(share * n), 1) for n in self.shape]
+        corner = [int(rng.integers(n - e + 1)) for n, e in zip(self.shape, edges, strict=True)]
+        return self.crop(tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)))
+
+    @staticmethod
+    def stacked(parts: Sequence["Image"]) -> "Image":
+        """Images of the same shape, one after another along a first axis."""
         values, observed = np.stack([p.values for p in parts]), np.stack([p.observed for p in parts])
-        return replace(self, values=values, observed=observed, wanted=np.stack([p.wanted for p in parts]))
+        wanted = np.stack([np.broadcast_to(p.wanted, p.values.shape) for p in parts])
+        return replace(parts[0], values=values, observed=observed, wanted=wanted)
 
     def hiding(self, share: float, generator: Generator) -> tuple["Image", np.ndarray]:
         """The picture with a random share of its observed values hidden, and where."""
@@ -304,12 +312,13 @@ class Scale:
     unit: float
 
     @classmethod
-    def of(cls, image: Image) -> "Scale":
-        """The scale of an image with even values."""
-        axes = tuple(range(len(image.shape)))
-        seen = image.observed.sum(axes).clip(1)
-        offset = np.where(image.observed, image.values, 0).sum(axes) / seen
-        variance = float(np.square((image.values - offset)[image.observed]).mean())
+    def of(cls, *images: Image) -> "Scale":
+        """The scale of images with even values."""
+        axes = tuple(range(len(images[0].shape)))
+        seen = sum(image.observed.sum(axes) for image in images).clip(1)
+        offset = sum(np.where(image.observed, image.values, 0).sum(axes) for image in images) / seen
+        left = [np.square((image.values - offset)[image.observed]) for image in images]
+        variance = sum(float(values.sum()) for values in left) / sum(values.size for values in left)
         return cls(offset, 5 * max(variance - 1, 0.05 * variance) ** 0.5 or 1.0)
 
     def to_model(self, values: np.ndarray, observed: np.ndarray) -> Tensor:

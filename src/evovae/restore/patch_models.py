@@ -5,11 +5,12 @@ A restoration trains one or several, one after another, and mixes what they say.
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -17,9 +18,11 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Generator, Tensor
 
+from evovae import migration, operators, schedules
 from evovae.decoders import MLP, Silent
 from evovae.devices import CPU
 from evovae.em import Epoch, fit
+from evovae.engines import Engine, choose
 from evovae.evolve import Search
 from evovae.likelihoods import FullGaussian, Gaussian, LowRankGaussian
 from evovae.migration import Neighbours
@@ -94,6 +97,11 @@ class PatchModel(ABC):
         """How many E-steps the populations of patches need that took no part in training."""
 
     @property
+    def commonest(self) -> int:
+        """How many of the commonest states the populations of patches start from that took no part in training."""
+        return self.states
+
+    @property
     def courses(self) -> tuple[Course, ...]:
         """What training consists of, one after another."""
         return (Course(self.epochs),)
@@ -117,6 +125,26 @@ class PatchModel(ABC):
     def searching(self, patches: Patches) -> Search:
         """The search for the states of these patches."""
         return self.search
+
+    def engine(self, model: TVAE, patches: Patches) -> Engine:
+        """What works on these patches."""
+        return choose(model, self.searching(patches))
+
+    @abstractmethod
+    def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
+        """The same model of clean patches where noise has another variance, and places are not those of training.
+
+        With a matrix to (D, D), patches are x @ to, and their noise is white there.
+        """
+
+    def placed(self, model: TVAE, patches: Patches, states: States, rows: Tensor) -> TVAE:
+        """The model with what the populations of these rows say of where in an image its states are."""
+        return model
+
+    def config(self) -> dict[str, Any]:
+        """Its kind and settings, in what JSON can hold; what `from_config` makes again."""
+        settings = {"kind": type(self).__name__, **asdict(self)}
+        return json.loads(json.dumps(settings, default=_described))
 
     def data(self, model: TVAE, patches: Patches) -> tuple[Tensor, Tensor]:
         """What a model sees of patches, and which values of that are known: (N, E) each."""
@@ -182,6 +210,16 @@ class NetworkPatches(PatchModel):
         optimizer = torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True)
         return {"optimizer": optimizer, "schedule": self.schedule, "batch_size": self.batch_size}
 
+    def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
+        model = copy.deepcopy(model)
+        cast(Gaussian, model.likelihood).sigma2.fill_(sigma2)
+        if to is not None:
+            output = cast(MLP, model.decoder).layers[-1]
+            with torch.no_grad():
+                output.weight.copy_(to.T @ output.weight)
+                output.bias.copy_(output.bias @ to)
+        return model
+
 
 @dataclass(frozen=True)
 class LowRankPatches(PatchModel):
@@ -243,6 +281,9 @@ class LowRankPatches(PatchModel):
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
         return _closed_form(model, N, self.batches)
 
+    def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
+        return _moved(model, sigma2, to)
+
 
 @dataclass(frozen=True)
 class MixturePatches(PatchModel):
@@ -275,6 +316,11 @@ class MixturePatches(PatchModel):
     def settling(self) -> int:
         return 6
 
+    @property
+    def commonest(self) -> int:
+        """All components: what is not in any population, migration does not bring."""
+        return self.latents
+
     def place(self, device: torch.device) -> torch.device:
         """The CPU, for which its closed forms are compiled."""
         return CPU
@@ -294,6 +340,15 @@ class MixturePatches(PatchModel):
         likelihood.lengths.fill_(distance[:, 0].square().mean() / D).clamp_(min=likelihood.sigma2)
         return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)
 
+    def placed(self, model: TVAE, patches: Patches, states: States, rows: Tensor) -> TVAE:
+        """Components belong to regions of an image that none of them was trained on, as well."""
+        if not patches.axes:
+            return model
+        likelihood, prior = cast(FullGaussian, model.likelihood), copy.deepcopy(model.prior)
+        q, k = states.lpj.softmax(1), states.one
+        prior.update(torch.bincount(k.flatten(), q.flatten().double(), self.latents))
+        return TVAE(model.decoder, likelihood.at(k, q, patches.places[rows]), prior)
+
     def searching(self, patches: Patches) -> Search:
         reach = (BESIDE if width > 1 else 0 for width in patches.size)
         return replace(self.search, migrate=Neighbours(patches.grid, tuple(reach)))
@@ -308,6 +363,15 @@ class MixturePatches(PatchModel):
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
         return _closed_form(model, N, self.batches)
 
+    def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
+        return _moved(model, sigma2, to)
+
+
+def _moved(model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
+    """With a likelihood that says all there is to say, elsewhere."""
+    likelihood = cast(LowRankGaussian | FullGaussian, model.likelihood).moved(sigma2, to)
+    return TVAE(copy.deepcopy(model.decoder), likelihood, copy.deepcopy(model.prior))
+
 
 def _closed_form(model: TVAE, N: int, batches: int) -> dict[str, Any]:
     """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums of about two batches."""
@@ -315,10 +379,38 @@ def _closed_form(model: TVAE, N: int, batches: int) -> dict[str, Any]:
     return {"optimizer": nothing_to_learn, "batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
 
 
-def described(model: PatchModel) -> dict[str, Any]:
-    """Its kind and settings, in what JSON can hold."""
-    settings = {"kind": type(model).__name__, **asdict(model)}
-    return json.loads(json.dumps(settings, default=_described))
+def from_config(config: Mapping[str, Any]) -> PatchModel:
+    """The inverse of `PatchModel.config`, for functions of `evovae.operators`, `migration` and `schedules`.
+
+    Raises
+    ------
+    ValueError
+        For kinds or functions that are not known by these names.
+    """
+    kinds = {kind.__name__: kind for kind in PatchModel.__subclasses__()}
+    if config["kind"] not in kinds:
+        raise ValueError(f"{config['kind']!r} is no kind of patch model that is known here")
+    settings = {name: _built(value) for name, value in config.items() if name != "kind"}
+    return kinds[config["kind"]](**settings)
+
+
+def _built(value: Any) -> Any:  # noqa: ANN401 - what JSON holds
+    """Of a setting: a Search, a function by its name, a partial one, a tuple, or the value itself."""
+    if isinstance(value, dict):
+        if {*value} != {field.name for field in fields(Search)}:
+            raise ValueError(f"a part with {', '.join(value)} is no operator, migration or schedule of evovae")
+        return Search(**{name: _built(part) for name, part in value.items()})
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        function, arguments, keywords = value
+        return partial(_built(function), *arguments, **keywords)
+    if isinstance(value, list):
+        return tuple(map(_built, value))
+    if isinstance(value, str):
+        found = [getattr(place, value) for place in (operators, migration, schedules) if hasattr(place, value)]
+        if not found:
+            raise ValueError(f"{value!r} is no operator, migration or schedule of evovae")
+        return found[0]
+    return value
 
 
 def _described(part: object) -> object:

@@ -120,6 +120,18 @@ class Patches:
         used = torch.stack([even, *rim]).any(0)
         return replace(self, used=used.flatten().to(self.x.device))
 
+    def coarse(self, apart: int) -> tuple[Tensor, Tensor]:
+        """Numbers of patches that are so far apart where they overlap, and for each patch which of these is nearest."""
+        axes = zip(self.grid, self.size, strict=True)
+        steps = [torch.arange(n, device=self.x.device) // (apart if w > 1 else 1) for n, w in axes]
+        rows, near, stride, count = *(torch.zeros(1, dtype=torch.int64, device=self.x.device) for _ in range(2)), 1, 1
+        for n, w, step in reversed([*zip(self.grid, self.size, steps, strict=True)]):
+            chosen = torch.arange(0, n, apart if w > 1 else 1, device=self.x.device)
+            rows = (stride * chosen[:, None] + rows).flatten()
+            near = (count * step[:, None] + near).flatten()
+            stride, count = stride * n, count * len(chosen)
+        return rows, near
+
     def among_all(self, values: Tensor) -> Tensor:
         """values of the used patches, and zeros for the others: (N, D)."""
         if self.used.all():  # as most pictures have it, whose patches take room

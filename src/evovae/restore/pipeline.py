@@ -16,17 +16,18 @@ from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
-from evovae.restore.fitted import Insight
+from evovae.restore.fitted import FittedDenoiser
+from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
-from evovae.restore.noise.estimate import find
+from evovae.restore.noise.estimate import Found, find
 from evovae.restore.noise.model import NoiseModel
-from evovae.restore.patch_models import PatchModel, described
+from evovae.restore.patch_models import PatchModel
 from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
 from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
-from evovae.restore.tiling import Tiling, plan
+from evovae.restore.tiling import Several, Tiling, plan
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
@@ -104,20 +105,17 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
 def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
     dtype = dtype_of(image, options.dtype)
-    found = find(image, options.noise, options.sigma)
-    noise, even = found.model, found.model.forward(image)
-    image = replace(image, observed=image.observed & ~found.void)
+    seen = _Seen.of(image, options)
+    image, noise, even = seen.image, seen.found.model, seen.even
     if options.fill and image.observed.all():
         done = "the image is denoised, and that is all" if options.strength else "the image stays as it is"
         warn(f"nothing to fill, as no pixel is masked or NaN; {done}")
         if not options.strength:
             return _as_it_is(image, noise, noise.slope(even.values), dtype)
-    scale = Scale.of(even)
-    picture = _seen(even, noise)
+    scale, picture = Scale.of(even), _picture([seen])
     models = _patch_models(options.preset, picture)
     cautious = [model.cautious and picture.correlated for model in models]
-    room = [min(memory, device_memory(model.place(options.device))) for model in models]
-    tilings = [plan(image, model, options.tile, limit) for model, limit in zip(models, room, strict=True)]
+    tilings = [plan(image, model, options.tile, _room(model, options, memory)) for model in models]
 
     with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()
@@ -133,19 +131,126 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
             return image.outside(as_dtype(values, dtype))
 
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
-        learners = (
-            (
-                tiling,
-                Learner.prepare(
-                    *tiling.sample(grainy, generator), scale, noise, found.least, model, options.device, generator
-                ),
-            )
-            for tiling, model in zip(tilings, models, strict=True)
-        )
+        learners = _learners(tilings, models, grainy, scale, seen.found, options, generator)
         work = train(learners, grainy, watch, keep, kept)
-    restored = _Restored.of(even, shown, mixed(work.estimates), options.missed)
+    restored = _back(seen, shown, hidden, mixed(work.estimates), options)
+    return replace(
+        restored,
+        elbo=watch.elbo,
+        fitted=_fitted(work.fitted, noise, options),
+        patch_models=models,
+        seconds=watch.seconds,
+        interrupted=len(watch.elbo) < watch.epochs or len(work.estimates) < len(models),
+    )
+
+
+def fit(images: Sequence[Image], options: Options, memory: float, watch: Watch) -> FittedDenoiser:
+    """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back."""
+    seen = [_Seen.of(image, options) for image in images]
+    picture, scale = _picture(seen), Scale.of(*(each.even for each in seen))
+    found = sorted((each.found for each in seen), key=lambda found: _level(found.model, scale))
+    middle = found[len(found) // 2]
+    models = _patch_models(options.preset, picture)
+    generator = Generator().manual_seed(seed_of(options.rng))
+    grainy = tuple(each.even.grainy(generator) for each in seen)
+    tilings = [Several.of(grainy, model, _room(model, options, memory)) for model in models]
+    first = images[0]
+    watch.begin(sum(model.length for model in models), 0, lambda _: first.values, {})
+    learners = _learners(tilings, models, grainy[0], scale, middle, options, generator)
+    work = train(learners, grainy[0], watch, Nowhere(), {})
+    return _fitted(work.fitted, middle.model, options)
+
+
+def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
+    """The path of an image without training: models are those of other images, and populations are found for it."""
+    dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(seed_of(options.rng))
+    fitted.check(image)
+    if image.flat:
+        return _unchanged(image, dtype)
+    seen = _Seen.of(image, options)
+    image, noise, even = seen.image, seen.found.model, seen.even
+    members, notes = fitted.at(noise, even, generator)
+    settings = [member.settings for member in members]
+    cautious = [each.cautious and not _white(noise, even) for each in settings]
+    tilings = [
+        plan(image, each, options.tile, _room(each, options, memory), member.size)
+        for each, member in zip(settings, members, strict=True)
+    ]
+
+    def preview(estimates: Sequence[Estimate]) -> np.ndarray:
+        return image.outside(as_dtype(image.values, dtype))
+
+    watch.begin(0, sum(tiling.passes or 1 for tiling in tilings), preview, {})
+
+    def tick(passes: float) -> None:
+        if watch.work(passes):
+            raise KeyboardInterrupt
+
+    estimates = [
+        tiling.estimate(member, even, generator, tick) for tiling, member in zip(tilings, members, strict=True)
+    ]
+    mixed = mix(trusted(estimates, even, cautious), even)
+    done = _back(seen, even, np.zeros(even.values.shape, bool), mixed, options)
+    return replace(
+        done, notes=(*done.notes, *notes), fitted=fitted, patch_models=tuple(settings), seconds=watch.seconds
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An image, what its noise is like, and its even values."""
+
+    image: Image
+    found: Found
+    even: Image
+
+    @classmethod
+    def of(cls, image: Image, options: Options) -> "_Seen":
+        found = find(image, options.noise, options.sigma)
+        return cls(replace(image, observed=image.observed & ~found.void), found, found.model.forward(image))
+
+
+def _level(noise: NoiseModel, scale: Scale) -> float:
+    """How strong noise is where the signal is the mean one, in image units."""
+    return float(np.mean(noise.anywhere().slope(scale.offset)))
+
+
+def _room(model: PatchModel, options: Options, memory: float) -> float:
+    """Bytes that there are for a model where it works."""
+    return min(memory, device_memory(model.place(options.device)))
+
+
+def _learners(
+    tilings: Sequence[Tiling],
+    models: Sequence[PatchModel],
+    image: Image,
+    scale: Scale,
+    found: Found,
+    options: Options,
+    generator: Generator,
+) -> Iterator[tuple[Tiling, Learner]]:
+    """One for each model, made when it is asked for: each draws where the one before it has stopped."""
+    for tiling, model in zip(tilings, models, strict=True):
+        sample, among = tiling.sample(image, generator)
+        about = sample, among, tiling.size, scale, found.model, found.least, model, options.device, generator
+        yield tiling, Learner.prepare(*about)
+
+
+def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Options) -> FittedDenoiser:
+    """What has been learnt, for any image, on the CPU."""
+    anywhere = noise.anywhere()
+    kept = tuple(replace(m, model=m.model.cpu(), commonest=m.commonest.cpu()).on(anywhere, m.scale) for m in members)
+    return FittedDenoiser(kept, anywhere, options.noise if isinstance(options.noise, str) else "auto")
+
+
+def _back(
+    seen: _Seen, shown: Image, hidden: np.ndarray, mixed: tuple[np.ndarray, np.ndarray], options: Options
+) -> Restoration:
+    """From what models say of the even values that they were shown, to the image's own."""
+    image, noise, dtype = seen.image, seen.found.model, dtype_of(seen.image, options.dtype)
+    restored = _Restored.of(seen.even, shown, mixed, options.missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
-    found_level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
+    level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
     off = (image.values - signal)[hidden]
     given = np.where(image.observed, image.values, signal)
     signal = np.where(noise.kept, given, options.strength * signal + (1 - options.strength) * given)
@@ -154,27 +259,11 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     return Restoration(
         image=image.outside(as_dtype(signal, dtype)),
         std=image.outside(np.where(noise.kept & image.observed, 0, restored.std * slope)),
-        sigma=found_level if options.sigma is None else float(np.sqrt(np.mean(np.square(options.sigma)))),
-        found=found_level,
+        sigma=level if options.sigma is None else float(np.sqrt(np.mean(np.square(options.sigma)))),
+        found=level,
         noise=noise,
         notes=(*noise.describe()["notes"], *_doubts(noise, shown, restored)),
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
-        elbo=watch.elbo,
-        insights=tuple(
-            Insight(
-                model.cpu(),
-                tiling.size,
-                scale,
-                noise.anywhere(),
-                settings.centred,
-                settings.states,
-                image.axis is not None,
-            )
-            for model, tiling, settings in zip(work.models, tilings, models, strict=False)
-        ),
-        patch_models=models,
-        seconds=watch.seconds,
-        interrupted=len(watch.elbo) < watch.epochs or len(work.estimates) < len(models),
     )
 
 
@@ -243,7 +332,7 @@ def _keep(
     run = {
         "picture": image.digest(),
         "options": repr((_digest(options.sigma), noise, options.held_out, options.fill)),
-        "patch models": [described(model) for model in models],
+        "patch models": [model.config() for model in models],
         "memory or tiles": repr(tilings),
         "seed": None if options.rng is None else seed,
     }
@@ -256,16 +345,19 @@ def _digest(levels: np.ndarray | None) -> str:
     return "" if levels is None else sha256(np.ascontiguousarray(levels).tobytes()).hexdigest()
 
 
-def _seen(even: Image, noise: NoiseModel) -> Picture:
-    """What presets know of an image of even values, in which the noise is 1."""
-    slope = noise.slope(even.values)
+def _picture(seen: Sequence[_Seen]) -> Picture:
+    """What presets know of images: as many patches as all have together, and the noise of a typical one."""
+    evens = [each.even for each in seen]
+    slopes = [each.found.model.slope(each.even.values) for each in seen]
+    spread = np.sqrt(np.mean([even.values[even.observed].var() for even in evens]))
+    larger = len(seen) ** (1 / len(evens[0].shape))
     return Picture(
-        noise=1 / max(float(even.values[even.observed].std()), 1.0),
-        shape=even.shape,
-        channels=even.channels,
-        missing=1 - float(even.observed.mean()),
-        even=bool(np.ptp(slope) < EVEN * slope.max()),
-        correlated=not _white(noise, even),
+        noise=1 / max(float(spread), 1.0),
+        shape=tuple(round(n * larger) for n in np.mean([even.shape for even in evens], axis=0)),
+        channels=evens[0].channels,
+        missing=1 - float(np.mean([even.observed.mean() for even in evens])),
+        even=bool(np.mean([np.ptp(slope) < EVEN * slope.max() for slope in slopes]) > 0.5),
+        correlated=not np.mean([_white(each.found.model, each.even) for each in seen]) > 0.5,
     )
 
 

@@ -5,6 +5,7 @@ Nothing here sees a clean image or the true noise level.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 from evovae.evolve import Search
@@ -165,17 +166,16 @@ def best(picture: Picture) -> tuple[PatchModel, ...]:
     return (*(_mixture(picture, patch, 20) for patch in (6, 7, 8, 10)), _quick_subspaces(picture))
 
 
+CYCLE = partial(cyclical, low=0.0001 / 0.05)
+
+
 def paper(picture: Picture) -> tuple[PatchModel, ...]:
     """Table 3 of the paper, exactly; where noise is high, what stands there in parentheses for sigma = 50."""
     if picture.high:
         search = Search(5, 4, 1, select=by_fitness, mutate=uniform_flip)
-        return (NetworkPatches(picture.width(12), 512, 64, search, 500, False, (512,), 32, 0.05, _cycle_to_0_05),)
+        return (NetworkPatches(picture.width(12), 512, 64, search, 500, False, (512,), 32, 0.05, CYCLE),)
     search = Search(10, 9, 4, select=by_fitness, mutate=uniform_flip)
     return (NetworkPatches(picture.width(8), 64, 200, search, 500, False, (64,), 32, 0.01, cyclical),)
-
-
-def _cycle_to_0_05(epoch: float, epochs: int) -> float:
-    return cyclical(epoch, epochs, low=0.0001 / 0.05)
 
 
 PRESETS: dict[str, Preset] = {"fast": fast, "balanced": balanced, "best": best, "paper": paper}

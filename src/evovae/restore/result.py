@@ -1,19 +1,22 @@
 """What a restoration returns."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evovae.files import write_atomically
-from evovae.model import TVAE
-from evovae.restore.fitted import Insight
 from evovae.restore.noise.model import NoiseModel
-from evovae.restore.patch_models import PatchModel, described
+from evovae.restore.patch_models import PatchModel
+
+if TYPE_CHECKING:
+    from evovae.restore.fitted import FittedDenoiser
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ class Restoration:
         included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
     elbo
         The bound in each epoch, mean of a patch, in nats; one model after another.
-    insights, models, patch_models
-        What the trained models have learnt (none where the image is constant), the models themselves, and what they
-        were trained with.
+    fitted
+        What has been learnt, to be looked at and to be used on other images; None where the image is constant.
+    patch_models
+        What the models were trained with, those included that it did not get to.
     seconds
         How long it took.
     interrupted
@@ -78,19 +82,15 @@ class Restoration:
     notes: tuple[str, ...] = ()
     held_out: float = float("nan")
     elbo: list[float] = field(default_factory=list)
-    insights: tuple[Insight, ...] = ()
+    fitted: FittedDenoiser | None = None
     patch_models: tuple[PatchModel, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
 
-    @property
-    def models(self) -> tuple[TVAE, ...]:
-        return tuple(insight.model for insight in self.insights)
-
     def save(self, folder: str | Path) -> None:
-        """Write all of it to a new folder: image.npy, std.npy, model-0.safetensors, ..., and then report.json.
+        """Write all of it to a new folder: image.npy, std.npy, model.safetensors, and then report.json.
 
-        Models are read again by `Insight.load`, or by `evovae.checkpoint.load_model`.
+        The model is read again by `FittedDenoiser.load`.
 
         Raises
         ------
@@ -101,8 +101,8 @@ class Restoration:
         folder.mkdir(parents=True)
         for name, array in (("image", self.image), ("std", self.std)):
             write_atomically(folder / f"{name}.npy", partial(np.save, arr=array))
-        for number, insight in enumerate(self.insights):
-            insight.save(folder / f"model-{number}.safetensors")
+        if self.fitted is not None:
+            self.fitted.save(folder / "model.safetensors")
         text = json.dumps(self.report(), indent=1)
         write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
 
@@ -117,5 +117,5 @@ class Restoration:
             "seconds": self.seconds,
             "interrupted": self.interrupted,
             "elbo": self.elbo,
-            "patch models": [described(model) for model in self.patch_models],
+            "patch models": [model.config() for model in self.patch_models],
         }

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from evovae.checkpoint import Folder
 from evovae.em import DivergenceError, Epoch, Snapshot
-from evovae.model import TVAE
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
+from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.result import Progress
@@ -143,32 +143,35 @@ class Work:
     drawn is the generator's state after them, from which the next learner draws; empty before the first.
     """
 
-    models: list[TVAE] = field(default_factory=list)
+    fitted: list[FittedPatches] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
     drawn: Snapshot = field(default_factory=dict)
 
-    def add(self, model: TVAE, estimate: Estimate) -> None:
+    def add(self, fitted: FittedPatches, estimate: Estimate) -> None:
         """One more."""
-        self.models.append(model)
+        self.fitted.append(fitted)
         self.estimates.append(estimate)
 
     def snapshot(self) -> Snapshot:
         """All of it."""
         tensors = dict(self.drawn)
-        for number, (model, estimate) in enumerate(zip(self.models, self.estimates, strict=True)):
-            tensors |= {f"model.{number}.{name}": tensor for name, tensor in model.state_dict().items()}
-            arrays = {
+        for number, (fitted, estimate) in enumerate(zip(self.fitted, self.estimates, strict=True)):
+            tensors |= {f"model.{number}.{name}": tensor for name, tensor in fitted.model.state_dict().items()}
+            others = {
                 "image": torch.from_numpy(estimate.image),
                 "std": torch.from_numpy(estimate.std),
+                "commonest": fitted.commonest,
+                "bound": torch.tensor(fitted.bound, dtype=torch.float64),
             }
-            tensors |= {f"estimate.{number}.{name}": tensor for name, tensor in arrays.items()}
+            tensors |= {f"estimate.{number}.{name}": tensor for name, tensor in others.items()}
         return tensors
 
-    def load(self, number: int, model: TVAE, kept: Mapping[str, Tensor]) -> None:
+    def load(self, number: int, fitted: FittedPatches, kept: Mapping[str, Tensor]) -> None:
         """Take one model's share from a snapshot."""
-        estimate = _under(f"estimate.{number}.", kept)
-        model.load_state_dict(_under(f"model.{number}.", kept))
-        self.add(model, Estimate(estimate["image"].numpy(), estimate["std"].numpy()))
+        others = _under(f"estimate.{number}.", kept)
+        fitted.model.load_state_dict(_under(f"model.{number}.", kept))
+        fitted = replace(fitted, commonest=others["commonest"], bound=others["bound"].item())
+        self.add(fitted, Estimate(others["image"].numpy(), others["std"].numpy()))
         self.drawn = {"generator": kept["generator"]}
 
 
@@ -196,7 +199,7 @@ def _train(
     before = 0
     for number, (tiling, learner) in enumerate(learners):
         if f"estimate.{number}.image" in kept:
-            work.load(number, learner.model, kept)
+            work.load(number, learner.fitted, kept)
             learner.generator.set_state(kept["generator"])
         else:
             stop = _learn(tiling, learner, number, before, work, watch, keep, _under(f"training.{number}.", kept))
@@ -206,7 +209,7 @@ def _train(
                 return
             work.drawn = {"generator": learner.generator.get_state()}
             keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
-        before += learner.patch_model.length
+        before += learner.fitted.settings.length
 
 
 def _look(tiling: Tiling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
@@ -222,12 +225,12 @@ def _look(tiling: Tiling, learner: Learner, asked: bool, image: Image, work: Wor
             raise KeyboardInterrupt
 
     try:
-        estimate = tiling.estimate(learner, image, tick)
+        estimate = tiling.learnt(learner, image, tick)
     except KeyboardInterrupt:
         if work.estimates:
             return True
-        asked, estimate = True, tiling.estimate(learner, image, watch.work)
-    work.add(learner.model, estimate)
+        asked, estimate = True, tiling.learnt(learner, image, watch.work)
+    work.add(learner.learnt, estimate)
     return asked
 
 
@@ -245,7 +248,7 @@ def _learn(
 
     try:
         for epoch in learner.epochs(resume):
-            stop = watch.enough(number, epoch, learner.level, estimates)
+            stop = watch.enough(number, epoch, learner.fitted.level, estimates)
             (keep.take if stop else keep.offer)(partial(snapshot, epoch))
             if stop:
                 return True
@@ -257,7 +260,7 @@ def _learn(
         if len(watch.elbo) == before:
             raise
         warn(f"{error}; it is taken like that")
-        watch.skip(learner.patch_model.length - len(watch.elbo) + before)
+        watch.skip(learner.fitted.settings.length - len(watch.elbo) + before)
     return False
 
 

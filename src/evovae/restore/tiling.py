@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import torch
 from torch import Generator
 
 from evovae.restore.ensemble import Estimate
+from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image
 from evovae.restore.memory import MemoryBudgetError, in_gib, of_pixels
 from evovae.restore.patch_models import PatchModel
@@ -49,8 +50,14 @@ class Tiling(ABC):
         """What a learner says about the picture: one estimate, or none where that would take long."""
 
     @abstractmethod
-    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+    def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
         """What a trained learner says about the picture; `tick` is told of work done, in passes."""
+
+    @abstractmethod
+    def estimate(
+        self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
+    ) -> Estimate:
+        """What a model says about a picture that it was not trained on."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,15 @@ class Whole(Tiling):
     def glimpse(self, learner: Learner) -> list[Estimate]:
         return [learner.glimpse()]
 
-    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
-        return learner.estimate(learner.patches, learner.states)
+    def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        return learner.estimate()
+
+    def estimate(
+        self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
+    ) -> Estimate:
+        estimate = fitted.restore(image, generator)
+        tick(1)
+        return estimate
 
 
 @dataclass(frozen=True)
@@ -80,26 +94,24 @@ class Tiles(Tiling):
     passes: float
 
     def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
-        axes = len(image.shape)
-        width = round(min(CROP, self.most) ** (1 / axes))
-        edges = [min(width + w - 1, n) for w, n in zip(self.size, image.shape, strict=False)]
-        steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]
-        corners = _corners(image.shape, edges, steps, generator)
-        windows = (tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)) for corner in corners)
-        seen = [window for window in windows if image.observed[window].any()]
-        return image.crops(seen[: max(self.most // prod(steps), 1)]), (1, *self.size)
+        return Several(self.size, (image,), self.most).sample(image, generator)
 
     def glimpse(self, learner: Learner) -> list[Estimate]:
         return []
 
-    def estimate(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+    def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        return self.estimate(learner.learnt, image, learner.generator, tick)
+
+    def estimate(
+        self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
+    ) -> Estimate:
         values, std = np.empty(image.values.shape), np.empty(image.values.shape)
         tiles = list(product(*(self._spans(n, w) for n, w in zip(image.shape, self.size, strict=False))))
         for tile in tiles:
             outer = tuple(slice(*span[:2]) for span in tile)
             inner = tuple(slice(*span[2:]) for span in tile)
             within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-            estimate = learner.estimate(*learner.searched(image.crop(outer), self.size))
+            estimate = fitted.restore(image.crop(outer), generator)
             values[inner], std[inner] = estimate.image[within], estimate.std[within]
             tick(self.passes / len(tiles))
         return Estimate(values, std)
@@ -114,6 +126,55 @@ class Tiles(Tiling):
         return [(max(a - w, 0) // 2 * 2, min(b + w, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
 
 
+@dataclass(frozen=True)
+class Several(Tiling):
+    """At most `most` patches to train on, in crops from all over several pictures; nothing is restored."""
+
+    size: tuple[int, ...]
+    images: tuple[Image, ...]
+    most: int
+    passes = 0.0
+
+    @classmethod
+    def of(cls, images: tuple[Image, ...], patch_model: PatchModel, memory: float) -> Several:
+        """For pictures and a patch model, as memory allows."""
+        smallest = min(images, key=lambda image: prod(image.shape))
+        size = smallest.patch(patch_model.patch)
+        positions = sum(_positions(image, size) for image in images)
+        pixels = sum(image.values.size for image in images)
+        return cls(size, images, min(_most(size, patch_model, pixels, positions, memory), positions))
+
+    def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
+        """Where that is all patches of a single picture, it is the picture itself."""
+        if len(self.images) == 1 and _positions(self.images[0], self.size) <= self.most:
+            return self.images[0], self.size
+        shape = [min(lengths) for lengths in zip(*(image.shape for image in self.images), strict=True)]
+        each = max(self.most // len(self.images), 1)
+        width = round(min(CROP, each) ** (1 / len(shape)))
+        edges = [min(width + w - 1, n) for w, n in zip(self.size, shape, strict=False)]
+        steps = [e - w + 1 for e, w in zip(edges, self.size, strict=False)]
+        crops = [self._crops(image, edges, steps, max(each // prod(steps), 1), generator) for image in self.images]
+        return Image.stacked([crop for some in crops for crop in some]), (1, *self.size)
+
+    @staticmethod
+    def _crops(image: Image, edges: list[int], steps: list[int], most: int, generator: Generator) -> list[Image]:
+        """From where something is seen."""
+        corners = _corners(image.shape, edges, steps, generator)
+        windows = (tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)) for corner in corners)
+        return [image.crop(window) for window in islice((w for w in windows if image.observed[w].any()), most)]
+
+    def glimpse(self, learner: Learner) -> list[Estimate]:
+        return []
+
+    def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
+        return Estimate(np.zeros(0), np.zeros(0))
+
+    def estimate(
+        self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
+    ) -> Estimate:
+        return Whole(self.size).estimate(fitted, image, generator, tick)
+
+
 def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generator: Generator) -> list[tuple[int, ...]]:
     """Of all crops, in random order: they share pixels, but no patches.  Those at the far edges do, and are last."""
     along = [range(0, n - e + 1, step) for n, e, step in zip(shape, edges, steps, strict=True)]
@@ -123,25 +184,26 @@ def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generat
     return [*(corners[i] for i in order), *sorted(set(ends) - set(corners))]
 
 
-def plan(image: Image, patch_model: PatchModel, tile: int | None, memory: float) -> Tiling:
+def _positions(image: Image, size: tuple[int, ...]) -> int:
+    """How many patches of a size a picture has."""
+    return prod(n - w + 1 for n, w in zip(image.shape, size, strict=False))
+
+
+def plan(
+    image: Image, patch_model: PatchModel, tile: int | None, memory: float, size: tuple[int, ...] | None = None
+) -> Tiling:
     """The tiling for a picture and a patch model: whole where it fits, and is no larger than pays.
+
+    Patches are as large as the model asks for, or of a given size.
 
     Raises
     ------
     MemoryBudgetError
         Before anything is allocated, if there is too little memory even for tiles.
     """
-    size = image.patch(patch_model.patch)
-    each = PER_VALUE * prod(size) + 3 * patch_model.states * (8 * -(-patch_model.latents // WORD) + 4)
-    base = of_pixels(image.values.size)
-    positions = prod(n - w + 1 for n, w in zip(image.shape, size, strict=False))
-    most = min(int((memory - base) / each), MOST)
-    if most < min(FEWEST, positions):
-        needed = in_gib(base + each * min(FEWEST, positions))
-        raise MemoryBudgetError(
-            f"patches of {prod(size)} values in an image of shape {image.values.shape} need {needed} of memory, of "
-            f"which {in_gib(memory)} may be used; restore parts of it, or allow more"
-        )
+    size = image.patch(patch_model.patch) if size is None else size
+    positions = _positions(image, size)
+    most = _most(size, patch_model, image.values.size, positions, memory)
     widest = max(size[: len(image.shape)])
     narrowest = 2 * widest + 2
     if tile is not None and tile < narrowest:
@@ -151,3 +213,17 @@ def plan(image: Image, patch_model: PatchModel, tile: int | None, memory: float)
     fitting = int(most ** (1 / len(image.shape)))
     edge = max(fitting if tile is None else min(tile, fitting), narrowest)
     return Tiles(size, min(most, positions), edge, passes=patch_model.settling * max(positions / most, 1) / 2)
+
+
+def _most(size: tuple[int, ...], patch_model: PatchModel, pixels: int, positions: int, memory: float) -> int:
+    """How many patches of a size can be worked on at once, beside so many values of pictures."""
+    each = PER_VALUE * prod(size) + 3 * patch_model.states * (8 * -(-patch_model.latents // WORD) + 4)
+    base = of_pixels(pixels)
+    most = min(int((memory - base) / each), MOST)
+    if most < min(FEWEST, positions):
+        needed = in_gib(base + each * min(FEWEST, positions))
+        raise MemoryBudgetError(
+            f"patches of {prod(size)} values in images of {pixels} values need {needed} of memory, of which "
+            f"{in_gib(memory)} may be used; restore parts of them, or allow more"
+        )
+    return most

@@ -38,6 +38,6 @@ def noise_plots(page: int) -> str:
     return f"noise-{page}.json"
 
 
-def insight(page: int, model: int) -> str:
-    """The file of a model that a page has taught."""
-    return f"insight-{page}-{model}.safetensors"
+def fitted(page: int) -> str:
+    """The file of the models that a page has taught."""
+    return f"models-{page}.safetensors"

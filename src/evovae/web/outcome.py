@@ -67,8 +67,8 @@ def write(folder: Path, task: Task, done: Pages) -> None:
         if done.by_planes:
             before, after = brightness(before), brightness(after)
         _write_text(folder / names.noise_plots(page), noise_plots(result, before, after, painted).model_dump_json())
-        for number, insight in enumerate(result.insights):
-            insight.save(folder / names.insight(page, number))
+        if result.fitted is not None:
+            result.fitted.save(folder / names.fitted(page))
     summary = _summary(folder, task, done, mask)
     report = {
         "evovae": evovae.__version__,
@@ -94,7 +94,7 @@ def _summary(folder: Path, task: Task, done: Pages, mask: str | None) -> Summary
         restored=len(done.results),
         std_high=float(np.nanquantile(done.std, 0.999)),
         filled=int(holes.filled(folder, np.load(folder / VALUES, mmap_mode="r")).sum()),
-        models=[len(result.insights) for result in done.results],
+        models=[0 if result.fitted is None else len(result.fitted.members) for result in done.results],
         command=task.command(mask),
         exact=not interrupted,
         quality=_quality(folder / CLEAN, task.content.values, done.values),

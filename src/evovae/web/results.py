@@ -7,13 +7,14 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
 
 from evovae import io
-from evovae.restore.fitted import Insight
+from evovae.restore.fitted import FittedDenoiser
+from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import as_dtype
 from evovae.web import holes, names
 from evovae.web.api import NOT_THERE, PNG, Responses, sent_once
 from evovae.web.frames import Frame, TheLook, as_response, check_frame
-from evovae.web.insights import latents, population, sprite
 from evovae.web.layout import as_in, plane, stored_place, upright
+from evovae.web.learnt import latents, population, sprite
 from evovae.web.paint import grey, heat
 from evovae.web.schemas import Histogram, Job, Latents, NoisePlots, Population, Problem
 from evovae.web.site import Finished, Site, TheSite
@@ -129,13 +130,13 @@ def residual(job: Finished, site: TheSite, look: TheLook) -> Response:
 @router.get("/latents", responses=NO_RESULT)
 def get_latents(job: Finished, site: TheSite, page: Page = 0, model: Model = 0) -> Latents:
     """A model's latents."""
-    return latents(_insight(site, job, page, model), job.picture)
+    return latents(_fitted(site, job, page, model), job.picture)
 
 
 @router.get("/latents.png", responses=NO_RESULT | PNG, response_class=Response)
 def get_sprite(job: Finished, site: TheSite, page: Page = 0, model: Model = 0) -> Response:
     """What each latent adds to a patch, in grey where nothing: a row for each."""
-    return as_response(sprite(_insight(site, job, page, model), job.picture))
+    return as_response(sprite(_fitted(site, job, page, model), job.picture))
 
 
 @router.get("/population", responses=NO_RESULT)
@@ -153,12 +154,15 @@ def get_population(
     shape = values.shape[2:4]
     at = depth, *stored_place(row, column, shape, picture.orientation)
     painted = holes.stored(site.place(job.id), shape)
-    return population(_insight(site, job, page, model), values[page], painted, at, picture)
+    return population(_fitted(site, job, page, model), values[page], painted, at, picture)
 
 
-def _insight(site: Site, job: Job, page: int, model: int) -> Insight:
+def _fitted(site: Site, job: Job, page: int, model: int) -> FittedPatches:
     assert job.summary is not None
     models = job.summary.models
     if page >= len(models) or model >= models[page]:
         raise HTTPException(404, f"page {page} has no model {model}; models by page: {', '.join(map(str, models))}")
-    return Insight.load(site.place(job.id) / names.insight(page, model))
+    path = site.place(job.id) / names.fitted(page)
+    if not path.exists():
+        raise HTTPException(404, f"there are no models of page {page}, as an earlier version has made this result")
+    return FittedDenoiser.load(path).members[model]

@@ -28,6 +28,10 @@ class NoiseModel(ABC):
         """Even values; what noise has destroyed is not observed any more."""
 
     @abstractmethod
+    def evened(self, signal: np.ndarray) -> np.ndarray:
+        """Even values of a clean signal, in image units: about what `inverse` goes back from."""
+
+    @abstractmethod
     def inverse(self, even: np.ndarray) -> np.ndarray:
         """The signal, in image units, whose even values are these on average."""
 
@@ -115,6 +119,9 @@ class Noise(NoiseModel):
     def even(self, values: np.ndarray) -> np.ndarray:
         """Even values, of values with the channels in the last axis."""
         return self._by_channel("forward", values) / self.level - self.lines
+
+    def evened(self, signal: np.ndarray) -> np.ndarray:
+        return self.even(signal)
 
     def inverse(self, even: np.ndarray) -> np.ndarray:
         return self._by_channel("inverse", even * self.level)

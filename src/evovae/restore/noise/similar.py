@@ -9,8 +9,9 @@ is in both.  Blocks of a pair are so far apart that their noise is taken for ind
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from math import prod
 
@@ -93,12 +94,14 @@ def find_pairs(values: np.ndarray, usable: np.ndarray) -> Pairs:
     """
     size = _size(values.shape[:-1], usable)
     steps = _steps(values.shape[:-1], size)
-    blocks, places, grid = _blocks(values, usable, size, steps)
+    blocks, grid = _blocks(values, usable, size, steps)
     halves = _halves(size)
     weights = np.ones(blocks.shape[1:], np.float32)
     for _ in range(2):  # first with all coefficients alike, then each by its noise
-        found = [_partners(blocks, places, grid, size, steps, halves[1 - half], weights) for half in (0, 1)]
-        pairs = Pairs(size, blocks, halves, np.stack([f[0] for f in found]), np.stack([f[1] for f in found]))
+        compared = [(blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), -1) for index in halves]
+        with ThreadPoolExecutor(2) as pool:
+            found = [*pool.map(partial(_partners, grid, size, steps), reversed(compared))]
+        pairs = Pairs(size, blocks, halves, *(np.stack(part) for part in zip(*found, strict=True)))
         if len(blocks) < FEWEST:
             break
         variances = robust_variances(pairs, 0.05)
@@ -177,8 +180,8 @@ def _whole(usable: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def _blocks(
     values: np.ndarray, usable: np.ndarray, size: tuple[int, ...], steps: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients (N, C, D) of blocks, where they are on the grid (N, axes), and which is where on it (-1: none)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (N, C, D) of blocks, in the order of the grid, and which is where on it (-1: none)."""
     axes = tuple(range(len(size)))
     every = tuple(slice(None, None, step) for step in steps)
     whole = _whole(usable, size)[every]
@@ -187,31 +190,28 @@ def _blocks(
     grid = np.full(whole.shape, -1)
     grid[tuple(places.T)] = np.arange(len(places))
     taken = windows[tuple(places.T)].astype(np.float32).reshape(len(places), values.shape[-1], prod(size))
-    return taken @ _basis(size).T.astype(np.float32), places, grid
+    return taken @ _basis(size).T.astype(np.float32), grid
 
 
 def _partners(
-    blocks: np.ndarray,
-    places: np.ndarray,
-    grid: np.ndarray,
-    size: tuple[int, ...],
-    steps: tuple[int, ...],
-    index: np.ndarray,
-    weights: np.ndarray,
+    grid: np.ndarray, size: tuple[int, ...], steps: tuple[int, ...], compared: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each block the one at a distance that is most similar in coefficients `index`, and how far they differ."""
-    compared = (blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), blocks.shape[1] * len(index))
-    partner, distance = np.zeros(len(blocks), int), np.full(len(blocks), np.inf, np.float32)
+    """For each block the one at a distance that is most similar in compared (N, K), and how far they differ."""
+    K = max(compared.shape[1], 1)
+    partner, distance = np.zeros(grid.shape, int), np.full(grid.shape, np.inf, np.float32)
+    there = np.full((*grid.shape, compared.shape[1]), np.nan, np.float32)  # next to which nothing is more similar
+    there[grid >= 0] = compared
+    off = np.empty_like(there)
     for shift in _shifts(size, steps):
-        there = places + shift
-        inside = np.flatnonzero(((there >= 0) & (there < grid.shape)).all(1))
-        other = grid[tuple(there[inside].T)]
-        mine, other = inside[other >= 0], other[other >= 0]
-        off = compared[mine] - compared[other]
-        square = np.einsum("nk,nk->n", off, off) / (2 * max(compared.shape[1], 1))
+        mine = tuple(slice(max(-d, 0), n - max(d, 0)) for d, n in zip(shift, grid.shape, strict=True))
+        other = tuple(slice(max(d, 0), n - max(-d, 0)) for d, n in zip(shift, grid.shape, strict=True))
+        if not grid[mine].size:
+            continue
+        apart = np.subtract(there[mine], there[other], out=off[mine])
+        square = np.einsum("...k,...k->...", apart, apart) / (2 * K)
         better = square < distance[mine]
-        distance[mine[better]], partner[mine[better]] = square[better], other[better]
-    return partner, distance
+        distance[mine][better], partner[mine][better] = square[better], grid[other][better]
+    return partner[grid >= 0], distance[grid >= 0]
 
 
 def _shifts(size: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[np.ndarray]:
