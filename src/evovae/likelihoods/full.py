@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from evovae.likelihoods.base import Likelihood, through
 
+SPREAD = 5.0  # data points
 REACH = 4.0  # by how many pixels, at least, the places of data points of one component deviate from their mean
 
 
@@ -127,24 +128,24 @@ class FullGaussian(Likelihood):
         return there
 
     def at(self, k: Tensor, q: Tensor, places: Tensor) -> "FullGaussian":
-        """The same with components where data points are that have them: k and q (N, S), places (N, P)."""
+        """The same with components where data points are that have them: k and q (N, S), places (N, P).
+
+        Each starts with `SPREAD` of them all over the place, so that those of few are not taken for small regions.
+        """
         (K, D), P = self.means.shape, places.shape[1]
         there = FullGaussian(K, D, P, sigma2=float(self.sigma2), edge=self.edge, rank=self.rank).to(self.means)
         for name in ("means", "lengths", "axes"):
             getattr(there, name).copy_(getattr(self, name))
         places = places.double()
         square = (places[:, :, None] * places[:, None]).flatten(1)
-        sums = torch.zeros(K, 1 + P + P * P, dtype=torch.float64)
-        values = torch.cat([torch.ones(len(places), 1), places, square], 1).double()
+        values = torch.cat([places.new_ones(len(places), 1), places, square], 1)
+        sums = (SPREAD * values.mean(0)).repeat(K, 1)
         for s in range(k.shape[1]):
             sums.index_add_(0, k[:, s], q[:, s, None].double() * values)
         count, first, second = sums.split([1, P, P * P], 1)
-        some = count[:, 0] > 1e-3
-        mean = first / count.clamp(min=1e-3)
-        covariance = (second / count.clamp(min=1e-3)).view(K, P, P) - mean[:, :, None] * mean[:, None]
-        wide = places.var(0).diag()
-        there.centres.copy_(torch.where(some[:, None], mean, places.mean(0)))
-        there.areas.copy_(torch.where(some[:, None, None], covariance, wide) + REACH**2 * torch.eye(P))
+        mean = first / count
+        there.centres.copy_(mean)
+        there.areas.copy_((second / count).view(K, P, P) - mean[:, :, None] * mean[:, None] + REACH**2 * torch.eye(P))
         return there
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:

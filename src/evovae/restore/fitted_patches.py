@@ -19,7 +19,7 @@ from evovae.operators import exactly_informed_flip
 from evovae.posterior import weights
 from evovae.priors import OneHot
 from evovae.restore.ensemble import Estimate
-from evovae.restore.image import Image, Scale
+from evovae.restore.image import SIGNAL, Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.noise.model import Noise, NoiseModel
 from evovae.restore.patch_models import PatchModel, from_config
@@ -208,7 +208,6 @@ class FittedPatches:
         seen, known, filled, size = patches.known, patches.known, patches.image, patches.size
         if seen.all():
             return image, spread
-        varies = patches.image[seen].std(correction=0)
         share = _share(known, size)
         reached = sure = _covered(share >= REACH, image.shape, size) | ~patches.wanted
         if not reached.all():
@@ -222,7 +221,7 @@ class FittedPatches:
             image = torch.where(known, image, self.merged(patches, states)[0])
             share = _share(known, size)
             reached = _covered(share >= REACH, image.shape, size) | ~patches.wanted
-        return image, torch.where(sure, spread, varies)
+        return image, torch.where(sure, spread, SIGNAL)
 
     def on(self, noise: NoiseModel, scale: Scale) -> FittedPatches:
         """The same model for images with other noise, and another scale.

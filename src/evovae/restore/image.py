@@ -17,6 +17,7 @@ from evovae.restore.memory import check_room
 from evovae.settings import NONFINITE, RAISE
 
 CHANNELS = 32  # in a last axis that is much shorter than the others, which may be meant
+SIGNAL = 0.2  # deviation of the signal in the units of training
 GRAIN = 0.05  # least noise to work with, over the picture's own deviation
 
 
@@ -303,7 +304,7 @@ def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """The affine map from even values, whose noise is 1, to those of training: zero mean, signal of deviation 0.2.
+    """The affine map from even values, whose noise is 1, to those of training: zero mean, signal of deviation `SIGNAL`.
 
     offset is a number, or one for each channel.  Learning rates and starting values are made for that scale.
     """
@@ -319,7 +320,7 @@ class Scale:
         offset = sum(np.where(image.observed, image.values, 0).sum(axes) for image in images) / seen
         left = [np.square((image.values - offset)[image.observed]) for image in images]
         variance = sum(float(values.sum()) for values in left) / sum(values.size for values in left)
-        return cls(offset, 5 * max(variance - 1, 0.05 * variance) ** 0.5 or 1.0)
+        return cls(offset, max(variance - 1, 0.05 * variance) ** 0.5 / SIGNAL or 1.0)
 
     def to_model(self, values: np.ndarray, observed: np.ndarray) -> Tensor:
         """Even values (.., *shape) in training units, float32, zero where not observed."""

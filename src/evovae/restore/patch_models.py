@@ -40,6 +40,7 @@ EARLY, LATE = 0.5, 1.4
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
 AT_ONCE = 8192  # patches whose distances are held at once
+BEFORE = 1000  # patches that the shares of components in training count for in another image
 
 Start = tuple[TVAE, States]
 
@@ -346,7 +347,8 @@ class MixturePatches(PatchModel):
             return model
         likelihood, prior = cast(FullGaussian, model.likelihood), copy.deepcopy(model.prior)
         q, k = states.lpj.softmax(1), states.one
-        prior.update(torch.bincount(k.flatten(), q.flatten().double(), self.latents))
+        counts = torch.bincount(k.flatten(), q.flatten().double(), self.latents)
+        prior.update(counts + BEFORE * cast(OneHot, prior).pi)
         return TVAE(model.decoder, likelihood.at(k, q, patches.places[rows]), prior)
 
     def searching(self, patches: Patches) -> Search:

@@ -42,12 +42,18 @@ LIKELY, ALIKE = (
     0.15,
 )  # levels found over those expected, and correlations of neighbours, that are no surprise
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
+UNKNOWN = 4.0  # times the variance of the noise, beyond which models of other images say nothing of a place
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
 def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
     """Where models leave much more than noise, what is beyond `MUCH` is structure that they miss."""
     return np.maximum(power - MUCH, 0), power
+
+
+def wherever_more_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
+    """What models of other images leave beyond noise is structure that they do not know; all of it, where it is much."""
+    return np.where(power > UNKNOWN, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
 
 
 def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +139,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
         learners = _learners(tilings, models, grainy, scale, seen.found, options, generator)
         work = train(learners, grainy, watch, keep, kept)
-    restored = _back(seen, shown, hidden, mixed(work.estimates), options)
+    restored = _back(seen, shown, hidden, mixed(work.estimates), options, options.missed)
     return replace(
         restored,
         elbo=watch.elbo,
@@ -190,7 +196,8 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
         tiling.estimate(member, even, generator, tick) for tiling, member in zip(tilings, members, strict=True)
     ]
     mixed = mix(trusted(estimates, even, cautious), even)
-    done = _back(seen, even, np.zeros(even.values.shape, bool), mixed, options)
+    missed = wherever_more_is_left if notes else options.missed
+    done = _back(seen, even, np.zeros(even.values.shape, bool), mixed, options, missed)
     return replace(
         done, notes=(*done.notes, *notes), fitted=fitted, patch_models=tuple(settings), seconds=watch.seconds
     )
@@ -244,11 +251,16 @@ def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Option
 
 
 def _back(
-    seen: _Seen, shown: Image, hidden: np.ndarray, mixed: tuple[np.ndarray, np.ndarray], options: Options
+    seen: _Seen,
+    shown: Image,
+    hidden: np.ndarray,
+    mixed: tuple[np.ndarray, np.ndarray],
+    options: Options,
+    missed: Missed,
 ) -> Restoration:
     """From what models say of the even values that they were shown, to the image's own."""
     image, noise, dtype = seen.image, seen.found.model, dtype_of(seen.image, options.dtype)
-    restored = _Restored.of(seen.even, shown, mixed, options.missed)
+    restored = _Restored.of(seen.even, shown, mixed, missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
     level = float(np.sqrt(np.mean(np.square(restored.sigma * slope[shown.observed]))))
     off = (image.values - signal)[hidden]

@@ -98,7 +98,10 @@ def find_pairs(values: np.ndarray, usable: np.ndarray) -> Pairs:
     halves = _halves(size)
     weights = np.ones(blocks.shape[1:], np.float32)
     for _ in range(2):  # first with all coefficients alike, then each by its noise
-        compared = [(blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), -1) for index in halves]
+        compared = [
+            (blocks[:, :, index] * np.sqrt(weights[:, index])).reshape(len(blocks), blocks.shape[1] * len(index))
+            for index in halves
+        ]
         with ThreadPoolExecutor(2) as pool:
             found = [*pool.map(partial(_partners, grid, size, steps), reversed(compared))]
         pairs = Pairs(size, blocks, halves, *(np.stack(part) for part in zip(*found, strict=True)))
