@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from evovae import __version__
-from evovae.commands import models, others, pictures, web
+from evovae.commands import learnt, models, others, pictures, web
 from evovae.commands.shared import INTERRUPTED
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (pictures, web, models, others):
+for commands in (pictures, learnt, web, models, others):
     app.add_typer(commands.app)
 
 

@@ -1,7 +1,7 @@
 """Files of several pictures: each page is restored on its own."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -59,7 +59,7 @@ def restore(
     KeyboardInterrupt
         Before there is anything worth returning; later, an interrupt ends it with what there is.
     """
-    pages = list(_indices(content))
+    pages = page_places(content)
     masks = _shares(content, None if mask is None else missing(mask), channel_axis)
     given = _defined(content)
     told = options.get("sigma") is not None or options.get("noise", "auto") != "auto"  # which is told of RGB
@@ -140,7 +140,7 @@ def _check(
 
 def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None) -> list[np.ndarray | None]:
     """What of a mask belongs to each page: of one of all pages a part, otherwise all of it."""
-    pages, shape = list(_indices(content)), content.values.shape
+    pages, shape = page_places(content), content.values.shape
     own = [axis for axis in range(len(shape)) if axis not in content.batch_axes]
     if mask is None or len(own) == len(shape):  # a single picture, whose mask is looked at with it
         return [mask] * len(pages)
@@ -157,11 +157,12 @@ def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None)
     )
 
 
-def _indices(content: Content) -> Iterator[tuple[int | slice, ...]]:
+def page_places(content: Content) -> list[tuple[int | slice, ...]]:
     """Where each page is in the values."""
-    axes = content.batch_axes
+    axes, places = content.batch_axes, []
     for place in np.ndindex(*(content.values.shape[axis] for axis in axes)):
         index: list[int | slice] = [slice(None)] * content.values.ndim
         for axis, at in zip(axes, place, strict=True):
             index[axis] = at
-        yield tuple(index)
+        places.append(tuple(index))
+    return places

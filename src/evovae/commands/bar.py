@@ -54,6 +54,8 @@ class Bar:
         page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""
         self.where = f"epoch {report.epoch} of {report.epochs}"
         what, noise = f"{page}epoch {report.epoch}/{report.epochs}", f"noise {report.sigma:.4g}"
+        if not report.epochs:  # nothing is trained
+            what, noise = f"{page}restored", ""
         done = self.page + report.share
         seconds = self.remaining(done / self.pages)
         left = "" if isnan(seconds) else f"{timedelta(seconds=round(seconds))} left"

@@ -1,12 +1,14 @@
-"""What `denoise` and `inpaint` do with files: one after another, read, restored, written, and told of."""
+"""What commands do with pictures in files: one after another, read, restored or learnt from, written, told of."""
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache, partial
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ import typer
 import evovae
 from evovae import io
 from evovae.commands.bar import Bar
-from evovae.commands.pictures import Kind, Number, Preset
+from evovae.commands.pictures import Number
 from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
 from evovae.doctor import versions
 from evovae.masks import missing
-from evovae.pages import Pages, channel_axis, noise_of
+from evovae.pages import Pages, noise_of, page_places
+from evovae.pages import channel_axis as axis_of_channels
 from evovae.pages import restore as restore_pages
 
 DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
@@ -28,16 +31,99 @@ MAYBE_ROWS = (".wav", ".npy", ".zarr")  # may hold a single row, which TIFF does
 NAMED = 5  # files that are left out, and are told by name
 
 
-def restore(function: str, command: list[str], *, source: Path, recursive: bool, **arguments: Any) -> None:  # noqa: ANN401
+Work = Callable[..., object]
+"""`evovae.denoise`, or what takes the same and returns a `Restoration`."""
+
+
+def restore(work: Work, command: list[str], *, source: Path, recursive: bool, **arguments: Any) -> None:  # noqa: ANN401
     """One picture, or each one in a folder."""
     if source.is_dir() and not io.is_known(source):
-        _restore_all(function, command, source, recursive=recursive, **arguments)
+        _restore_all(work, command, source, recursive=recursive, **arguments)
     else:
-        _restore_one(function, command, source=source, **arguments)
+        _restore_one(work, command, source=source, **arguments)
+
+
+def apply(model: Path, command: list[str], **arguments: Any) -> None:  # noqa: ANN401 - those of `restore`
+    """The same with what was learnt before."""
+    with one_line_errors():
+        fitted = evovae.FittedDenoiser.load(model)
+
+    def work(image: np.ndarray, *, resume: Path | None, max_seconds: float | None, **options: Any) -> object:  # noqa: ANN401
+        return fitted.restore(image, **options)
+
+    restore(work, command, max_seconds=None, as_stored=False, **arguments)
+
+
+def fit(
+    sources: list[Path],
+    *,
+    target: Path,
+    axes: str | None,
+    series: int | None,
+    channel_axis: int | None,
+    seed: int,
+    overwrite: bool,
+    recursive: bool,
+    quiet: bool,
+    json: bool,
+    **options: Any,  # noqa: ANN401 - others of `evovae.fit_denoiser`
+) -> None:
+    """Learn from all pages of pictures and of those in folders, and write what was learnt."""
+    bar = Bar(quiet)
+    with one_line_errors():
+        io.check_place(target, overwrite=overwrite)
+        pictures = _Pictures(sources, recursive, axes, series)
+        axis = pictures.channel_axis if channel_axis is None else channel_axis
+        options = _plain(options)
+        with bar.running():
+            fitted = evovae.fit_denoiser(pictures, channel_axis=axis, rng=seed, callback=bar, **options)
+    with kept_elsewhere(target, fitted.save):
+        fitted.save(target)
+    noise = fitted.noise.describe()["summary"]
+    if not quiet:
+        stopped = f"stopped after {bar.where}: the best so far   " * bool(bar.signal)
+        told = f"learnt from: {len(pictures)} pictures   noise: {noise}   {stopped}written: {target}"
+        console.print(told, markup=False, highlight=False)
+    if json:
+        inputs = [str(path) for path in sources]
+        typer.echo(dumps({"input": inputs, "output": str(target), "pictures": len(pictures), "noise": noise}))
+    if bar.signal:
+        raise typer.Exit(128 + bar.signal)
+
+
+class _Pictures(Sequence[np.ndarray]):
+    """All pages of files and of those in folders, read when they are asked for: one file is in memory at a time.
+
+    channel_axis is that of a page, as the first file says.
+    """
+
+    def __init__(self, sources: list[Path], recursive: bool, axes: str | None, series: int | None) -> None:
+        self.read = lru_cache(1)(partial(io.read, axes=axes, series=series))
+        paths: list[Path] = []
+        for source in sources:
+            inside = source.is_dir() and not io.is_known(source)
+            paths += [source / path for path in _found(source, recursive)[0]] if inside else [source]
+        if not paths:
+            raise ValueError(f"{', '.join(map(str, sources))} holds no pictures of a known kind")
+        self.channel_axis = axis_of_channels(self.read(paths[0]))
+        self.pages = [(path, number) for path in paths for number in range(len(page_places(self.read(path))))]
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __getitem__(self, number: Any) -> Any:  # noqa: ANN401 - as sequences have it
+        path, page = self.pages[number]
+        content = self.read(path)
+        return content.values[page_places(content)[page]]
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Words in place of what they were chosen from."""
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in options.items()}
 
 
 def _restore_all(
-    function: str,
+    work: Work,
     command: list[str],
     source: Path,
     *,
@@ -84,7 +170,7 @@ def _restore_all(
         form = "npy" if path.suffix.lower() in MAYBE_ROWS else "tif"
         try:
             _restore_one(
-                function,
+                work,
                 command,
                 source=source / path,
                 target=out,
@@ -102,7 +188,7 @@ def _restore_all(
         except Failed as failed:
             refused[path] = failed
             if options["json"]:
-                typer.echo(json.dumps({"input": str(source / path), "error": failed.message}))
+                typer.echo(dumps({"input": str(source / path), "error": failed.message}))
         except typer.Exit:  # a signal
             say(f"stopped at {path}; {_summary(done, before, refused, time.monotonic() - began)}", "yellow")
             raise
@@ -215,7 +301,7 @@ class _Files:
                 "output": {"path": str(self.target), "sha256": _checksum(self.target)},
                 "mask": None if self.mask is None else {"path": str(self.mask), "sha256": _checksum(self.mask)},
             }
-            text = json.dumps(files | about(), indent=1)
+            text = dumps(files | about(), indent=1)
             io.write_atomically(self.report, lambda file: file.write(text.encode()))
 
     @staticmethod
@@ -233,7 +319,7 @@ def _checksum(path: Path) -> str:
 
 
 def _restore_one(
-    function: str,
+    work: Work,
     command: list[str],
     *,
     source: Path,
@@ -246,24 +332,22 @@ def _restore_one(
     report: Path | None,
     overwrite: bool,
     dtype: Number | None,
-    noise: Kind,
-    preset: Preset,
     seed: int,
     quiet: bool,
-    json: bool,  # noqa: A002 - the option's name
+    json: bool,
+    as_stored: bool = True,
     **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
 ) -> None:
-    """Check all files, restore, write, and say what was done."""
+    """Check all files, restore (as they are stored, where that is another way), write, and say what was done."""
     files = _Files(source, axes, page, series, mask, target, dtype, std, report, overwrite)
-    options |= {"noise": noise.value, "preset": preset.value, "rng": seed}
-    options["dtype"] = None if dtype is None else dtype.value
+    options = _plain(options) | {"rng": seed, "dtype": None if dtype is None else dtype.value}
     bar = Bar(quiet)
     with one_line_errors():
         content, holes = files.read()
+        content = content if as_stored else replace(content, planes=None)
         if options["channel_axis"] is None:
-            options["channel_axis"] = channel_axis(content)
+            options["channel_axis"] = axis_of_channels(content)
         with bar.running():
-            work = getattr(evovae, function)
             done = restore_pages(work, content, holes, bar.begin, lambda: bar.signal > 0, callback=bar, **options)
 
     def about() -> dict[str, Any]:
@@ -313,7 +397,7 @@ def _told(done: Pages, holes: np.ndarray | None, bar: Bar, target: Path) -> Iter
 def _line(done: Pages, source: Path, target: Path) -> str:
     """The same, for programs."""
     results = done.results
-    return json.dumps(
+    return dumps(
         {
             "input": str(source),
             "output": str(target),

@@ -145,6 +145,7 @@ def inpaint(
 
 def _restore(function: str, **arguments: Any) -> None:  # noqa: ANN401 - all of a command's
     """What both commands do: the work is loaded when there is some."""
+    import evovae
     from evovae.commands import files
 
-    files.restore(function, sys.argv[1:], **arguments)
+    files.restore(getattr(evovae, function), sys.argv[1:], **arguments)

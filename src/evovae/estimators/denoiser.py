@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -12,16 +13,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from evovae.estimators.checks import seed
-from evovae.restore import PatchModel, Restoration, denoise
+from evovae.restore import FittedDenoiser, PatchModel, Restoration, denoise, fit_denoiser
 from evovae.restore.noise.model import NoiseModel
 
 
 class Denoiser(TransformerMixin, BaseEstimator):
     """`evovae.denoise` as an object, for pipelines, parameter searches and `skimage.restoration.calibrate_denoiser`.
 
-    A model is trained on the very image that it restores, so nothing carries over from one to the next:
-    `predict` and `transform` train anew on what they are given, need no `fit`, and leave what was fitted as
-    it is.  `fit` restores an image too, and keeps all that was learnt.
+    `fit` learns from an image, or from several; `predict` and `transform` restore others like them without training
+    (see `evovae.FittedDenoiser`).  `fit_transform` restores the very image that it learns from, as `evovae.denoise`
+    does, and so does a call.
 
     Parameters
     ----------
@@ -32,21 +33,22 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    restoration_
-        The `evovae.Restoration` of the image that `fit` was given.
+    denoiser_
+        The `evovae.FittedDenoiser`: what was learnt.
     sigma_
-        The noise level that was found in it, in image units.
+        The noise level that was found, in image units.
 
     Examples
     --------
     >>> import numpy as np
     >>> from evovae.estimators import Denoiser
-    >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
-    >>> Denoiser(preset="fast", random_state=0).predict(noisy).shape
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (3, 16, 16))
+    >>> denoiser = Denoiser(preset="fast", random_state=0).fit(list(noisy[:2]))
+    >>> denoiser.predict(noisy[2]).shape
     (16, 16)
     """
 
-    restoration_: Restoration
+    denoiser_: FittedDenoiser
     sigma_: float
 
     def __init__(
@@ -78,38 +80,50 @@ class Denoiser(TransformerMixin, BaseEstimator):
         self.max_memory = max_memory
         self.device = device
 
-    def fit(self, image: ArrayLike, y: object = None) -> Denoiser:
-        """Restore an image, and keep its restoration.  Raises what `evovae.denoise` does."""
-        settings = self.get_params(deep=False)
-        rng = seed(settings.pop("random_state"))
-        restoration = denoise(image, rng=rng, full_output=True, **settings)
-        assert isinstance(restoration, Restoration)
-        self.restoration_, self.sigma_ = restoration, restoration.sigma
+    def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Denoiser:
+        """Learn from an image, or from a list of them.  Raises what `evovae.fit_denoiser` does."""
+        names = ("sigma", "channel_axis", "nonfinite", "noise", "preset", "max_seconds", "max_memory", "device")
+        return self._learnt(fit_denoiser(X, rng=seed(self.random_state), **self._options(names)))
+
+    def _learnt(self, fitted: FittedDenoiser) -> Denoiser:
+        self.denoiser_, self.sigma_ = fitted, fitted.members[0].level
         return self
+
+    def _options(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: value for name, value in self.get_params(deep=False).items() if name in names}
 
     def predict(self, image: ArrayLike) -> np.ndarray:
         """The restored image, of the same shape and units, and the same dtype if no other is set."""
-        return clone(self).fit(image).restoration_.image
+        check_is_fitted(self)
+        names = ("sigma", "channel_axis", "nonfinite", "strength", "dtype", "tile", "max_memory", "device")
+        restored = self.denoiser_.restore(image, rng=seed(self.random_state), **self._options(names))
+        assert isinstance(restored, np.ndarray)
+        return restored
 
     def transform(self, image: ArrayLike) -> np.ndarray:
         """As `predict`."""
         return self.predict(image)
 
     def fit_transform(self, image: ArrayLike, y: object = None) -> np.ndarray:
-        """`fit`, and the restored image: one training for both."""
-        return self.fit(image).restoration_.image
+        """Learn from an image and restore it, as `evovae.denoise` does: with what its own patches have learnt."""
+        settings = self.get_params(deep=False)
+        restoration = denoise(image, rng=seed(settings.pop("random_state")), full_output=True, **settings)
+        assert isinstance(restoration, Restoration)
+        if restoration.fitted is not None:
+            self._learnt(restoration.fitted)
+        return restoration.image
 
-    def save(self, folder: str | Path) -> None:
-        """Write what `fit` has learnt to a new folder, without pickle; see `Restoration.save`."""
+    def save(self, path: str | Path) -> None:
+        """Write what `fit` has learnt to a file, without pickle; see `evovae.FittedDenoiser.load`."""
         check_is_fitted(self)
-        self.restoration_.save(folder)
+        self.denoiser_.save(path)
 
     def __call__(self, image: ArrayLike, **parameters: object) -> np.ndarray:
-        """`predict` with some parameters replaced: what functions that compare denoisers call."""
-        return clone(self).set_params(**parameters).predict(image)
+        """`fit_transform` with some parameters replaced: what functions that compare denoisers call."""
+        return clone(self).set_params(**parameters).fit_transform(image)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.requires_fit, tags.no_validation = False, True
+        tags.no_validation = True
         tags.input_tags.allow_nan = tags.input_tags.three_d_array = True
         return tags

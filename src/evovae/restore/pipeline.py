@@ -52,7 +52,7 @@ def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.n
 
 
 def wherever_more_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """What models of other images leave beyond noise is structure that they do not know; all of it, where it is much."""
+    """What models of other images leave beyond noise is structure that they do not know, and where it is much, all."""
     return np.where(power > UNKNOWN, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
 
 
