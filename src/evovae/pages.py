@@ -119,6 +119,14 @@ def channel_axis(content: Content) -> int | None:
     return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
 
 
+def time_axis(content: Content) -> int | None:
+    """Which axis of a page is time; None where frames are pages."""
+    if not content.film:
+        return None
+    axis = (content.axes or "").index("T")
+    return axis - sum(other < axis for other in content.batch_axes)
+
+
 def _check(
     values: np.ndarray,
     pages: Sequence[tuple[int | slice, ...]],

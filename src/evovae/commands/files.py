@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import lru_cache
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from evovae.commands.pictures import Number
 from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
 from evovae.doctor import versions
 from evovae.masks import missing
-from evovae.pages import Pages, noise_of, page_places
+from evovae.pages import Pages, noise_of, page_places, time_axis
 from evovae.pages import channel_axis as axis_of_channels
 from evovae.pages import restore as restore_pages
 
@@ -47,11 +47,19 @@ def apply(model: Path, command: list[str], **arguments: Any) -> None:  # noqa: A
     """The same with what was learnt before."""
     with one_line_errors():
         fitted = evovae.FittedDenoiser.load(model)
+    width = fitted.width if fitted.width > 1 else None
 
-    def work(image: np.ndarray, *, resume: Path | None, max_seconds: float | None, **options: Any) -> object:  # noqa: ANN401
+    def work(
+        image: np.ndarray,
+        *,
+        resume: Path | None,
+        max_seconds: float | None,
+        time_width: int | None,
+        **options: Any,  # noqa: ANN401 - of `FittedDenoiser.restore`
+    ) -> object:
         return fitted.restore(image, **options)
 
-    restore(work, command, max_seconds=None, as_stored=False, **arguments)
+    restore(work, command, max_seconds=None, time_width=width, as_stored=False, **arguments)
 
 
 def fit(
@@ -61,6 +69,7 @@ def fit(
     axes: str | None,
     series: int | None,
     channel_axis: int | None,
+    time_width: int | None,
     seed: int,
     overwrite: bool,
     recursive: bool,
@@ -72,11 +81,11 @@ def fit(
     bar = Bar(quiet)
     with one_line_errors():
         io.check_place(target, overwrite=overwrite)
-        pictures = _Pictures(sources, recursive, axes, series)
-        axis = pictures.channel_axis if channel_axis is None else channel_axis
-        options = _plain(options)
+        pictures = _Pictures(sources, recursive, axes, series, film=time_width is not None)
+        options = _plain(options) | {"time_axis": pictures.time_axis, "time_width": _found_width(time_width)}
+        options["channel_axis"] = pictures.channel_axis if channel_axis is None else channel_axis
         with bar.running():
-            fitted = evovae.fit_denoiser(pictures, channel_axis=axis, rng=seed, callback=bar, **options)
+            fitted = evovae.fit_denoiser(pictures, rng=seed, callback=bar, **options)
     with kept_elsewhere(target, fitted.save):
         fitted.save(target)
     noise = fitted.noise.describe()["summary"]
@@ -94,18 +103,24 @@ def fit(
 class _Pictures(Sequence[np.ndarray]):
     """All pages of files and of those in folders, read when they are asked for: one file is in memory at a time.
 
-    channel_axis is that of a page, as the first file says.
+    channel_axis and time_axis are those of a page, as the first file says.
     """
 
-    def __init__(self, sources: list[Path], recursive: bool, axes: str | None, series: int | None) -> None:
-        self.read = lru_cache(1)(partial(io.read, axes=axes, series=series))
+    def __init__(
+        self, sources: list[Path], recursive: bool, axes: str | None, series: int | None, *, film: bool
+    ) -> None:
+        def read(path: Path) -> io.Content:
+            content = io.read(path, axes=axes, series=series)
+            return content.as_film() if film else content
+
+        self.read = lru_cache(1)(read)
         paths: list[Path] = []
         for source in sources:
             inside = source.is_dir() and not io.is_known(source)
             paths += [source / path for path in _found(source, recursive)[0]] if inside else [source]
         if not paths:
             raise ValueError(f"{', '.join(map(str, sources))} holds no pictures of a known kind")
-        self.channel_axis = axis_of_channels(self.read(paths[0]))
+        self.channel_axis, self.time_axis = axis_of_channels(self.read(paths[0])), time_axis(self.read(paths[0]))
         self.pages = [(path, number) for path in paths for number in range(len(page_places(self.read(path))))]
 
     def __len__(self) -> int:
@@ -115,6 +130,11 @@ class _Pictures(Sequence[np.ndarray]):
         path, page = self.pages[number]
         content = self.read(path)
         return content.values[page_places(content)[page]]
+
+
+def _found_width(asked: int | None) -> int | None:
+    """How many frames patches reach through, of what was asked for: 0 is to be found."""
+    return asked or None
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
@@ -335,6 +355,7 @@ def _restore_one(
     seed: int,
     quiet: bool,
     json: bool,
+    time_width: int | None,
     as_stored: bool = True,
     **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
 ) -> None:
@@ -345,6 +366,8 @@ def _restore_one(
     with one_line_errors():
         content, holes = files.read()
         content = content if as_stored else replace(content, planes=None)
+        content = content if time_width is None else content.as_film()
+        options |= {"time_axis": time_axis(content), "time_width": _found_width(time_width)}
         if options["channel_axis"] is None:
             options["channel_axis"] = axis_of_channels(content)
         with bar.running():

@@ -35,6 +35,7 @@ from evovae.commands.pictures import (
     Target,
     Tile,
     Time,
+    TimeWidth,
     Where,
 )
 
@@ -56,6 +57,7 @@ def fit(
     noise: Noise = FOUND,
     channel_axis: Channels = None,
     axes: Axes = None,
+    time_width: TimeWidth = None,
     series: Series = None,
     nonfinite: Infinite = REFUSED,
     preset: Time = BALANCED,

@@ -59,6 +59,10 @@ Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixel
 Axes = Annotated[
     str | None, typer.Option(help="What the axes of IN are, such as TZYX: Z, Y, X belong together, T not.")
 ]
+TimeWidth = Annotated[
+    int | None,
+    typer.Option(min=0, help="Take T for the time of a film, and restore so many frames together; 0: found."),
+]
 Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only, or this plane of a stack.")]
 Series = Annotated[int | None, typer.Option(min=0, help="Take this series of a TIFF or Zarr that holds several.")]
 Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
@@ -88,6 +92,7 @@ def denoise(
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
+    time_width: TimeWidth = None,
     page: Page = None,
     series: Series = None,
     nonfinite: Infinite = REFUSED,
@@ -122,6 +127,7 @@ def inpaint(
     held_out: HeldOut = 0.0,
     channel_axis: Channels = None,
     axes: Axes = None,
+    time_width: TimeWidth = None,
     page: Page = None,
     series: Series = None,
     nonfinite: Infinite = REFUSED,

@@ -16,7 +16,7 @@ BAD_INPUT, EXISTS, NOT_WRITTEN, INTERRUPTED = 2, 3, 4, 130
 # Options whose names begin a message or stand in it as in Python.
 OPTIONS = (
     "axes|channel_axis|device|dtype|held_out|mask|max_memory|max_seconds|noise|nonfinite|page|preset|series|sigma|"
-    "strength|tile"
+    "strength|tile|time_axis|time_width"
 )
 console = Console(stderr=True)
 

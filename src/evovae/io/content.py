@@ -39,7 +39,8 @@ class Content:
     """What a file holds: values, a letter for each axis where they are known, and the alpha channel, if any.
 
     Z, Y and X are spatial, and so is W, the samples of a sound.  S (samples of a colour) and C are channels.  Every
-    other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other.
+    other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other; but of a film,
+    T is the time.
     `metadata` is what else the file said, for the writers alone.  `planes` are the same values as the file holds them,
     where it holds other ones.
     """
@@ -49,6 +50,7 @@ class Content:
     alpha: np.ndarray | None = None
     metadata: Mapping[str, Any] = field(default_factory=_nothing)
     planes: Planes | None = None
+    film: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -71,8 +73,25 @@ class Content:
     def batch_axes(self) -> tuple[int, ...]:
         """Which axes count things to be restored one by one."""
         channels = self.channel_axis
-        letters = enumerate(self.axes or "")
-        return tuple(axis for axis, letter in letters if letter not in SPATIAL and axis != channels)
+        letters, together = enumerate(self.axes or ""), SPATIAL + "T" * self.film
+        return tuple(axis for axis, letter in letters if letter not in together and axis != channels)
+
+    def as_film(self) -> "Content":
+        """The same with frames that belong together.
+
+        Raises
+        ------
+        ValueError
+            Where there is no axis of time, or not two of space.
+        """
+        axes = self.axes or ""
+        if "T" not in axes or sum(letter in SPATIAL for letter in axes) != 2:
+            named = f"axes {axes}" if axes else "no names of axes"
+            raise ValueError(
+                f"there are {named}, but a film has T and two axes of space; name them with axes = TYX, or leave "
+                "time_width out"
+            )
+        return replace(self, film=True, planes=None)
 
     @property
     def pages(self) -> int:

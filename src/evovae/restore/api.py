@@ -23,6 +23,8 @@ def denoise(
     *,
     mask: ArrayLike | None = None,
     channel_axis: int | None = None,
+    time_axis: int | None = None,
+    time_width: int | None = None,
     nonfinite: str = "raise",
     noise: str | NoiseModel = "auto",
     preset: str | PatchModel | Sequence[PatchModel] = "balanced",
@@ -56,6 +58,12 @@ def denoise(
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
         The axis of colours or other channels, which patches reach through; all others are spatial.
+    time_axis
+        The axis of time, if the image is a film: frames of two spatial axes (and channels).  Patches then reach through
+        frames beside each other, and follow what moves.
+    time_width
+        Through how many frames patches reach; 1 restores each for itself.  Default: 5 where frames have most of their
+        detail in common, else 1.
     nonfinite
         Infinite pixels "raise" an error (the default), or "mask" takes them for missing, as NaN are.
     noise
@@ -133,9 +141,9 @@ def denoise(
     True
     """
     memory = budget(max_memory)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
+    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
     options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, fill=False
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, False, time_width
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -147,6 +155,8 @@ def inpaint(
     sigma: ArrayLike | None = None,
     *,
     channel_axis: int | None = None,
+    time_axis: int | None = None,
+    time_width: int | None = None,
     nonfinite: str = "raise",
     noise: str | NoiseModel = "auto",
     preset: str | PatchModel | Sequence[PatchModel] = "balanced",
@@ -183,9 +193,9 @@ def inpaint(
     (16, 16)
     """
     memory = budget(max_memory)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
+    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
     options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, fill=True
+        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, True, time_width
     )
     result = restore(picture, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
@@ -200,6 +210,8 @@ def fit_denoiser(
     sigma: ArrayLike | None = None,
     *,
     channel_axis: int | None = None,
+    time_axis: int | None = None,
+    time_width: int | None = None,
     nonfinite: str = "raise",
     noise: str | NoiseModel = "auto",
     preset: str | PatchModel | Sequence[PatchModel] = "balanced",
@@ -257,7 +269,9 @@ def fit_denoiser(
     seen: list[Image] = []
     for number in chosen:
         try:
-            picture, levels = check_sigma(Image.of(every[number], None, channel_axis, nonfinite, memory), sigma)
+            picture, levels = check_sigma(
+                Image.of(every[number], None, channel_axis, nonfinite, memory, time_axis), sigma
+            )
             if levels is not None and levels.ndim > 1:
                 raise ValueError("sigma is a map, but a number or one for each channel is needed: places differ")
             if seen and (len(picture.shape), picture.channels) != (len(seen[0].shape), seen[0].channels):
@@ -271,5 +285,5 @@ def fit_denoiser(
     seen = [picture for picture in seen if not picture.flat]
     if not seen:
         raise ValueError("the images are constant, so that there is nothing to learn from")
-    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), None, fill=False)
+    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), None, False, time_width)
     return fit(seen, options, memory, Watch(max_seconds, callback))

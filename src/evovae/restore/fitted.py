@@ -41,11 +41,14 @@ class FittedDenoiser:
         The noise that they learnt among: pass it as `noise` to `restore` to have it kept.
     kind
         The kind of noise that is looked for in other images.
+    width
+        How many frames of a film patches reach through; 1 for images.
     """
 
     members: tuple[FittedPatches, ...]
     noise: NoiseModel
     kind: str = "auto"
+    width: int = 1
 
     def restore(
         self,
@@ -54,6 +57,7 @@ class FittedDenoiser:
         *,
         mask: ArrayLike | None = None,
         channel_axis: int | None = None,
+        time_axis: int | None = None,
         nonfinite: str = "raise",
         noise: str | NoiseModel | None = None,
         rng: int | np.random.Generator | None = 0,
@@ -98,7 +102,7 @@ class FittedDenoiser:
         from evovae.restore.pipeline import Options, apply  # which makes objects of this kind
 
         memory = budget(max_memory)
-        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory), sigma)
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
         kind = self.kind if noise is None else noise
         where = find_device(device)
         options = Options(levels, kind, "", rng, 0.0, strength, dtype, tile, where, None, fill=False)
@@ -127,11 +131,15 @@ class FittedDenoiser:
         """Refuse an image that these models cannot be used on."""
         for member in self.members:
             spatial = len(member.size) - member.channels
-            channels = member.size[-1] if member.channels else 1
+            channels = (member.size[-1] if member.channels else 1) // self.width
             if len(image.shape) != spatial or image.channels != channels:
                 raise ValueError(
                     f"the image has {len(image.shape)} spatial axes and {image.channels} channels, but the models have "
                     f"learnt from {spatial} and {channels}; fit others to such images"
+                )
+            if self.width > 1 and not image.film or image.film and image.shape[0] < self.width:
+                raise ValueError(
+                    f"the models look at {self.width} frames together; pass time_axis, and as many frames at least"
                 )
             if any(n < w for n, w in zip(image.shape, member.size, strict=False)):
                 raise ValueError(f"the image of shape {image.shape} is smaller than the patches of {member.size}")
@@ -178,7 +186,7 @@ class FittedDenoiser:
             members.append({"model": parts_of(member.model), **config})
             tensors |= {f"{number}.model.{name}": tensor for name, tensor in member.model.state_dict().items()}
             tensors[f"{number}.commonest"] = pack(member.commonest)
-        about = {"denoiser": members, "noise": self.noise.config(), "kind": self.kind}
+        about = {"denoiser": members, "noise": self.noise.config(), "kind": self.kind, "width": self.width}
         save_tensors(Path(path), tensors, about)
 
     @classmethod
@@ -200,7 +208,7 @@ class FittedDenoiser:
                 )
                 for number, config in enumerate(about["denoiser"])
             )
-            return cls(members, Noise.from_config(about["noise"]), about["kind"])
+            return cls(members, Noise.from_config(about["noise"]), about["kind"], about["width"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(f"{path} holds no denoiser of this version: {said}") from error

@@ -27,7 +27,8 @@ class Image:
 
     observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored.
     Spatial axes of length 1 are left out; whole is the shape with them, axis where the channels were.  wanted is False
-    where nobody asks what the clean value is; it is of the shape of values, or one for all.
+    where nobody asks what the clean value is; it is of the shape of values, or one for all.  The first axis of a film
+    is time, which was at `time`.
     """
 
     values: np.ndarray
@@ -35,10 +36,17 @@ class Image:
     axis: int | None
     whole: tuple[int, ...]
     wanted: np.ndarray = field(default_factory=lambda: np.ones((), bool))
+    time: int | None = None
 
     @classmethod
     def of(
-        cls, image: ArrayLike, mask: ArrayLike | None, channel_axis: int | None, nonfinite: str, memory: float
+        cls,
+        image: ArrayLike,
+        mask: ArrayLike | None,
+        channel_axis: int | None,
+        nonfinite: str,
+        memory: float,
+        time_axis: int | None = None,
     ) -> "Image":
         """Check everything that can be wrong with an array, and say it in a sentence."""
         if nonfinite not in NONFINITE:
@@ -49,7 +57,7 @@ class Image:
         image = np.asarray(image)
         check_room(image.shape, memory)
         _check_values(image)
-        _check_axes(image.shape, channel_axis)
+        _check_axes(image.shape, channel_axis, time_axis)
         given = ~(hidden | masked_out(mask, image.shape, channel_axis))
         nan, infinite = given & np.isnan(image), given & np.isinf(image)
         observed = given & ~nan & ~infinite
@@ -62,17 +70,31 @@ class Image:
                 warn(f"{unknown.sum()} pixels are {kind}; they are taken for missing and filled")
         if channel_axis is not None:
             image, observed = np.moveaxis(image, channel_axis, -1), np.moveaxis(observed, channel_axis, -1)
+        if time_axis is not None:
+            among = _without(given.shape, channel_axis, time_axis)
+            image, observed, time_axis = np.moveaxis(image, among, 0), np.moveaxis(observed, among, 0), among
         spatial = image.shape if channel_axis is None else image.shape[:-1]
         shape = (*_long(spatial), *image.shape[len(spatial) :])
         values, observed = (
             np.ascontiguousarray(a.reshape(shape)) for a in (image, observed)
         )  # sums depend on the order
-        return cls(values, observed, channel_axis, image.shape)
+        return cls(values, observed, channel_axis, image.shape, time=time_axis)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the spatial axes."""
         return self.values.shape if self.axis is None else self.values.shape[:-1]
+
+    @property
+    def film(self) -> bool:
+        """Whether the first axis is time."""
+        return self.time is not None and self.whole[0] > 1 and len(self.shape) == 3
+
+    def frame(self, t: int) -> "Image":
+        """One frame of a film."""
+        wanted = np.broadcast_to(self.wanted, self.values.shape)[t]
+        values, observed = self.values[t], self.observed[t]
+        return replace(self, values=values, observed=observed, whole=values.shape, wanted=wanted, time=None)
 
     @property
     def flat(self) -> bool:
@@ -163,6 +185,7 @@ class Image:
     def outside(self, values: np.ndarray) -> np.ndarray:
         """values with their axes as the user has them."""
         values = values.reshape(self.whole)
+        values = values if self.time is None else np.moveaxis(values, 0, self.time)
         return values if self.axis is None else np.moveaxis(values, -1, self.axis)
 
 
@@ -193,11 +216,27 @@ def _beyond(image: np.ndarray, limit: int) -> bool:
     return int(image.max()) > limit or int(image.min()) < -limit
 
 
-def _check_axes(shape: tuple[int, ...], channel_axis: int | None) -> None:
+def _without(shape: tuple[int, ...], channel_axis: int | None, time_axis: int) -> int:
+    """Where the time axis is among those that are left when the channels have gone last."""
+    time = time_axis % len(shape)
+    return time - (channel_axis is not None and channel_axis % len(shape) < time)
+
+
+def _check_axes(shape: tuple[int, ...], channel_axis: int | None, time_axis: int | None) -> None:
     if not shape:
         raise ValueError("image is a single number; an array with at least one axis is needed")
     if 0 in shape:
         raise ValueError(f"image has shape {shape}: axis {shape.index(0)} is empty")
+    if time_axis is not None:
+        frames = len(shape) - (channel_axis is not None) - 1
+        if not -len(shape) <= time_axis < len(shape) or frames != 2:
+            raise ValueError(
+                f"time_axis is {time_axis}, but an image of shape {shape} needs that axis, and two of space beside it"
+            )
+        if channel_axis is not None and channel_axis % len(shape) == time_axis % len(shape):
+            raise ValueError(f"time_axis and channel_axis are both {channel_axis}; they are different axes")
+        if channel_axis is None:
+            return
     if channel_axis is None:
         colours = len(shape) == 3 and shape[-1] in (3, 4) and min(shape[:2]) > 4
         if colours or (len(shape) == 3 and 2 <= shape[-1] <= CHANNELS and min(shape[:2]) > 4 * shape[-1]):

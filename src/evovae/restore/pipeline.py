@@ -16,12 +16,13 @@ from evovae.checkpoint import Folder, OtherRunError
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
+from evovae.restore.film import Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError, memory_errors
-from evovae.restore.noise.estimate import Found, find
+from evovae.restore.noise.estimate import Found, find, find_in_film
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
 from evovae.restore.presets import PRESETS, Picture
@@ -65,7 +66,7 @@ def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.nda
 class Options:
     """What `denoise` and `inpaint` were asked for; sigma as `check_sigma` has it.
 
-    fill says whether it is missing pixels that matter.
+    fill says whether it is missing pixels that matter, time_width how many frames of a film patches reach through.
     """
 
     sigma: np.ndarray | None
@@ -79,6 +80,7 @@ class Options:
     device: torch.device
     resume: str | Path | None
     fill: bool
+    time_width: int | None = None
 
     @property
     def missed(self) -> Missed:
@@ -118,10 +120,12 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         warn(f"nothing to fill, as no pixel is masked or NaN; {done}")
         if not options.strength:
             return _as_it_is(image, noise, noise.slope(even.values), dtype)
-    scale, picture = Scale.of(even), _picture([seen])
-    models = _patch_models(options.preset, picture)
+    film = Film.of(even, options.time_width)
+    beside = film.beside(even)
+    scale, picture = Scale.of(beside), _picture([seen], film.width)
+    models = _patch_models(options.preset, picture, even.film)
     cautious = [model.cautious and picture.correlated for model in models]
-    tilings = [plan(image, model, options.tile, _room(model, options, memory)) for model in models]
+    tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
     with _keep(image, options, models, tilings, seed) as keep:
         kept = keep.load()
@@ -130,20 +134,21 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         grainy = shown.grainy(generator)
 
         def mixed(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
-            return mix(trusted(estimates, grainy, cautious), grainy)
+            return mix(trusted([*map(film.back, estimates)], grainy, cautious), grainy)
 
         def preview(estimates: Sequence[Estimate]) -> np.ndarray:
             values = noise.inverse(mixed(estimates)[0]) if estimates else image.values
             return image.outside(as_dtype(values, dtype))
 
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
-        learners = _learners(tilings, models, grainy, scale, seen.found, options, generator)
-        work = train(learners, grainy, watch, keep, kept)
+        beside = film.beside(grainy)
+        learners = _learners(tilings, models, beside, scale, seen.found, options, generator)
+        work = train(learners, beside, watch, keep, kept)
     restored = _back(seen, shown, hidden, mixed(work.estimates), options, options.missed)
     return replace(
         restored,
         elbo=watch.elbo,
-        fitted=_fitted(work.fitted, noise, options),
+        fitted=_fitted(work.fitted, noise, options, film.width),
         patch_models=models,
         seconds=watch.seconds,
         interrupted=len(watch.elbo) < watch.epochs or len(work.estimates) < len(models),
@@ -153,18 +158,21 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
 def fit(images: Sequence[Image], options: Options, memory: float, watch: Watch) -> FittedDenoiser:
     """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back."""
     seen = [_Seen.of(image, options) for image in images]
-    picture, scale = _picture(seen), Scale.of(*(each.even for each in seen))
+    films = [Film.of(each.even, options.time_width) for each in seen]
+    width = min(film.width for film in films)
+    films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
+    generator = Generator().manual_seed(seed_of(options.rng))
+    grainy = tuple(film.beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
+    picture, scale = _picture(seen, width), Scale.of(*grainy)
     found = sorted((each.found for each in seen), key=lambda found: _level(found.model, scale))
     middle = found[len(found) // 2]
-    models = _patch_models(options.preset, picture)
-    generator = Generator().manual_seed(seed_of(options.rng))
-    grainy = tuple(each.even.grainy(generator) for each in seen)
+    models = _patch_models(options.preset, picture, images[0].film)
     tilings = [Several.of(grainy, model, _room(model, options, memory)) for model in models]
     first = images[0]
     watch.begin(sum(model.length for model in models), 0, lambda _: first.values, {})
     learners = _learners(tilings, models, grainy[0], scale, middle, options, generator)
     work = train(learners, grainy[0], watch, Nowhere(), {})
-    return _fitted(work.fitted, middle.model, options)
+    return _fitted(work.fitted, middle.model, options, width)
 
 
 def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
@@ -175,11 +183,13 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
         return _unchanged(image, dtype)
     seen = _Seen.of(image, options)
     image, noise, even = seen.image, seen.found.model, seen.even
-    members, notes = fitted.at(noise, even, generator)
+    film = Film.of(even, fitted.width)
+    beside = film.beside(even)
+    members, notes = fitted.at(noise, beside, generator)
     settings = [member.settings for member in members]
     cautious = [each.cautious and not _white(noise, even) for each in settings]
     tilings = [
-        plan(image, each, options.tile, _room(each, options, memory), member.size)
+        plan(beside, each, options.tile, _room(each, options, memory), member.size)
         for each, member in zip(settings, members, strict=True)
     ]
 
@@ -193,7 +203,8 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
             raise KeyboardInterrupt
 
     estimates = [
-        tiling.estimate(member, even, generator, tick) for tiling, member in zip(tilings, members, strict=True)
+        film.back(tiling.estimate(member, beside, generator, tick))
+        for tiling, member in zip(tilings, members, strict=True)
     ]
     mixed = mix(trusted(estimates, even, cautious), even)
     missed = wherever_more_is_left if notes else options.missed
@@ -213,7 +224,7 @@ class _Seen:
 
     @classmethod
     def of(cls, image: Image, options: Options) -> "_Seen":
-        found = find(image, options.noise, options.sigma)
+        found = (find_in_film if image.film else find)(image, options.noise, options.sigma)
         return cls(replace(image, observed=image.observed & ~found.void), found, found.model.forward(image))
 
 
@@ -243,11 +254,11 @@ def _learners(
         yield tiling, Learner.prepare(*about)
 
 
-def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Options) -> FittedDenoiser:
+def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Options, width: int) -> FittedDenoiser:
     """What has been learnt, for any image, on the CPU."""
     anywhere = noise.anywhere()
     kept = tuple(replace(m, model=m.model.cpu(), commonest=m.commonest.cpu()).on(anywhere, m.scale) for m in members)
-    return FittedDenoiser(kept, anywhere, options.noise if isinstance(options.noise, str) else "auto")
+    return FittedDenoiser(kept, anywhere, options.noise if isinstance(options.noise, str) else "auto", width)
 
 
 def _back(
@@ -343,7 +354,7 @@ def _keep(
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     run = {
         "picture": image.digest(),
-        "options": repr((_digest(options.sigma), noise, options.held_out, options.fill)),
+        "options": repr((_digest(options.sigma), noise, options.held_out, options.fill, options.time_width)),
         "patch models": [model.config() for model in models],
         "memory or tiles": repr(tilings),
         "seed": None if options.rng is None else seed,
@@ -357,16 +368,21 @@ def _digest(levels: np.ndarray | None) -> str:
     return "" if levels is None else sha256(np.ascontiguousarray(levels).tobytes()).hexdigest()
 
 
-def _picture(seen: Sequence[_Seen]) -> Picture:
-    """What presets know of images: as many patches as all have together, and the noise of a typical one."""
+def _picture(seen: Sequence[_Seen], width: int) -> Picture:
+    """What presets know of images: as many patches as all have together, and the noise of a typical one.
+
+    Frames of a film are images, whose patches reach through so many of them.
+    """
     evens = [each.even for each in seen]
+    count = len(seen) * (evens[0].shape[0] if evens[0].film else 1)
+    shapes = [even.shape[1:] if even.film else even.shape for even in evens]
     slopes = [each.found.model.slope(each.even.values) for each in seen]
     spread = np.sqrt(np.mean([even.values[even.observed].var() for even in evens]))
-    larger = len(seen) ** (1 / len(evens[0].shape))
+    larger = count ** (1 / len(shapes[0]))
     return Picture(
         noise=1 / max(float(spread), 1.0),
-        shape=tuple(round(n * larger) for n in np.mean([even.shape for even in evens], axis=0)),
-        channels=evens[0].channels,
+        shape=tuple(round(n * larger) for n in np.mean(shapes, axis=0)),
+        channels=evens[0].channels * width,
         missing=1 - float(np.mean([even.observed.mean() for even in evens])),
         even=bool(np.mean([np.ptp(slope) < EVEN * slope.max() for slope in slopes]) > 0.5),
         correlated=not np.mean([_white(each.found.model, each.even) for each in seen]) > 0.5,
@@ -378,7 +394,18 @@ def _white(noise: NoiseModel, image: Image) -> bool:
     return noise.whitening((*(2,) * len(image.shape), image.channels)).is_identity
 
 
-def _patch_models(preset: str | PatchModel | Sequence[PatchModel], picture: Picture) -> tuple[PatchModel, ...]:
+def _patch_models(
+    preset: str | PatchModel | Sequence[PatchModel], picture: Picture, film: bool
+) -> tuple[PatchModel, ...]:
+    """Those of a preset; patches of films have places in one frame, and reach through others as through channels."""
+    models = _chosen(preset, picture)
+    if not film:
+        return models
+    sides = [(m.patch,) * 2 if isinstance(m.patch, int) else m.patch for m in models]
+    return tuple(replace(m, patch=(1, *side[-2:])) for m, side in zip(models, sides, strict=True))
+
+
+def _chosen(preset: str | PatchModel | Sequence[PatchModel], picture: Picture) -> tuple[PatchModel, ...]:
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"preset is {preset!r}, but there are only {', '.join(PRESETS)}")

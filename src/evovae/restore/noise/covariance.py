@@ -100,10 +100,15 @@ class Covariance:
         return covariance.transpose(2, 0, 3, 1).reshape(len(place) * C, len(place) * C)
 
     def whitening(self, size: tuple[int, ...]) -> Whitening:
-        """For patches of a size (*spatial, C), which may have leading axes of one more."""
+        """For patches of a size (*spatial, C), which may have leading axes of one more.
+
+        Where there are several times the channels, those of each time are independent of the others, as in frames.
+        """
         if self.is_white:
             return WHITE
-        values, vectors = np.linalg.eigh(self.of_patch(size[len(size) - self.lags.ndim + 1 :]))
+        several = Covariance(np.einsum("st,cd...->sctd...", np.eye(size[-1] // len(self.lags)), self.lags))
+        several = Covariance(several.lags.reshape(size[-1], size[-1], *self.lags.shape[2:]))
+        values, vectors = np.linalg.eigh(several.of_patch(size[len(size) - self.lags.ndim + 1 :]))
         values = np.maximum(values, FLOOR * values.mean())
         forward, back = (torch.from_numpy(vectors * values**power @ vectors.T).float() for power in (-0.5, 0.5))
         return Whitening(forward, back)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -102,6 +102,25 @@ def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Fou
     shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
     plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
     return Found(replace(model, **shaped), 0.0 if plain and sigma is None else 1.0, void.reshape(image.values.shape))
+
+
+def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
+    """The noise of a film: what is found of one frame for all, so that none flickers, and impulses frame by frame."""
+    if isinstance(noise, NoiseModel):
+        return Found(noise, 1.0)
+    frames = range(film.shape[0])
+    maps = sigma is not None and sigma.ndim > 1
+    found = [find(film.frame(t), noise, sigma[t] if maps and sigma is not None else sigma) for t in frames]
+    models = [cast(Noise, each.model) for each in found]
+    values = film.with_channels(film.values).astype(float)
+    middle = sorted(range(len(found)), key=lambda t: models[t].typical(values))[len(found) // 2]
+    parts = {
+        name: np.stack([np.broadcast_to(getattr(model, name), film.values.shape[1:]) for model in models])
+        for name in ("level", "lines", "impulses", "apart", "exact")
+    }
+    void = np.stack([np.broadcast_to(each.void, film.values.shape[1:]) for each in found])
+    shaped: dict[str, Any] = {name: _shaped(part, film.values.shape) for name, part in parts.items()}
+    return Found(replace(models[middle], **shaped), found[middle].least, void)
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

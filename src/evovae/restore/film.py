@@ -1,0 +1,197 @@
+"""Frames of a film that lie beside a frame, moved to where its things are, as further channels of it.
+
+What frames have in common then lies in the same patch, whatever moves: patches follow the motion.  Motion is found by
+block matching from coarse to fine (a pyramid), from one frame to the next, and added up along time; frames are moved by
+whole pixels, so that noise that is white stays so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from evovae.restore.ensemble import Estimate
+from evovae.restore.image import Image
+
+LEVELS = (8, 4, 2, 1)  # pixels that are one at each level of the pyramid
+WINDOW = 15  # pixels around a place, at each level, whose motion is taken for the same
+BETTER = 0.6  # of the noise's variance, by which a step of motion must be better: flat regions stay together
+SMALLEST = 16  # pixels of a frame at the coarsest level
+USUAL = 5  # frames that patches reach through
+SURER = 0.7  # of the variance of what is said of a frame from one that it lies among, that the mean of all has
+COMMON = 0.5  # of the detail of frames, that those beside have to share for it to pay to look at them
+
+
+@dataclass(frozen=True)
+class Film:
+    """Which frames lie beside each other, and where things are in them; nothing at all of images that are no films.
+
+    Attributes
+    ----------
+    width
+        How many frames a patch reaches through: with 1, frames have nothing to do with each other.
+    places
+        (T, width, 2, Y, X): where the things at each place of each frame are in the frames that it lies among.
+    """
+
+    width: int = 1
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 2, 1, 1), np.int32))
+
+    @classmethod
+    def of(cls, even: Image, width: int | None) -> Film:
+        """With a width for films, or the one that pays: `USUAL`, where frames have most of their detail in common."""
+        if not even.film or width == 1:
+            return cls()
+        frames = even.with_channels(np.where(even.observed, even.values, even.values[even.observed].mean()))
+        frames = frames.mean(-1) * even.channels**0.5
+        ahead = [motion(one, other) for one, other in pairwise(frames)]
+        if width is None and _shared(frames, ahead) < COMMON:
+            return cls()
+        width = min(USUAL if width is None else width, len(frames))
+        back = [motion(other, one) for one, other in pairwise(frames)]
+        return cls(width, _followed(ahead, back, width))
+
+    def beside(self, even: Image) -> Image:
+        """Each frame with those that it lies among as channels, (T, Y, X, width C); the image itself with width 1."""
+        if self.width == 1:
+            return even
+        parts = (even.values, even.observed, np.broadcast_to(even.wanted, even.values.shape))
+        values, observed, wanted = (self._moved(even.with_channels(part)) for part in parts)
+        return replace(even, values=values, observed=observed, wanted=wanted, axis=-1, whole=values.shape)
+
+    def _moved(self, values: np.ndarray) -> np.ndarray:
+        T, *shape, C = values.shape
+        moved = np.empty((T, *shape, self.width, C), values.dtype)
+        for t in range(T):
+            for j, place in enumerate(self.places[t]):
+                moved[t, :, :, j] = values[_first(t, T, self.width) + j, place[0], place[1]]
+        return moved.reshape(T, *shape, self.width * C)
+
+    def back(self, estimate: Estimate) -> Estimate:
+        """What is said of each frame from all that it lies among, in its own places; the surer counts for more."""
+        if self.width == 1:
+            return estimate
+        T, *shape, channels = estimate.image.shape
+        C = channels // self.width
+        weights = (1 / estimate.std**2).reshape(T, -1, self.width, C)
+        parts = (weights * values.reshape(weights.shape) for values in (estimate.image, estimate.std**2))
+        weight, image, variance = (self._gathered(part) for part in (weights, *parts))
+        size = (T, *shape) if C == 1 else (T, *shape, C)
+        return Estimate((image / weight).reshape(size), np.sqrt(SURER * variance / weight).reshape(size))
+
+    def _gathered(self, values: np.ndarray) -> np.ndarray:
+        """Sums of values (T, Y X, width, C) where the things that they are of are: (T, Y X, C)."""
+        T, N, _, C = values.shape
+        total = np.zeros((T, N, C))
+        row = self.places.shape[-1]
+        for t in range(T):
+            for j, (y, x) in enumerate(self.places[t]):
+                frame, there = total[_first(t, T, self.width) + j], (y * row + x).ravel()
+                for c in range(C):
+                    frame[:, c] += np.bincount(there, values[t, :, j, c], N)
+        return total
+
+
+def _first(t: int, T: int, width: int) -> int:
+    """The first of the frames that frame t lies among: it is in the middle of them, but at the ends of the film."""
+    return min(max(t - width // 2, 0), T - width)
+
+
+def _shared(frames: np.ndarray, ahead: list[np.ndarray]) -> float:
+    """How much of the detail of frames the next ones share, where motion is undone."""
+    here = np.indices(frames.shape[1:])
+    limits = np.array(frames.shape[1:]).reshape(2, 1, 1) - 1
+    places = (np.clip(here + step, 0, limits) for step in ahead)
+    apart = [np.mean((one - other[y, x]) ** 2) for (one, other), (y, x) in zip(pairwise(frames), places, strict=True)]
+    detail = np.mean((frames - uniform_filter(frames, (0, WINDOW, WINDOW))) ** 2) - 1
+    return 1 - (float(np.mean(apart)) - 2) / (2 * max(float(detail), 1e-3))
+
+
+def _followed(ahead: list[np.ndarray], back: list[np.ndarray], width: int) -> np.ndarray:
+    """Places (T, width, 2, Y, X) from motion to the next frame, and to the one before, by adding it up."""
+    T, (_, *shape) = len(ahead) + 1, ahead[0].shape
+    limits, here = np.array(shape).reshape(2, 1, 1) - 1, np.indices(shape)
+    found = np.empty((T, width, 2, *shape), np.int32)
+    for t in range(T):
+        first = _first(t, T, width)
+        for steps, order in ((ahead, range(t, first + width)), (back, range(t - 1, first - 1, -1))):
+            place = here
+            for at in order:
+                if at != t:
+                    step = steps[at - 1 if steps is ahead else at]
+                    place = np.clip(place + step[:, place[0], place[1]], 0, limits)
+                found[t, at - first] = place
+    return found
+
+
+def motion(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where the things of a frame (Y, X) are in another one, as steps from where they were (2, Y, X).
+
+    First the frame as a whole is moved, from coarse to fine, and then what differs from that, place by place.
+    """
+    levels = [size for size in LEVELS if min(one.shape) // size >= SMALLEST] or [1]
+    whole = np.zeros(2, int)
+    for size in levels:
+        whole = 2 * whole
+        here, there = _shrunk(one, size), _shrunk(other, size)
+        whole = min(_around(whole, 2 if size == levels[0] else 1), key=lambda step: _apart(here, there, step))
+    found = np.zeros((2, 1, 1), int)
+    for size in levels:
+        here, there = _shrunk(one, size), _shrunk(other, size)
+        grid = np.indices(here.shape)
+        if size == levels[0]:
+            found = np.broadcast_to(np.round(whole / size).astype(int).reshape(2, 1, 1), grid.shape)
+        else:
+            found = _finer(found, here.shape)
+        same = np.round(whole / size).astype(int).reshape(2, 1, 1)
+        found = _refined(here, there, grid, found, same, size)
+    return found
+
+
+def _around(step: np.ndarray, reach: int) -> list[np.ndarray]:
+    """Steps about one, the nearest first."""
+    near = sorted(product(range(-reach, reach + 1), repeat=2), key=lambda s: abs(s[0]) + abs(s[1]))
+    return [step + np.array(s) for s in near]
+
+
+def _apart(here: np.ndarray, there: np.ndarray, step: np.ndarray) -> float:
+    """How much a frame differs from another one that is moved, where both are."""
+    mine = tuple(slice(max(-d, 0), n - max(d, 0)) for d, n in zip(step, here.shape, strict=True))
+    other = tuple(slice(max(d, 0), n - max(-d, 0)) for d, n in zip(step, here.shape, strict=True))
+    return float(np.mean((here[mine] - there[other]) ** 2)) if here[mine].size else np.inf
+
+
+def _finer(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Motion at the next finer level."""
+    found = 2 * found.repeat(2, 1).repeat(2, 2)
+    pads = [(0, 0), *((0, max(n - m, 0)) for n, m in zip(shape, found.shape[1:], strict=True))]
+    return np.pad(found, pads, "edge")[:, : shape[0], : shape[1]]
+
+
+def _refined(
+    here: np.ndarray, there: np.ndarray, grid: np.ndarray, found: np.ndarray, same: np.ndarray, size: int
+) -> np.ndarray:
+    """Motion that of the whole frame, or as found, or a step off, where that is better by more than chance."""
+    limits = np.array(here.shape).reshape(2, 1, 1) - 1
+
+    def off(tried: np.ndarray) -> np.ndarray:
+        place = np.clip(grid + tried, 0, limits)
+        return uniform_filter((here - there[place[0], place[1]]) ** 2, WINDOW, mode="nearest")
+
+    best = np.broadcast_to(same, grid.shape)
+    least = off(best) - BETTER / size**2
+    for step in _around(np.zeros(2, int), 1):
+        tried = found + step.reshape(2, 1, 1)
+        apart = off(tried)
+        better = apart < least
+        best, least = np.where(better, tried, best), np.where(better, apart, least)
+    return best
+
+
+def _shrunk(frame: np.ndarray, size: int) -> np.ndarray:
+    """Means of squares of so many pixels."""
+    Y, X = (n // size * size for n in frame.shape)
+    return frame[:Y, :X].reshape(Y // size, size, X // size, size).mean((1, 3))
