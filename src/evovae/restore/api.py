@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.devices import find_device
 from evovae.restore.fitted import FittedDenoiser
-from evovae.restore.image import Image, check_sigma, seed_of
+from evovae.restore.image import Image, check_sigma, check_time, seed_of
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
@@ -141,6 +141,7 @@ def denoise(
     True
     """
     memory = budget(max_memory)
+    check_time(time_axis, time_width)
     picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
     options = Options(
         levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, False, time_width
@@ -193,6 +194,7 @@ def inpaint(
     (16, 16)
     """
     memory = budget(max_memory)
+    check_time(time_axis, time_width)
     picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
     options = Options(
         levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, True, time_width
@@ -259,6 +261,7 @@ def fit_denoiser(
     (24, 24)
     """
     memory = budget(max_memory)
+    check_time(time_axis, time_width)
     several = not hasattr(images, "shape") and isinstance(images, Sequence)
     every: Sequence[ArrayLike] = images if several else [images]  # type: ignore[assignment, list-item]
     if not len(every):

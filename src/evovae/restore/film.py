@@ -17,7 +17,7 @@ from evovae.restore.ensemble import Estimate
 from evovae.restore.image import Image
 
 LEVELS = (8, 4, 2, 1)  # pixels that are one at each level of the pyramid
-WINDOW = 15  # pixels around a place, at each level, whose motion is taken for the same
+WINDOW = 15  # pixels around a place whose motion is taken for the same
 BETTER = 0.6  # of the noise's variance, by which a step of motion must be better: flat regions stay together
 SMALLEST = 16  # pixels of a frame at the coarsest level
 USUAL = 5  # frames that patches reach through
@@ -45,8 +45,7 @@ class Film:
         """With a width for films, or the one that pays: `USUAL`, where frames have most of their detail in common."""
         if not even.film or width == 1:
             return cls()
-        frames = even.with_channels(np.where(even.observed, even.values, even.values[even.observed].mean()))
-        frames = frames.mean(-1) * even.channels**0.5
+        frames = _brightness(even)
         ahead = [motion(one, other) for one, other in pairwise(frames)]
         if width is None and _shared(frames, ahead) < COMMON:
             return cls()
@@ -70,8 +69,11 @@ class Film:
                 moved[t, :, :, j] = values[_first(t, T, self.width) + j, place[0], place[1]]
         return moved.reshape(T, *shape, self.width * C)
 
-    def back(self, estimate: Estimate) -> Estimate:
-        """What is said of each frame from all that it lies among, in its own places; the surer counts for more."""
+    def back(self, estimate: Estimate, seen: Image) -> Estimate:
+        """What is said of each frame from all that it lies among, in its own places; the surer counts for more.
+
+        Each frame that was seen keeps its mean, which its noise hardly moves, while others may be brighter.
+        """
         if self.width == 1:
             return estimate
         T, *shape, channels = estimate.image.shape
@@ -80,7 +82,10 @@ class Film:
         parts = (weights * values.reshape(weights.shape) for values in (estimate.image, estimate.std**2))
         weight, image, variance = (self._gathered(part) for part in (weights, *parts))
         size = (T, *shape) if C == 1 else (T, *shape, C)
-        return Estimate((image / weight).reshape(size), np.sqrt(SURER * variance / weight).reshape(size))
+        image = (image / weight).reshape(size)
+        off = np.where(seen.observed, seen.values - image, 0).sum((1, 2), keepdims=True)
+        image = image + off / np.maximum(seen.observed.sum((1, 2), keepdims=True), 1)
+        return Estimate(image, np.sqrt(SURER * variance / weight).reshape(size))
 
     def _gathered(self, values: np.ndarray) -> np.ndarray:
         """Sums of values (T, Y X, width, C) where the things that they are of are: (T, Y X, C)."""
@@ -93,6 +98,23 @@ class Film:
                 for c in range(C):
                     frame[:, c] += np.bincount(there, values[t, :, j, c], N)
         return total
+
+
+def _brightness(even: Image) -> np.ndarray:
+    """(T, Y, X): what channels have in common most, with noise of 1; what is missing, from the frames before or after.
+
+    Motion is the same in all channels.
+    """
+    values, seen = even.with_channels(even.values), even.with_channels(even.observed)
+    mean = values[seen].mean()
+    order = np.arange(len(values)).reshape(-1, 1, 1, 1)
+    before = np.maximum.accumulate(np.where(seen, order, -1), 0)
+    after = np.minimum.accumulate(np.where(seen, order, len(values))[::-1], 0)[::-1]
+    known = np.where(before >= 0, before, np.where(after < len(values), after, 0))
+    filled = np.where(seen.any(0), np.take_along_axis(values, known, 0), mean)
+    flat = filled.reshape(-1, values.shape[-1])
+    _, axes = np.linalg.eigh(np.cov(flat.T).reshape(values.shape[-1], values.shape[-1]))
+    return filled @ axes[:, -1]
 
 
 def _first(t: int, T: int, width: int) -> int:
@@ -176,13 +198,14 @@ def _refined(
 ) -> np.ndarray:
     """Motion that of the whole frame, or as found, or a step off, where that is better by more than chance."""
     limits = np.array(here.shape).reshape(2, 1, 1) - 1
+    window = max(WINDOW // size, 3)
 
     def off(tried: np.ndarray) -> np.ndarray:
         place = np.clip(grid + tried, 0, limits)
-        return uniform_filter((here - there[place[0], place[1]]) ** 2, WINDOW, mode="nearest")
+        return uniform_filter((here - there[place[0], place[1]]) ** 2, window, mode="nearest")
 
     best = np.broadcast_to(same, grid.shape)
-    least = off(best) - BETTER / size**2
+    least = off(best) - BETTER / size**2 * WINDOW / window
     for step in _around(np.zeros(2, int), 1):
         tried = found + step.reshape(2, 1, 1)
         apart = off(tried)

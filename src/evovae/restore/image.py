@@ -261,6 +261,18 @@ def masked_out(mask: ArrayLike | None, shape: tuple[int, ...], channel_axis: int
     return unknown
 
 
+def check_time(time_axis: int | None, time_width: int | None) -> None:
+    """Patches reach through one frame at least, and through several only of a film."""
+    if time_width is None:
+        return
+    if isinstance(time_width, bool) or not isinstance(time_width, int | np.integer):
+        raise TypeError(f"time_width is a {type(time_width).__name__}, but a number of frames is needed")
+    if time_width < 1:
+        raise ValueError(f"time_width is {time_width}, but patches reach through 1 frame at least")
+    if time_axis is None:
+        raise ValueError(f"time_width is {time_width}, but no time_axis says which axis is time")
+
+
 def check_levels(levels: np.ndarray, span: float) -> None:
     """Noise levels are positive numbers no larger than the data's range."""
     if not ((levels > 0) & (levels <= span)).all():

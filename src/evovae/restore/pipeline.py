@@ -134,7 +134,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         grainy = shown.grainy(generator)
 
         def mixed(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
-            return mix(trusted([*map(film.back, estimates)], grainy, cautious), grainy)
+            return mix(trusted([film.back(estimate, grainy) for estimate in estimates], grainy, cautious), grainy)
 
         def preview(estimates: Sequence[Estimate]) -> np.ndarray:
             values = noise.inverse(mixed(estimates)[0]) if estimates else image.values
@@ -203,7 +203,7 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
             raise KeyboardInterrupt
 
     estimates = [
-        film.back(tiling.estimate(member, beside, generator, tick))
+        film.back(tiling.estimate(member, beside, generator, tick), even)
         for tiling, member in zip(tilings, members, strict=True)
     ]
     mixed = mix(trusted(estimates, even, cautious), even)
