@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import evovae
 from evovae import cli, io
 from evovae.commands import bar
+from evovae.commands.shared import BAD_INPUT, EXISTS
 from evovae.evolve import Search
 from evovae.masks import missing
 from evovae.restore import NetworkPatches, Progress, presets
@@ -798,3 +799,66 @@ def test_help_and_module_entry():
     assert "denoise" in run("--help").output
     done = subprocess.run([sys.executable, "-m", "evovae", "--help"], capture_output=True, text=True, check=True)
     assert "demo" in done.stdout
+
+
+def learnt(noisy):
+    done = run("fit", noisy / "in.tif", noisy / "in.png", noisy / "model.safetensors", "--preset", "fast")
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_what_is_learnt_from_pictures_restores_files_and_folders(noisy):
+    done = learnt(noisy)
+    assert re.search(
+        r"learnt from: 2 pictures noise: \S.* written: \S+model.safetensors$", " ".join(done.output.split())
+    )
+    done = run("apply", noisy / "model.safetensors", noisy / "in.tif", noisy / "out.tif", "--report", noisy / "r.json")
+    assert done.exit_code == 0, done.output
+    before, after = io.read(noisy / "in.tif").values, io.read(noisy / "out.tif").values
+    assert after.dtype == before.dtype and after.std() < before.std()
+    report = json.loads((noisy / "r.json").read_text())
+    assert report["pages"][0]["elbo"] == []
+    (noisy / "many").mkdir()
+    for name in ("a.png", "b.png"):
+        (noisy / "many" / name).write_bytes((noisy / "in.png").read_bytes())
+    done = run("apply", noisy / "model.safetensors", noisy / "many", noisy / "cleaned", "--quiet", "--json")
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) == 2
+    assert sorted(path.name for path in (noisy / "cleaned").iterdir()) == ["a.png", "b.png"]
+    done = run("fit", noisy / "many", noisy / "other.safetensors", "--preset", "fast", "--json", "-q")
+    assert json.loads(done.stdout)["pictures"] == 2
+
+
+def test_what_cannot_be_learnt_or_applied_is_said_in_a_line(noisy):
+    learnt(noisy)
+    model = noisy / "model.safetensors"
+    (noisy / "empty").mkdir()
+    io.write(noisy / "colour.tif", io.Content(np.random.default_rng(0).random((20, 20, 3)).astype(np.float32), "YXS"))
+    io.write(noisy / "stack.tif", io.Content(np.random.default_rng(0).random((5, 20, 20)).astype(np.float32), "ZYX"))
+    for words, code, said in [
+        (("fit", noisy / "in.tif", model), EXISTS, "exists"),
+        (("fit", noisy / "empty", noisy / "new"), BAD_INPUT, "holds no pictures of a known kind"),
+        (
+            ("fit", noisy / "in.tif", noisy / "stack.tif", noisy / "new"),
+            BAD_INPUT,
+            "image 2 of 2: it has 3 spatial axes",
+        ),
+        (("apply", noisy / "in.png", noisy / "in.tif", noisy / "x.tif"), BAD_INPUT, "is no file of tensors"),
+        (("apply", model, noisy / "colour.tif", noisy / "x.tif"), BAD_INPUT, "3 channels, but the models have learnt"),
+        (("fit", noisy / "in.tif", noisy / "new", "--time-width", 0), BAD_INPUT, "a film has T and two axes of space"),
+    ]:
+        done = run(*words)
+        assert done.exit_code == code and said in " ".join(done.output.split()), done.output
+        assert not (noisy / "new").exists() and not (noisy / "x.tif").exists()
+
+
+def test_frames_of_a_film_are_restored_together_if_asked(tmp_path):
+    clean = np.stack([np.kron([[60.0, 180], [120, 90]], np.ones((16, 16)))] * 6)
+    film = clean + 12 * np.random.default_rng(0).standard_normal(clean.shape)
+    io.write(tmp_path / "film.tif", io.Content(film.astype(np.float32), "TYX"))
+    done = run("denoise", tmp_path / "film.tif", tmp_path / "out.tif", "--preset", "fast", "--time-width", 3)
+    assert done.exit_code == 0 and "page" not in done.output, done.output
+    assert io.read(tmp_path / "out.tif").axes == "TYX"
+    words = "--time-width", 3, "--preset", "fast"
+    assert run("fit", tmp_path / "film.tif", tmp_path / "model.safetensors", *words).exit_code == 0
+    done = run("apply", tmp_path / "model.safetensors", tmp_path / "film.tif", tmp_path / "again.tif")
+    assert done.exit_code == 0 and io.read(tmp_path / "again.tif").values.shape == film.shape

@@ -9,9 +9,9 @@ from typing import get_args, get_type_hints
 import pytest
 
 from evovae import train
-from evovae.commands import pictures
+from evovae.commands import learnt, pictures
 from evovae.estimators import Denoiser
-from evovae.restore import denoise, inpaint
+from evovae.restore import FittedDenoiser, denoise, fit_denoiser, inpaint
 from evovae.restore.presets import PRESETS
 from evovae.settings import LIKELIHOODS, NOISE
 
@@ -52,10 +52,25 @@ def test_an_estimator_has_the_options_of_denoise():
 def test_a_command_has_the_options_of_its_function(command, function):
     """It has files for arrays, which say more of their axes, and a seed: the same files, whenever it is called."""
     files = {"source": MISSING, "target": MISSING, "axes": None, "page": None, "std": None, "report": None}
-    shared = without("image", "callback", "full_output", "rng", "device")
+    shared = without("image", "callback", "full_output", "rng", "device", "time_axis")
     files |= {"series": None, "overwrite": False, "recursive": False, "quiet": False, "json": False}
     own = {"seed": 0, "device": "cpu", "strength": options(function)["strength"]}
     assert options(command) == shared | files | own
+
+
+def test_what_learns_and_what_restores_have_the_options_of_denoise_between_them():
+    learns, restores = options(fit_denoiser), options(FittedDenoiser.restore)
+    once = {"preset", "time_width", "max_seconds"}  # what is learnt decides that
+    assert {*learns} | {*restores} == {*DENOISE} - {"held_out", "resume"} | {"images"}
+    assert {*learns} & once == once and not {*restores} & once
+    assert all(DENOISE[name] == default for name, default in learns.items() if name not in ("images",))
+    own = {"rng": 0, "noise": None}
+    assert all(own.get(name, DENOISE[name]) == default for name, default in restores.items())
+    files = {"sources", "source", "target", "model", "axes", "page", "series", "std", "report", "seed", "resume"}
+    said = files | {"overwrite", "recursive", "quiet", "json"}
+    for command, function in ((learnt.fit, learns), (learnt.apply, restores)):
+        asked = {*function} - {"image", "images", "callback", "full_output", "rng", "time_axis"}
+        assert {*options(command)} - said == asked
 
 
 def test_both_commands_say_the_same_of_their_options():
@@ -72,7 +87,18 @@ def test_choices_are_those_there_are():
 def test_the_page_has_the_options_of_denoise():
     """It lacks what the server decides."""
     schemas = pytest.importorskip("evovae.web.schemas")
-    decided = "channel_axis", "nonfinite", "max_seconds", "dtype", "tile", "max_memory", "device", "resume"
+    decided = (
+        "channel_axis",
+        "time_axis",
+        "time_width",
+        "nonfinite",
+        "max_seconds",
+        "dtype",
+        "tile",
+        "max_memory",
+        "device",
+        "resume",
+    )
     shared = without("image", "callback", "full_output", "rng", "held_out", *decided)
     wish = {name: field.get_default() for name, field in schemas.Wish.model_fields.items() if name != "upload"}
     assert wish == shared | {"held_out": 0.0, "seed": 0}

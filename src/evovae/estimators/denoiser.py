@@ -16,6 +16,10 @@ from evovae.estimators.checks import seed
 from evovae.restore import FittedDenoiser, PatchModel, Restoration, denoise, fit_denoiser
 from evovae.restore.noise.model import NoiseModel
 
+BOTH = {"sigma", "channel_axis", "time_axis", "nonfinite", "max_memory", "device"}
+LEARNING = BOTH | {"noise", "preset", "max_seconds", "time_width"}
+RESTORING = BOTH | {"strength", "dtype", "tile"}
+
 
 class Denoiser(TransformerMixin, BaseEstimator):
     """`evovae.denoise` as an object, for pipelines, parameter searches and `skimage.restoration.calibrate_denoiser`.
@@ -26,7 +30,8 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, nonfinite, noise, preset, max_seconds, strength, dtype, tile, max_memory, device
+    sigma, channel_axis, time_axis, time_width, nonfinite, noise, preset, max_seconds, strength, dtype, tile, \
+    max_memory, device
         See `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
@@ -56,6 +61,8 @@ class Denoiser(TransformerMixin, BaseEstimator):
         sigma: ArrayLike | None = None,
         *,
         channel_axis: int | None = None,
+        time_axis: int | None = None,
+        time_width: int | None = None,
         nonfinite: str = "raise",
         noise: str | NoiseModel = "auto",
         preset: str | PatchModel | Sequence[PatchModel] = "balanced",
@@ -69,6 +76,8 @@ class Denoiser(TransformerMixin, BaseEstimator):
     ) -> None:
         self.sigma = sigma
         self.channel_axis = channel_axis
+        self.time_axis = time_axis
+        self.time_width = time_width
         self.nonfinite = nonfinite
         self.noise = noise
         self.preset = preset
@@ -82,21 +91,17 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Denoiser:
         """Learn from an image, or from a list of them.  Raises what `evovae.fit_denoiser` does."""
-        names = ("sigma", "channel_axis", "nonfinite", "noise", "preset", "max_seconds", "max_memory", "device")
-        return self._learnt(fit_denoiser(X, rng=seed(self.random_state), **self._options(names)))
-
-    def _learnt(self, fitted: FittedDenoiser) -> Denoiser:
-        self.denoiser_, self.sigma_ = fitted, fitted.members[0].level
+        self.denoiser_ = fit_denoiser(X, rng=seed(self.random_state), **self._options(LEARNING))
+        self.sigma_ = self.denoiser_.members[0].level
         return self
 
-    def _options(self, names: Sequence[str]) -> dict[str, Any]:
+    def _options(self, names: set[str]) -> dict[str, Any]:
         return {name: value for name, value in self.get_params(deep=False).items() if name in names}
 
     def predict(self, image: ArrayLike) -> np.ndarray:
         """The restored image, of the same shape and units, and the same dtype if no other is set."""
         check_is_fitted(self)
-        names = ("sigma", "channel_axis", "nonfinite", "strength", "dtype", "tile", "max_memory", "device")
-        restored = self.denoiser_.restore(image, rng=seed(self.random_state), **self._options(names))
+        restored = self.denoiser_.restore(image, rng=seed(self.random_state), **self._options(RESTORING))
         assert isinstance(restored, np.ndarray)
         return restored
 
@@ -110,7 +115,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
         restoration = denoise(image, rng=seed(settings.pop("random_state")), full_output=True, **settings)
         assert isinstance(restoration, Restoration)
         if restoration.fitted is not None:
-            self._learnt(restoration.fitted)
+            self.denoiser_, self.sigma_ = restoration.fitted, restoration.sigma
         return restoration.image
 
     def save(self, path: str | Path) -> None:
