@@ -31,7 +31,7 @@ RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is k
 LEARNT = 0.01  # of the noise variance, that stays in the surest of what is restored, as models are learnt from it
 STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
-PLACED = 2
+PLACED = 2  # E-steps once it is known where in an image components lie
 APART = 6  # pixels between the patches for which all of the commonest states are compared
 
 
@@ -150,7 +150,8 @@ class FittedPatches:
         rows = patches.used.nonzero()[:, 0]
         states = self.search(patches, generator, self.begun(patches, generator), self.settings.settling, rows)
         placed = replace(self, model=self.settings.placed(self.model, patches, states[rows], rows))
-        states = placed.search(patches, generator, states, PLACED, rows)
+        if placed.model is not self.model:
+            states = placed.search(patches, generator, states, PLACED, rows)
         return placed.estimate(patches, states, generator)
 
     def begun(self, patches: Patches, generator: Generator) -> States:

@@ -10,6 +10,9 @@ from evovae.restore.interpolate import smooth
 from evovae.restore.noise.covariance import Whitening
 
 
+COLUMNS = 16  # of patches that are merged at once, which bounds memory
+
+
 def extract(image: Tensor, size: tuple[int, ...]) -> Tensor:
     """Every patch of `size` in image, flattened: (N, D) with N the number of positions, D = prod(size)."""
     windows = image
@@ -27,10 +30,14 @@ def merge(patches: Tensor, weights: Tensor, shape: tuple[int, ...], size: tuple[
     positions = tuple(n - width + 1 for n, width in zip(shape, size, strict=True))
     weights = weights.expand_as(patches)
     total, weight = (torch.zeros(shape, dtype=patches.dtype, device=patches.device) for _ in range(2))
-    for d, corner in enumerate(product(*map(range, size))):
-        window = tuple(slice(start, start + n) for start, n in zip(corner, positions, strict=True))
-        total[window] += (patches[:, d] * weights[:, d]).view(positions)
-        weight[window] += weights[:, d].reshape(positions)
+    corners = [*product(*map(range, size))]
+    for first in range(0, len(corners), COLUMNS):
+        some = slice(first, first + COLUMNS)
+        columns = (part[:, some].T.contiguous() for part in (patches, weights))  # in order, which is faster
+        for corner, value, count in zip(corners[some], *columns, strict=True):
+            window = tuple(slice(start, start + n) for start, n in zip(corner, positions, strict=True))
+            total[window] += (value * count).view(positions)
+            weight[window] += count.view(positions)
     return total / weight
 
 
