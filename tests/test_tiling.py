@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from test_denoise import QUICK, SUBSPACES, rms
 
 import evovae
+from evovae import MixturePatches
 from evovae.restore import run, tiling
 from evovae.restore.image import Image
 from evovae.restore.learner import Learner
@@ -37,7 +38,14 @@ def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
         assert start % 2 == 0 and max(a - w - 1, 0) <= start <= max(a - w, 0) and stop == min(b + w, n) and b > a
 
 
-@pytest.mark.parametrize("model", [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1))], ids=["subspaces", "net", "look"])
+MIXTURE = MixturePatches.of(5, 24, 10)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1)), MIXTURE],
+    ids=["subspaces", "net", "look", "mixture"],
+)
 def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, model):
     """Two thirds of the patches are trained on; over some seeds, as networks differ by a tenth from one to the next."""
     monkeypatch.setattr(tiling, "MOST", 8192)

@@ -231,9 +231,8 @@ class FittedPatches:
         and its noise is what the new one is in its units.
         """
         moved = replace(self, noise=noise, scale=scale)
-        to = None
-        if not (self.whitening.is_identity and moved.whitening.is_identity):
-            to = moved.whitening(_whole(self.whitening.back, self.size))
+        before, after = (_whole(each.whitening.back, self.size) for each in (self, moved))
+        to = None if torch.equal(before, after) else moved.whitening(before)
         sigma2 = cast(Tensor, self.model.likelihood.sigma2).item() * (self.scale.unit / scale.unit) ** 2
         return replace(moved, model=self.settings.elsewhere(self.model, sigma2, to))
 
