@@ -76,8 +76,11 @@ def of_a_kind(preset):
 def _others(case, pairs, learnt, preset):
     fitted = evovae.fit_denoiser([image for image, _ in pairs[:learnt]], preset=preset, rng=0)
     for number, (image, clean) in enumerate(pairs[learnt:]):
-        yield f"{case} {number}", "trained on it", clean, *timed(
-            lambda image=image: evovae.denoise(image, preset=preset, rng=0)
+        yield (
+            f"{case} {number}",
+            "trained on it",
+            clean,
+            *timed(lambda image=image: evovae.denoise(image, preset=preset, rng=0)),
         )
         yield f"{case} {number}", "applied", clean, *timed(lambda image=image: fitted.restore(image))
 

@@ -181,9 +181,11 @@ def _around(step: np.ndarray, reach: int) -> list[np.ndarray]:
 
 def _apart(here: np.ndarray, there: np.ndarray, step: np.ndarray) -> float:
     """How much a frame differs from another one that is moved, where both are."""
+    if (np.abs(step) >= here.shape).any():
+        return np.inf
     mine = tuple(slice(max(-d, 0), n - max(d, 0)) for d, n in zip(step, here.shape, strict=True))
     other = tuple(slice(max(d, 0), n - max(-d, 0)) for d, n in zip(step, here.shape, strict=True))
-    return float(np.mean((here[mine] - there[other]) ** 2)) if here[mine].size else np.inf
+    return float(np.mean((here[mine] - there[other]) ** 2))
 
 
 def _finer(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

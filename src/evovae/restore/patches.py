@@ -9,7 +9,6 @@ from torch import Tensor
 from evovae.restore.interpolate import smooth
 from evovae.restore.noise.covariance import Whitening
 
-
 COLUMNS = 16  # of patches that are merged at once, which bounds memory
 
 

@@ -206,10 +206,10 @@ def _partners(
     there[grid >= 0] = compared
     off = np.empty_like(there)
     for shift in _shifts(size, steps):
+        if (np.abs(shift) >= grid.shape).any():
+            continue
         mine = tuple(slice(max(-d, 0), n - max(d, 0)) for d, n in zip(shift, grid.shape, strict=True))
         other = tuple(slice(max(d, 0), n - max(-d, 0)) for d, n in zip(shift, grid.shape, strict=True))
-        if not grid[mine].size:
-            continue
         apart = np.subtract(there[mine], there[other], out=off[mine])
         square = np.einsum("...k,...k->...", apart, apart) / (2 * K)
         better = square < distance[mine]
