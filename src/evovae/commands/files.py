@@ -82,7 +82,7 @@ def fit(
     with one_line_errors():
         io.check_place(target, overwrite=overwrite)
         pictures = _Pictures(sources, recursive, axes, series, film=time_width is not None)
-        options = _plain(options) | {"time_axis": pictures.time_axis, "time_width": _found_width(time_width)}
+        options = _plain(options) | {"time_axis": pictures.time_axis, "time_width": time_width or None}
         options["channel_axis"] = pictures.channel_axis if channel_axis is None else channel_axis
         with bar.running():
             fitted = evovae.fit_denoiser(pictures, rng=seed, callback=bar, **options)
@@ -130,11 +130,6 @@ class _Pictures(Sequence[np.ndarray]):
         path, page = self.pages[number]
         content = self.read(path)
         return content.values[page_places(content)[page]]
-
-
-def _found_width(asked: int | None) -> int | None:
-    """How many frames patches reach through, of what was asked for: 0 is to be found."""
-    return asked or None
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
@@ -367,7 +362,7 @@ def _restore_one(
         content, holes = files.read()
         content = content if as_stored else replace(content, planes=None)
         content = content if time_width is None else content.as_film()
-        options |= {"time_axis": time_axis(content), "time_width": _found_width(time_width)}
+        options |= {"time_axis": time_axis(content), "time_width": time_width or None}
         if options["channel_axis"] is None:
             options["channel_axis"] = axis_of_channels(content)
         with bar.running():

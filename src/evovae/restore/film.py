@@ -155,20 +155,19 @@ def motion(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     First the frame as a whole is moved, from coarse to fine, and then what differs from that, place by place.
     """
     levels = [size for size in LEVELS if min(one.shape) // size >= SMALLEST] or [1]
+    pyramid = [(size, _shrunk(one, size), _shrunk(other, size)) for size in levels]
     whole = np.zeros(2, int)
-    for size in levels:
-        whole = 2 * whole
-        here, there = _shrunk(one, size), _shrunk(other, size)
-        whole = min(_around(whole, 2 if size == levels[0] else 1), key=lambda step: _apart(here, there, step))
+    for size, here, there in pyramid:
+        steps = _around(2 * whole, 2 if size == levels[0] else 1)
+        whole = steps[int(np.argmin([_apart(here, there, step) for step in steps]))]
     found = np.zeros((2, 1, 1), int)
-    for size in levels:
-        here, there = _shrunk(one, size), _shrunk(other, size)
+    for size, here, there in pyramid:
         grid = np.indices(here.shape)
+        same = np.round(whole / size).astype(int).reshape(2, 1, 1)
         if size == levels[0]:
-            found = np.broadcast_to(np.round(whole / size).astype(int).reshape(2, 1, 1), grid.shape)
+            found = np.broadcast_to(same, grid.shape)
         else:
             found = _finer(found, here.shape)
-        same = np.round(whole / size).astype(int).reshape(2, 1, 1)
         found = _refined(here, there, grid, found, same, size)
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from torch import Generator, Tensor
 
-from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of, save_tensors
+from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of, save_tensors, under
 from evovae.devices import find_device
 from evovae.restore.fitted_patches import FittedPatches, Population
 from evovae.restore.image import Image, Scale, check_sigma
@@ -202,7 +202,7 @@ class FittedDenoiser:
         try:
             members = tuple(
                 FittedPatches.from_config(
-                    model_of(config["model"], _under(f"{number}.model.", tensors)),
+                    model_of(config["model"], under(f"{number}.model.", tensors)),
                     tensors[f"{number}.commonest"],
                     config,
                 )
@@ -212,11 +212,6 @@ class FittedDenoiser:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(f"{path} holds no denoiser of this version: {said}") from error
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names start so, without that."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _bound(member: FittedPatches, sample: Image, among: tuple[int, ...], generator: Generator) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evovae.checkpoint import Folder
+from evovae.checkpoint import Folder, under
 from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
@@ -168,8 +168,8 @@ class Work:
 
     def load(self, number: int, fitted: FittedPatches, kept: Mapping[str, Tensor]) -> None:
         """Take one model's share from a snapshot."""
-        others = _under(f"estimate.{number}.", kept)
-        fitted.model.load_state_dict(_under(f"model.{number}.", kept))
+        others = under(f"estimate.{number}.", kept)
+        fitted.model.load_state_dict(under(f"model.{number}.", kept))
         fitted = replace(fitted, commonest=others["commonest"], bound=others["bound"].item())
         self.add(fitted, Estimate(others["image"].numpy(), others["std"].numpy()))
         self.drawn = {"generator": kept["generator"]}
@@ -202,7 +202,7 @@ def _train(
             work.load(number, learner.fitted, kept)
             learner.generator.set_state(kept["generator"])
         else:
-            stop = _learn(tiling, learner, number, before, work, watch, keep, _under(f"training.{number}.", kept))
+            stop = _learn(tiling, learner, number, before, work, watch, keep, under(f"training.{number}.", kept))
             if len(watch.elbo) > before:
                 stop = _look(tiling, learner, stop, image, work, watch)
             if stop:
@@ -262,8 +262,3 @@ def _learn(
         warn(f"{error}; it is taken like that")
         watch.skip(learner.fitted.settings.length - len(watch.elbo) + before)
     return False
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Snapshot:
-    """Those whose names start so, without that."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
