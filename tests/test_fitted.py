@@ -269,6 +269,14 @@ def test_images_of_other_sizes_and_constant_ones_are_learnt_from():
     assert_array_equal(fitted.restore(np.full((30, 30), 7.0)), np.full((30, 30), 7.0))
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_level_that_is_told_holds_beside_constant_images(place):
+    images = [scene(0)[1]]
+    images.insert(place, np.full((30, 30), 7.0))
+    fitted = evovae.fit_denoiser(images, 9.0, noise="white", preset=replace(SUBSPACES, epochs=1), rng=0)
+    assert fitted.noise.describe()["curves"] == Noise.white(9.0, 1, 2).describe()["curves"]
+
+
 def test_of_many_images_some_are_read():
     read = []
 

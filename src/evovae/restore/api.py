@@ -270,11 +270,11 @@ def fit_denoiser(
     chosen = sorted(drawn.permutation(len(every))[:MOST])
     pixels = max(PIXELS // len(chosen), LEAST_PIXELS) if several else None
     seen: list[Image] = []
+    levels: np.ndarray | None = None
     for number in chosen:
         try:
-            picture, levels = check_sigma(
-                Image.of(every[number], None, channel_axis, nonfinite, memory, time_axis), sigma
-            )
+            picture, own = check_sigma(Image.of(every[number], None, channel_axis, nonfinite, memory, time_axis), sigma)
+            levels = levels if own is None else own  # of a constant image, there are none
             if levels is not None and levels.ndim > 1:
                 raise ValueError("sigma is a map, but a number or one for each channel is needed: places differ")
             if seen and (len(picture.shape), picture.channels) != (len(seen[0].shape), seen[0].channels):
