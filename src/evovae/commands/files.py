@@ -92,7 +92,7 @@ def fit(
     if not quiet:
         stopped = f"stopped after {bar.where}: the best so far   " * bool(bar.signal)
         told = f"learnt from: {len(pictures)} pictures   noise: {noise}   {stopped}written: {target}"
-        console.print(told, markup=False, highlight=False)
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     if json:
         inputs = [str(path) for path in sources]
         typer.echo(dumps({"input": inputs, "output": str(target), "pictures": len(pictures), "noise": noise}))
@@ -389,7 +389,8 @@ def _restore_one(
     with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
         files.write(content, done, about)
     if not quiet:
-        console.print("   ".join(_told(done, holes, bar, target)), markup=False, highlight=False)
+        told = "   ".join(_told(done, holes, bar, target))
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     if json:
         typer.echo(_line(done, source, target))
     if bar.signal:
