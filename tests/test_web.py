@@ -104,7 +104,7 @@ def submitted(client, file=NOISY, **wish):
     return answer.json()
 
 
-def waited(client, job, states=("done", "stopped", "failed"), seconds=60):
+def waited(client, job, states=("done", "stopped", "failed"), seconds=180):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         found = client.get(f"/api/jobs/{job['id']}").json()

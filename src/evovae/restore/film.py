@@ -33,11 +33,14 @@ class Film:
     ----------
     width
         How many frames a patch reaches through: with 1, frames have nothing to do with each other.
+    among
+        (T, width): which frames each frame lies among.
     places
         (T, width, 2, Y, X): where the things at each place of each frame are in the frames that it lies among.
     """
 
     width: int = 1
+    among: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), int))
     places: np.ndarray = field(default_factory=lambda: np.zeros((0, 1, 2, 1, 1), np.int32))
 
     @classmethod
@@ -51,7 +54,16 @@ class Film:
             return cls()
         width = min(USUAL if width is None else width, len(frames))
         back = [motion(other, one) for one, other in pairwise(frames)]
-        return cls(width, _followed(ahead, back, width))
+        # A frame is in the middle of those that it lies among, but at the ends of the film.
+        first = np.clip(np.arange(len(frames)) - width // 2, 0, len(frames) - width)
+        among = first[:, None] + np.arange(width)
+        return cls(width, among, _followed(ahead, back, among))
+
+    def around(self, frames: slice) -> Film:
+        """With no other patches than those that say something of these frames, and lie about them."""
+        reach = self.width // 2
+        near = slice(max(frames.start - reach, 0), frames.stop + reach)
+        return replace(self, among=self.among[near], places=self.places[near])
 
     def beside(self, even: Image) -> Image:
         """Each frame with those that it lies among as channels, (T, Y, X, width C); the image itself with width 1."""
@@ -62,41 +74,43 @@ class Film:
         return replace(even, values=values, observed=observed, wanted=wanted, axis=-1, whole=values.shape)
 
     def _moved(self, values: np.ndarray) -> np.ndarray:
-        T, *shape, C = values.shape
+        T, (_, *shape, C) = len(self.among), values.shape
         moved = np.empty((T, *shape, self.width, C), values.dtype)
-        for t in range(T):
-            for j, place in enumerate(self.places[t]):
-                moved[t, :, :, j] = values[_first(t, T, self.width) + j, place[0], place[1]]
+        for frame, among, places in zip(moved, self.among, self.places, strict=True):
+            for j, (t, (y, x)) in enumerate(zip(among, places, strict=True)):
+                frame[:, :, j] = values[t, y, x]
         return moved.reshape(T, *shape, self.width * C)
 
     def back(self, estimate: Estimate, seen: Image) -> Estimate:
         """What is said of each frame from all that it lies among, in its own places; the surer counts for more.
 
-        Each frame that was seen keeps its mean, which its noise hardly moves, while others may be brighter.
+        Each frame that was seen keeps its mean, which its noise hardly moves, while others may be brighter.  Frames of
+        which nothing is said stay as they were seen.
         """
         if self.width == 1:
             return estimate
-        T, *shape, channels = estimate.image.shape
-        C = channels // self.width
-        weights = (1 / estimate.std**2).reshape(T, -1, self.width, C)
+        C = estimate.image.shape[-1] // self.width
+        weights = (1 / estimate.std**2).reshape(len(self.among), -1, self.width, C)
         parts = (weights * values.reshape(weights.shape) for values in (estimate.image, estimate.std**2))
-        weight, image, variance = (self._gathered(part) for part in (weights, *parts))
-        size = (T, *shape) if C == 1 else (T, *shape, C)
-        image = (image / weight).reshape(size)
+        weight, image, variance = (self._gathered(part, len(seen.values)) for part in (weights, *parts))
+        said, size = weight > 0, seen.values.shape
+        weight = np.where(said, weight, 1)
+        image = np.where(said.reshape(size), (image / weight).reshape(size), seen.values)
         off = np.where(seen.observed, seen.values - image, 0).sum((1, 2), keepdims=True)
         image = image + off / np.maximum(seen.observed.sum((1, 2), keepdims=True), 1)
-        return Estimate(image, np.sqrt(SURER * variance / weight).reshape(size))
+        std = np.sqrt(np.where(said, SURER * variance / weight, 1))
+        return Estimate(image, std.reshape(size))
 
-    def _gathered(self, values: np.ndarray) -> np.ndarray:
-        """Sums of values (T, Y X, width, C) where the things that they are of are: (T, Y X, C)."""
-        T, N, _, C = values.shape
-        total = np.zeros((T, N, C))
+    def _gathered(self, values: np.ndarray, count: int) -> np.ndarray:
+        """Sums of values (T, Y X, width, C) where the things that they are of are, in so many frames: (.., Y X, C)."""
+        _, N, _, C = values.shape
+        total = np.zeros((count, N, C))
         row = self.places.shape[-1]
-        for t in range(T):
-            for j, (y, x) in enumerate(self.places[t]):
-                frame, there = total[_first(t, T, self.width) + j], (y * row + x).ravel()
+        for one, among, places in zip(values, self.among, self.places, strict=True):
+            for j, (t, (y, x)) in enumerate(zip(among, places, strict=True)):
+                there = (y * row + x).ravel()
                 for c in range(C):
-                    frame[:, c] += np.bincount(there, values[t, :, j, c], N)
+                    total[t, :, c] += np.bincount(there, one[:, j, c], N)
         return total
 
 
@@ -117,11 +131,6 @@ def _brightness(even: Image) -> np.ndarray:
     return filled @ axes[:, -1]
 
 
-def _first(t: int, T: int, width: int) -> int:
-    """The first of the frames that frame t lies among: it is in the middle of them, but at the ends of the film."""
-    return min(max(t - width // 2, 0), T - width)
-
-
 def _shared(frames: np.ndarray, ahead: list[np.ndarray]) -> float:
     """How much of the detail of frames the next ones share, where motion is undone."""
     here = np.indices(frames.shape[1:])
@@ -132,14 +141,13 @@ def _shared(frames: np.ndarray, ahead: list[np.ndarray]) -> float:
     return 1 - (float(np.mean(apart)) - 2) / (2 * max(float(detail), 1e-3))
 
 
-def _followed(ahead: list[np.ndarray], back: list[np.ndarray], width: int) -> np.ndarray:
+def _followed(ahead: list[np.ndarray], back: list[np.ndarray], among: np.ndarray) -> np.ndarray:
     """Places (T, width, 2, Y, X) from motion to the next frame, and to the one before, by adding it up."""
-    T, (_, *shape) = len(ahead) + 1, ahead[0].shape
+    _, *shape = ahead[0].shape
     limits, here = np.array(shape).reshape(2, 1, 1) - 1, np.indices(shape)
-    found = np.empty((T, width, 2, *shape), np.int32)
-    for t in range(T):
-        first = _first(t, T, width)
-        for steps, order in ((ahead, range(t, first + width)), (back, range(t - 1, first - 1, -1))):
+    found = np.empty((*among.shape, 2, *shape), np.int32)
+    for t, (first, *_, last) in enumerate(among):
+        for steps, order in ((ahead, range(t, last + 1)), (back, range(t - 1, first - 1, -1))):
             place = here
             for at in order:
                 if at != t:

@@ -5,8 +5,8 @@ Values that are no part of the picture -> curves -> lines -> correlation -> impu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, cast
 
@@ -53,6 +53,8 @@ BROAD = 15  # pixels: what is broader is no line
 SMOOTHEST = 0.9  # correlation of neighbours, beyond which it is structure: cameras have up to 0.89
 ENOUGH = 1000  # blocks that tell correlated noise from structure
 SHARE = 0.05  # of the pairs that correlations are found from
+MOST_FRAMES = 8  # of a film, in which noise is looked for
+PLACED = ("level", "lines", "impulses", "apart", "exact")  # what belongs to places
 
 FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
     "white": lambda bins, values: None,
@@ -75,52 +77,86 @@ class Found:
     void: np.ndarray = field(default_factory=lambda: np.zeros((), bool))
 
 
+@dataclass(frozen=True)
+class _Values:
+    """The values of an image (*spatial, C), and which of them say something about its noise.
+
+    `void` are none at all, `apart` belong to no picture, and `calm` are the values without what stands out of them.
+    """
+
+    values: np.ndarray
+    observed: np.ndarray
+    usable: np.ndarray
+    void: np.ndarray
+    apart: np.ndarray
+    calm: np.ndarray
+
+    @classmethod
+    def of(cls, image: Image) -> _Values:
+        stored, observed = image.with_channels(image.values), image.with_channels(image.observed)
+        void = impulses.sentinels(stored, observed)
+        if void.any():
+            warn(f"{void.sum()} pixels hold {stored[void].flat[0]}, which stands for no data; they are filled")
+        observed = observed & ~void
+        values = np.where(observed, stored, 0).astype(float)
+        apart = _constant(values, observed) | _far(values, observed)
+        usable = observed & ~apart
+        if not usable.any():
+            apart, usable = np.zeros_like(apart), observed
+        return cls(values, observed, usable, void, apart, _calm(values, usable))
+
+    @classmethod
+    def stacked(cls, frames: Sequence[_Values]) -> _Values:
+        """Frames of a film, one after another along a first axis."""
+        return cls(*(np.stack([getattr(frame, each.name) for frame in frames]) for each in fields(cls)))
+
+    def placed(self, model: Noise, image: Image, *, impulsive: bool) -> Noise:
+        """The noise with what belongs to places of the image: impulses, if there may be any, and what is apart."""
+        found = np.zeros((), bool)
+        if impulsive and model.typical(self.calm) > NOISELESS * self.values[self.usable].std():
+            found = impulses.find(model.even(self.values), self.usable)
+        model = replace(model, impulses=found | self.void, apart=self.apart)
+        shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in PLACED}
+        return replace(model, **shaped)
+
+
 def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
     """The noise of an image: of a kind, one of `NOISE`, and of a level (see `evovae.denoise`), where these are told."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
     if noise not in NOISE:
         raise ValueError(f"noise is {noise!r}, but it is a NoiseModel or one of {', '.join(NOISE)}")
-    stored, observed = image.with_channels(image.values), image.with_channels(image.observed)
-    void = impulses.sentinels(stored, observed)
-    if void.any():
-        warn(f"{void.sum()} pixels hold {stored[void].flat[0]}, which stands for no data; they are filled")
-    observed = observed & ~void
-    values = np.where(observed, stored, 0).astype(float)
-    apart = _constant(values, observed) | _far(values, observed)
-    usable = observed & ~apart
-    if not usable.any():
-        apart, usable = np.zeros_like(apart), observed
-    calm = _calm(values, usable)
-    model = _even(calm, usable, observed, noise) if sigma is None else _told(sigma, values.shape)
-    if noise != "white":
-        model = _beyond(model, calm, usable, sigma is not None)
-        if model.typical(calm) > NOISELESS * values[usable].std():
-            model = replace(model, impulses=impulses.find(model.even(values), usable))
-    model = replace(model, impulses=model.impulses | void, apart=apart)
-    parts = ("level", "lines", "impulses", "apart", "exact")
-    shaped: dict[str, Any] = {name: _shaped(getattr(model, name), image.values.shape) for name in parts}
+    seen = _Values.of(image)
+    model = _stationary(seen, noise, sigma)
     plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
-    return Found(replace(model, **shaped), 0.0 if plain and sigma is None else 1.0, void.reshape(image.values.shape))
+    model = seen.placed(model, image, impulsive=noise != "white")
+    return Found(model, 0.0 if plain and sigma is None else 1.0, seen.void.reshape(image.values.shape))
 
 
 def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
-    """The noise of a film: what is found of one frame for all, so that none flickers, and impulses frame by frame."""
+    """The noise of a film: that of a typical one of its frames is the same in all, so that none flickers."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    frames = range(film.shape[0])
-    maps = sigma is not None and sigma.ndim > 1
-    found = [find(film.frame(t), noise, sigma[t] if maps and sigma is not None else sigma) for t in frames]
-    models = [cast(Noise, each.model) for each in found]
+    count = film.shape[0]
+    maps = sigma if sigma is not None and sigma.ndim > 1 else None
+    some = sorted({count * number // MOST_FRAMES for number in range(MOST_FRAMES)})
+    found = [find(film.frame(t), noise, sigma if maps is None else maps[t]) for t in some]
     values = film.with_channels(film.values).astype(float)
-    middle = sorted(range(len(found)), key=lambda t: models[t].typical(values))[len(found) // 2]
-    parts = {
-        name: np.stack([np.broadcast_to(getattr(model, name), film.values.shape[1:]) for model in models])
-        for name in ("level", "lines", "impulses", "apart", "exact")
-    }
-    void = np.stack([np.broadcast_to(each.void, film.values.shape[1:]) for each in found])
-    shaped: dict[str, Any] = {name: _shaped(part, film.values.shape) for name, part in parts.items()}
-    return Found(replace(models[middle], **shaped), found[middle].least, void)
+    typical = [cast(Noise, each.model).typical(values) for each in found]
+    middle = found[sorted(range(len(some)), key=lambda n: typical[n])[len(some) // 2]]
+    return find_places(film, cast(Noise, middle.model), middle.least, maps, among=noise)
+
+
+def find_places(film: Image, noise: Noise, least: float, levels: np.ndarray | None, *, among: str) -> Found:
+    """The noise of a film, of which all but what belongs to places is known; it is one `among` the kinds of `NOISE`."""
+    seen, noise = _Values.stacked([_Values.of(film.frame(t)) for t in range(film.shape[0])]), noise.anywhere()
+    if levels is not None:
+        assert isinstance(noise.curves[0], Flat)
+        noise = replace(noise, level=_relative(levels, noise.curves[0].sigma), exact=levels == 0)
+    if among != "white":
+        noise = replace(noise, lines=_lines(noise.even(seen.calm), seen.usable))
+    model = seen.placed(noise, film, impulsive=among != "white")
+    return Found(model, least, seen.void.reshape(film.values.shape))
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -135,8 +171,19 @@ def _told(sigma: np.ndarray, shape: tuple[int, ...]) -> Noise:
         return Noise.white(sigma.tolist(), shape[-1], axes)
     known = sigma[sigma > 0]
     typical = float(np.median(known)) if len(known) else 1.0
-    relative = nearest(sigma, sigma > 0) / typical if len(known) else np.ones(shape)
-    return replace(Noise.white(typical, shape[-1], axes), level=relative, exact=sigma == 0)
+    return replace(Noise.white(typical, shape[-1], axes), level=_relative(sigma, typical), exact=sigma == 0)
+
+
+def _relative(levels: np.ndarray, typical: float) -> np.ndarray:
+    """Over the typical level; where values are exact, as beside."""
+    return nearest(levels, levels > 0) / typical if (levels > 0).any() else np.ones(levels.shape)
+
+
+def _stationary(seen: _Values, kind: str, sigma: np.ndarray | None) -> Noise:
+    """All but impulses."""
+    calm, usable = seen.calm, seen.usable
+    model = _even(calm, usable, seen.observed, kind) if sigma is None else _told(sigma, seen.values.shape)
+    return model if kind == "white" else _beyond(model, calm, usable, sigma is not None)
 
 
 def _even(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Noise:
@@ -192,7 +239,7 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     """With lines, and with correlation, by which noise is stronger than fine structure alone shows."""
     C = values.shape[-1]
     even = model.even(values)
-    model = replace(model, lines=np.zeros(()) if _made_of_lines(even) else lines.find(even, usable))
+    model = replace(model, lines=_lines(even, usable))
     pairs = find_pairs(even - model.lines, np.all(usable, -1))
     if len(pairs.coefficients) < ENOUGH or not correlated(pairs):
         return model
@@ -208,6 +255,11 @@ def _beyond(model: Noise, values: np.ndarray, usable: np.ndarray, told: bool) ->
     every = model.curves if len(model.curves) == C else model.curves * C
     curves = tuple(curve.scaled(factor) for curve, factor in zip(every, stronger, strict=True))
     return replace(model, curves=curves, covariance=covariance, lines=model.lines / stronger)
+
+
+def _lines(even: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Offsets of rows and columns, where these are not the picture."""
+    return np.zeros(()) if _made_of_lines(even) else lines.find(even, usable)
 
 
 def _made_of_lines(even: np.ndarray) -> bool:
