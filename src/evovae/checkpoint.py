@@ -163,6 +163,33 @@ class Folder:
             raise CheckpointError(f"all that {self.path} holds is damaged; name another folder to start anew")
         return {}
 
+    def part(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """A part of the result that stays as it is: from its file, or made now and written to it.
+
+        One that is damaged is made again; a full disk is a warning.
+
+        Raises
+        ------
+        OtherRunError
+            If it is of another run.
+        """
+        path = self.path / f"{name}.safetensors"
+        if path.exists():
+            try:
+                tensors, run = load_tensors(path)
+                check_run(self.path, run, self.run)
+                return tensors
+            except OtherRunError:
+                raise
+            except CheckpointError as error:
+                warn(f"{error}; it is made again")
+        made = make()
+        try:
+            save_tensors(path, made, self.run)
+        except OSError as error:
+            warn(f"progress could not be kept: {error}")
+        return made
+
     def _files(self) -> list[Path]:
         """Snapshots, oldest first."""
         return sorted(path for path in self.path.glob("*.safetensors") if path.stem.isdecimal())

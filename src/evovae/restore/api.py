@@ -1,18 +1,22 @@
 """Denoise or fill an image by training on the image itself, or learn from some to restore others: no clean data."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.devices import find_device
+from evovae.restore.blocks import restore_film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.image import Image, check_sigma, check_time, seed_of
+from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
-from evovae.restore.pipeline import Options, fit, restore
+from evovae.restore.pipeline import Options, Seen, fit, keeping, restore
 from evovae.restore.result import Progress, Restoration
 from evovae.restore.run import Watch
 
@@ -140,13 +144,16 @@ def denoise(
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
     """
-    memory = budget(max_memory)
+    memory, watch = budget(max_memory), Watch(max_seconds, callback)
     check_time(time_axis, time_width)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-    options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, False, time_width
-    )
-    result = restore(picture, options, memory, Watch(max_seconds, callback))
+    where = find_device(device)
+    options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
+    if time_axis is not None and is_long(image):
+        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+        result = restore_film(film, options, memory, watch)
+    else:
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+        result = restore(picture, replace(options, sigma=levels), memory, watch)
     return result if full_output else result.image
 
 
@@ -193,13 +200,16 @@ def inpaint(
     >>> evovae.inpaint(image, mask, preset="fast", rng=0).shape
     (16, 16)
     """
-    memory = budget(max_memory)
+    memory, watch = budget(max_memory), Watch(max_seconds, callback)
     check_time(time_axis, time_width)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-    options = Options(
-        levels, noise, preset, rng, held_out, strength, dtype, tile, find_device(device), resume, True, time_width
-    )
-    result = restore(picture, options, memory, Watch(max_seconds, callback))
+    where = find_device(device)
+    options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
+    if time_axis is not None and is_long(image):
+        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+        result = restore_film(film, options, memory, watch)
+    else:
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+        result = restore(picture, replace(options, sigma=levels), memory, watch)
     return result if full_output else result.image
 
 
@@ -222,6 +232,7 @@ def fit_denoiser(
     callback: Callable[[Progress], bool | None] | None = None,
     max_memory: float | None = None,
     device: str | None = None,
+    resume: str | Path | None = None,
 ) -> FittedDenoiser:
     """Learn from one or many noisy images of a kind, to restore others like them without training.
 
@@ -288,5 +299,10 @@ def fit_denoiser(
     seen = [picture for picture in seen if not picture.flat]
     if not seen:
         raise ValueError("the images are constant, so that there is nothing to learn from")
-    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), None, False, time_width)
-    return fit(seen, options, memory, Watch(max_seconds, callback))
+    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), resume, False, time_width)
+
+    def digest() -> str:
+        return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
+
+    with keeping(digest, options, seed_of(rng), {}) as keep:
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, Watch(max_seconds, callback), keep)

@@ -65,6 +65,11 @@ class Film:
         near = slice(max(frames.start - reach, 0), frames.stop + reach)
         return replace(self, among=self.among[near], places=self.places[near])
 
+    def middle(self) -> Film:
+        """Without the patches of the first and last frames, which are those of others once more, if others are many."""
+        reach, count = self.width // 2, len(self.among)
+        return self if count < 2 * self.width else self.around(slice(2 * reach, count - 2 * reach))
+
     def beside(self, even: Image) -> Image:
         """Each frame with those that it lies among as channels, (T, Y, X, width C); the image itself with width 1."""
         if self.width == 1:

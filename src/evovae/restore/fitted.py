@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of,
 from evovae.devices import find_device
 from evovae.restore.fitted_patches import FittedPatches, Population
 from evovae.restore.image import Image, Scale, check_sigma
+from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import Noise, NoiseModel
 from evovae.restore.patch_models import from_config
@@ -67,6 +68,7 @@ class FittedDenoiser:
         tile: int | None = None,
         max_memory: float | None = None,
         device: str | None = None,
+        resume: str | Path | None = None,
         full_output: bool = False,
     ) -> np.ndarray | Restoration:
         """Denoise an image, and fill what is missing in it: populations of its patches are searched for (`infer`).
@@ -99,14 +101,18 @@ class FittedDenoiser:
         >>> bool(np.std(fitted.restore(other) - clean.T) < 10)
         True
         """
-        from evovae.restore.pipeline import Options, apply  # which makes objects of this kind
+        from evovae.restore.blocks import apply_film  # which, as the pipeline, makes objects of this kind
+        from evovae.restore.pipeline import Options, apply
 
-        memory = budget(max_memory)
-        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-        kind = self.kind if noise is None else noise
-        where = find_device(device)
-        options = Options(levels, kind, "", rng, 0.0, strength, dtype, tile, where, None, fill=False)
-        result = apply(self, picture, options, memory, Watch(None, callback))
+        memory, watch = budget(max_memory), Watch(None, callback)
+        kind, where = self.kind if noise is None else noise, find_device(device)
+        options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
+        if time_axis is not None and is_long(image):
+            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+            result = apply_film(self, film, options, memory, watch)
+        else:
+            picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+            result = apply(self, picture, replace(options, sigma=levels), memory, watch)
         return result if full_output else result.image
 
     def dictionary(self) -> list[np.ndarray]:

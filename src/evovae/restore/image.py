@@ -57,7 +57,7 @@ class Image:
         image = np.asarray(image)
         check_room(image.shape, memory)
         _check_values(image)
-        _check_axes(image.shape, channel_axis, time_axis)
+        check_axes(image.shape, channel_axis, time_axis)
         given = ~(hidden | masked_out(mask, image.shape, channel_axis))
         nan, infinite = given & np.isnan(image), given & np.isinf(image)
         observed = given & ~nan & ~infinite
@@ -222,7 +222,8 @@ def _without(shape: tuple[int, ...], channel_axis: int | None, time_axis: int) -
     return time - (channel_axis is not None and channel_axis % len(shape) < time)
 
 
-def _check_axes(shape: tuple[int, ...], channel_axis: int | None, time_axis: int | None) -> None:
+def check_axes(shape: tuple[int, ...], channel_axis: int | None, time_axis: int | None) -> None:
+    """Refuse axes that are not there, or not of an image; warn of those that look as if they were channels."""
     if not shape:
         raise ValueError("image is a single number; an array with at least one axis is needed")
     if 0 in shape:
@@ -281,8 +282,11 @@ def check_levels(levels: np.ndarray, span: float) -> None:
         )
 
 
-def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarray | None]:
-    """The image without pixels whose level is NaN, and levels: one (), one a channel (C,), or a map (*spatial, C)."""
+def check_sigma(image: Image, sigma: ArrayLike | None, span: float | None = None) -> tuple[Image, np.ndarray | None]:
+    """The image without pixels whose level is NaN, and levels: one (), one a channel (C,), or a map (*spatial, C).
+
+    No level is beyond the span of the values: that of the image, or of a larger one that it is a part of.
+    """
     if sigma is None or image.flat:
         return image, None
     try:
@@ -293,7 +297,7 @@ def check_sigma(image: Image, sigma: ArrayLike | None) -> tuple[Image, np.ndarra
         ) from error
     spatial = tuple(np.delete(image.whole, image.axis)) if image.axis is not None else image.whole
     if levels.ndim == 1 and image.axis is not None and len(levels) == image.channels or not levels.ndim:
-        check_levels(levels, image.span)
+        check_levels(levels, image.span if span is None else span)
         return image, levels
     if levels.shape == image.whole:
         wide = levels if image.axis is None else np.moveaxis(levels, image.axis, -1)

@@ -1,6 +1,6 @@
 """One restoration, from the checked image to the result."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -28,7 +28,7 @@ from evovae.restore.patch_models import PatchModel
 from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
 from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
-from evovae.restore.tiling import Several, Tiling, plan
+from evovae.restore.tiling import Sampling, Several, passes, plan
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
@@ -94,7 +94,7 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
     if not 0 <= options.strength <= 1:
         raise ValueError(f"strength is {options.strength}, but it lies between 0 and 1")
     if image.flat:
-        return _unchanged(image, dtype)
+        return unchanged(image, dtype)
     try:
         with memory_errors():
             return _restore(image, options, seed, memory, watch)
@@ -113,7 +113,7 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
 def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
     dtype = dtype_of(image, options.dtype)
-    seen = _Seen.of(image, options)
+    seen = Seen.of(image, options)
     image, noise, even = seen.image, seen.found.model, seen.even
     if options.fill and image.observed.all():
         done = "the image is denoised, and that is all" if options.strength else "the image stays as it is"
@@ -127,7 +127,8 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     cautious = [model.cautious and picture.correlated for model in models]
     tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
-    with _keep(image, options, models, tilings, seed) as keep:
+    about = {"patch models": [model.config() for model in models], "memory or tiles": repr(tilings)}
+    with keeping(image.digest, options, seed, about) as keep:
         kept = keep.load()
         generator = Generator().manual_seed(int(kept.get("seed", seed)))
         shown, hidden = even.hiding(options.held_out, generator)
@@ -155,23 +156,28 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     )
 
 
-def fit(images: Sequence[Image], options: Options, memory: float, watch: Watch) -> FittedDenoiser:
-    """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back."""
-    seen = [_Seen.of(image, options) for image in images]
+def fit(
+    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, keep: Keep, places: int = 0
+) -> FittedDenoiser:
+    """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back.
+
+    So many places of images are to be restored later, with what has been learnt.
+    """
     films = [Film.of(each.even, options.time_width) for each in seen]
-    width = min(film.width for film in films)
+    width = min(sorted(film.width for film in films)[len(films) // 2], *(each.even.shape[0] for each in seen))
     films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
-    generator = Generator().manual_seed(seed_of(options.rng))
-    grainy = tuple(film.beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
+    kept = keep.load()
+    generator = Generator().manual_seed(int(kept.get("seed", seed_of(options.rng))))
+    grainy = tuple(film.middle().beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
     picture, scale = _picture(seen, width), Scale.of(*grainy)
-    found = sorted((each.found for each in seen), key=lambda found: _level(found.model, scale))
-    middle = found[len(found) // 2]
-    models = _patch_models(options.preset, picture, images[0].film)
-    tilings = [Several.of(grainy, model, _room(model, options, memory)) for model in models]
-    first = images[0]
-    watch.begin(sum(model.length for model in models), 0, lambda _: first.values, {})
-    learners = _learners(tilings, models, grainy[0], scale, middle, options, generator)
-    work = train(learners, grainy[0], watch, Nowhere(), {})
+    middle = typical(seen, scale)
+    models = _patch_models(options.preset, picture, seen[0].image.film)
+    samplings = [Several.of(grainy, model, _room(model, options, memory)) for model in models]
+    first = seen[0].image
+    later = sum(passes(model, places) for model in models)
+    watch.begin(sum(model.length for model in models), later, lambda _: first.outside(first.values), kept)
+    learners = _learners(samplings, models, grainy[0], scale, middle, options, generator)
+    work = train(learners, grainy[0], watch, keep, kept)
     return _fitted(work.fitted, middle.model, options, width)
 
 
@@ -180,42 +186,47 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
     dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(seed_of(options.rng))
     fitted.check(image)
     if image.flat:
-        return _unchanged(image, dtype)
-    seen = _Seen.of(image, options)
-    image, noise, even = seen.image, seen.found.model, seen.even
-    film = Film.of(even, fitted.width)
-    beside = film.beside(even)
-    members, notes = fitted.at(noise, beside, generator)
+        return unchanged(image, dtype)
+    seen = Seen.of(image, options)
+    film = Film.of(seen.even, fitted.width)
+    members, notes = fitted.at(seen.found.model, film.beside(seen.even), generator)
+    watch.begin(0, 1, lambda _: image.outside(as_dtype(image.values, dtype)), {})
+    done = applied(members, seen, film, seen.even, notes, options, memory, generator, watch.work)
+    return replace(done, fitted=fitted, seconds=watch.seconds)
+
+
+def applied(
+    members: Sequence[FittedPatches],
+    seen: "Seen",
+    film: Film,
+    shown: Image,
+    notes: Sequence[str],
+    options: Options,
+    memory: float,
+    generator: Generator,
+    work: Callable[[float], bool],
+) -> Restoration:
+    """What trained models make of an image, and what is noted of how they fit it; work is told how much is done."""
+    beside = film.beside(seen.even)
     settings = [member.settings for member in members]
-    cautious = [each.cautious and not _white(noise, even) for each in settings]
-    tilings = [
-        plan(beside, each, options.tile, _room(each, options, memory), member.size)
-        for each, member in zip(settings, members, strict=True)
-    ]
+    cautious = [each.cautious and not _white(seen.found.model, seen.even) for each in settings]
 
-    def preview(estimates: Sequence[Estimate]) -> np.ndarray:
-        return image.outside(as_dtype(image.values, dtype))
-
-    watch.begin(0, sum(tiling.passes or 1 for tiling in tilings), preview, {})
-
-    def tick(passes: float) -> None:
-        if watch.work(passes):
+    def tick(share: float) -> None:
+        if work(share / len(members)):
             raise KeyboardInterrupt
 
-    estimates = [
-        film.back(tiling.estimate(member, beside, generator, tick), even)
-        for tiling, member in zip(tilings, members, strict=True)
-    ]
-    mixed = mix(trusted(estimates, even, cautious), even)
+    estimates = []
+    for each, member in zip(settings, members, strict=True):
+        tiling = plan(beside, each, options.tile, _room(each, options, memory), member.size)
+        estimates.append(film.back(tiling.estimate(member, beside, generator, tick), seen.even))
+    mixed = mix(trusted(estimates, shown, cautious), shown)
     missed = wherever_more_is_left if notes else options.missed
-    done = _back(seen, even, np.zeros(even.values.shape, bool), mixed, options, missed)
-    return replace(
-        done, notes=(*done.notes, *notes), fitted=fitted, patch_models=tuple(settings), seconds=watch.seconds
-    )
+    done = _back(seen, shown, np.zeros(shown.values.shape, bool), mixed, options, missed)
+    return replace(done, notes=(*done.notes, *notes), patch_models=tuple(settings))
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """An image, what its noise is like, and its even values."""
 
     image: Image
@@ -223,9 +234,19 @@ class _Seen:
     even: Image
 
     @classmethod
-    def of(cls, image: Image, options: Options) -> "_Seen":
-        found = (find_in_film if image.film else find)(image, options.noise, options.sigma)
+    def of(cls, image: Image, options: Options) -> "Seen":
+        """With the noise that is found."""
+        return cls.among(image, (find_in_film if image.film else find)(image, options.noise, options.sigma))
+
+    @classmethod
+    def among(cls, image: Image, found: Found) -> "Seen":
+        """With such noise."""
         return cls(replace(image, observed=image.observed & ~found.void), found, found.model.forward(image))
+
+
+def typical(seen: Sequence[Seen], scale: Scale) -> Found:
+    """The noise of the image of which half of the others have less."""
+    return sorted((each.found for each in seen), key=lambda found: _level(found.model, scale))[len(seen) // 2]
 
 
 def _level(noise: NoiseModel, scale: Scale) -> float:
@@ -239,19 +260,19 @@ def _room(model: PatchModel, options: Options, memory: float) -> float:
 
 
 def _learners(
-    tilings: Sequence[Tiling],
+    samplings: Sequence[Sampling],
     models: Sequence[PatchModel],
     image: Image,
     scale: Scale,
     found: Found,
     options: Options,
     generator: Generator,
-) -> Iterator[tuple[Tiling, Learner]]:
+) -> Iterator[tuple[Sampling, Learner]]:
     """One for each model, made when it is asked for: each draws where the one before it has stopped."""
-    for tiling, model in zip(tilings, models, strict=True):
-        sample, among = tiling.sample(image, generator)
-        about = sample, among, tiling.size, scale, found.model, found.least, model, options.device, generator
-        yield tiling, Learner.prepare(*about)
+    for sampling, model in zip(samplings, models, strict=True):
+        sample, among = sampling.sample(image, generator)
+        about = sample, among, sampling.size, scale, found.model, found.least, model, options.device, generator
+        yield sampling, Learner.prepare(*about)
 
 
 def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Options, width: int) -> FittedDenoiser:
@@ -262,7 +283,7 @@ def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Option
 
 
 def _back(
-    seen: _Seen,
+    seen: Seen,
     shown: Image,
     hidden: np.ndarray,
     mixed: tuple[np.ndarray, np.ndarray],
@@ -344,19 +365,18 @@ def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> n
 
 
 @contextmanager
-def _keep(
-    image: Image, options: Options, models: Sequence[PatchModel], tilings: Sequence[Tiling], seed: int
-) -> Iterator[Keep]:
-    """Where progress goes, and whose it is."""
+def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mapping[str, object]) -> Iterator[Keep]:
+    """Where progress goes, and whose it is: of pictures with a digest, options, and what else there is."""
     if options.resume is None:
         yield Nowhere()
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
+    preset = (options.preset,) if isinstance(options.preset, str | PatchModel) else options.preset
     run = {
-        "picture": image.digest(),
+        "picture": digest(),
+        "preset": [each if isinstance(each, str) else each.config() for each in preset],
         "options": repr((_digest(options.sigma), noise, options.held_out, options.fill, options.time_width)),
-        "patch models": [model.config() for model in models],
-        "memory or tiles": repr(tilings),
+        **about,
         "seed": None if options.rng is None else seed,
     }
     folder = Folder(Path(options.resume), run)
@@ -368,7 +388,7 @@ def _digest(levels: np.ndarray | None) -> str:
     return "" if levels is None else sha256(np.ascontiguousarray(levels).tobytes()).hexdigest()
 
 
-def _picture(seen: Sequence[_Seen], width: int) -> Picture:
+def _picture(seen: Sequence[Seen], width: int) -> Picture:
     """What presets know of images: as many patches as all have together, and the noise of a typical one.
 
     Frames of a film are images, whose patches reach through so many of them.
@@ -428,7 +448,7 @@ def _as_it_is(image: Image, noise: NoiseModel, deviation: np.ndarray, dtype: np.
     return Restoration(values, std, sigma=level, found=level, noise=noise)
 
 
-def _unchanged(image: Image, dtype: np.dtype) -> Restoration:
+def unchanged(image: Image, dtype: np.dtype) -> Restoration:
     """The answer for an image that holds nothing to learn from: itself, holes filled with its mean."""
     if image.values.size == 1:
         warn("an image of a single pixel comes back unchanged")

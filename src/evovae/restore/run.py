@@ -18,7 +18,7 @@ from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.result import Progress
-from evovae.restore.tiling import Tiling
+from evovae.restore.tiling import Sampling
 
 INTERVAL = 20.0  # seconds between snapshots
 
@@ -30,6 +30,11 @@ class Watch:
         self.max_seconds, self.callback = max_seconds, callback
         self.elbo: list[float] = []
         self.started, self.epochs, self.passes, self.done = time.monotonic(), 0, 0.0, 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether there was so much time only."""
+        return self.max_seconds is not None and self.seconds > self.max_seconds
 
     @property
     def seconds(self) -> float:
@@ -72,8 +77,7 @@ class Watch:
             substitutions=epoch.substitutions,
             preview=lambda: self.preview(estimates()),
         )
-        asked = self.work(1)
-        return asked or (self.max_seconds is not None and self.seconds > self.max_seconds)
+        return self.work(1) or self.late
 
     def skip(self, epochs: int) -> None:
         """Count epochs that are not to be as if they had changed nothing."""
@@ -102,6 +106,10 @@ class Keep(ABC):
     def take(self, snapshot: Callable[[], Snapshot]) -> None:
         """Take a snapshot."""
 
+    @abstractmethod
+    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
+        """A part of the result: as it was made before, or made now."""
+
 
 class Nowhere(Keep):
     """Nothing is kept."""
@@ -114,6 +122,9 @@ class Nowhere(Keep):
 
     def take(self, snapshot: Callable[[], Snapshot]) -> None:
         pass
+
+    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
+        return make()
 
 
 class InFolder(Keep):
@@ -134,6 +145,9 @@ class InFolder(Keep):
     def take(self, snapshot: Callable[[], Snapshot]) -> None:
         self.folder.save({**snapshot(), "seed": torch.tensor(self.seed)})
         self.last = time.monotonic()
+
+    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
+        return self.folder.part(name, make)
 
 
 @dataclass
@@ -176,7 +190,7 @@ class Work:
 
 
 def train(
-    learners: Iterable[tuple[Tiling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
+    learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
 ) -> Work:
     """Do one learner after the other, from where `kept` says they are; an interrupt ends it with the best so far."""
     work = Work()
@@ -189,7 +203,7 @@ def train(
 
 
 def _train(
-    learners: Iterable[tuple[Tiling, Learner]],
+    learners: Iterable[tuple[Sampling, Learner]],
     image: Image,
     work: Work,
     watch: Watch,
@@ -197,14 +211,14 @@ def _train(
     kept: Mapping[str, Tensor],
 ) -> None:
     before = 0
-    for number, (tiling, learner) in enumerate(learners):
+    for number, (sampling, learner) in enumerate(learners):
         if f"estimate.{number}.image" in kept:
             work.load(number, learner.fitted, kept)
             learner.generator.set_state(kept["generator"])
         else:
-            stop = _learn(tiling, learner, number, before, work, watch, keep, under(f"training.{number}.", kept))
+            stop = _learn(sampling, learner, number, before, work, watch, keep, under(f"training.{number}.", kept))
             if len(watch.elbo) > before:
-                stop = _look(tiling, learner, stop, image, work, watch)
+                stop = _look(sampling, learner, stop, image, work, watch)
             if stop:
                 return
             work.drawn = {"generator": learner.generator.get_state()}
@@ -212,7 +226,7 @@ def _train(
         before += learner.fitted.settings.length
 
 
-def _look(tiling: Tiling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
+def _look(sampling: Sampling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
     """Add what a learner says after some of its epochs; whether an end has been asked for, before or meanwhile.
 
     Where others have said something already, that ends the work on tiles; a first estimate is needed all the same.
@@ -225,17 +239,24 @@ def _look(tiling: Tiling, learner: Learner, asked: bool, image: Image, work: Wor
             raise KeyboardInterrupt
 
     try:
-        estimate = tiling.learnt(learner, image, tick)
+        estimate = sampling.learnt(learner, image, tick)
     except KeyboardInterrupt:
         if work.estimates:
             return True
-        asked, estimate = True, tiling.learnt(learner, image, watch.work)
+        asked, estimate = True, sampling.learnt(learner, image, watch.work)
     work.add(learner.learnt, estimate)
     return asked
 
 
 def _learn(
-    tiling: Tiling, learner: Learner, number: int, before: int, work: Work, watch: Watch, keep: Keep, resume: Snapshot
+    sampling: Sampling,
+    learner: Learner,
+    number: int,
+    before: int,
+    work: Work,
+    watch: Watch,
+    keep: Keep,
+    resume: Snapshot,
 ) -> bool:
     """Train one learner, after so many epochs of others; whether it was stopped or interrupted before its end."""
 
@@ -244,7 +265,7 @@ def _learn(
         return {**work.snapshot(), **watch.snapshot(), **training}
 
     def estimates() -> list[Estimate]:
-        return [*work.estimates, *tiling.glimpse(learner)]
+        return [*work.estimates, *sampling.glimpse(learner)]
 
     try:
         for epoch in learner.epochs(resume):

@@ -33,13 +33,13 @@ CROP = 2**8  # patches of one crop: small ones, as what they show matters more t
 PER_VALUE = 40  # bytes for each value of a patch: itself, whether it is seen, moments, and copies on the way
 
 
-class Tiling(ABC):
-    """Which patches to train on, and how to go through all of them."""
+class Sampling(ABC):
+    """Which patches to train on."""
 
     size: tuple[int, ...]
     """The size of patches in the image."""
     passes: float
-    """What an estimate costs, in passes over the training data."""
+    """What an estimate costs where training has left none, in passes over the training data."""
 
     @abstractmethod
     def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
@@ -51,13 +51,17 @@ class Tiling(ABC):
 
     @abstractmethod
     def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
-        """What a trained learner says about the picture; `tick` is told of work done, in passes."""
+        """What a trained learner says about the picture; `tick` is told of work done, `passes` in all."""
+
+
+class Tiling(Sampling):
+    """The same for one picture, and how to go through all of its patches."""
 
     @abstractmethod
     def estimate(
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
     ) -> Estimate:
-        """What a model says about a picture that it was not trained on."""
+        """What a model says about a picture that it was not trained on; `tick` is told of work done, 1 in all."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Tiles(Tiling):
         return []
 
     def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
-        return self.estimate(learner.learnt, image, learner.generator, tick)
+        return self.estimate(learner.learnt, image, learner.generator, lambda share: tick(share * self.passes))
 
     def estimate(
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
@@ -113,7 +117,7 @@ class Tiles(Tiling):
             within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
             estimate = fitted.restore(image.crop(outer), generator)
             values[inner], std[inner] = estimate.image[within], estimate.std[within]
-            tick(self.passes / len(tiles))
+            tick(1 / len(tiles))
         return Estimate(values, std)
 
     def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
@@ -127,7 +131,7 @@ class Tiles(Tiling):
 
 
 @dataclass(frozen=True)
-class Several(Tiling):
+class Several(Sampling):
     """At most `most` patches to train on, in crops from all over several pictures; nothing is restored."""
 
     size: tuple[int, ...]
@@ -169,11 +173,6 @@ class Several(Tiling):
     def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
         return Estimate(np.zeros(0), np.zeros(0))
 
-    def estimate(
-        self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
-    ) -> Estimate:
-        return Whole(self.size).estimate(fitted, image, generator, tick)
-
 
 def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generator: Generator) -> list[tuple[int, ...]]:
     """Of all crops, in random order: they share pixels, but no patches.  Those at the far edges do, and are last."""
@@ -212,7 +211,12 @@ def plan(
         return Whole(size)
     fitting = int(most ** (1 / len(image.shape)))
     edge = max(fitting if tile is None else min(tile, fitting), narrowest)
-    return Tiles(size, min(most, positions), edge, passes=patch_model.settling * max(positions / most, 1) / 2)
+    return Tiles(size, min(most, positions), edge, passes(patch_model, max(positions, most), most))
+
+
+def passes(patch_model: PatchModel, positions: int, most: int = MOST) -> float:
+    """What it costs to restore an image of so many patches, in passes over those that are trained on."""
+    return patch_model.settling * positions / most / 2
 
 
 def _most(size: tuple[int, ...], patch_model: PatchModel, pixels: int, positions: int, memory: float) -> int:

@@ -53,7 +53,7 @@ BROAD = 15  # pixels: what is broader is no line
 SMOOTHEST = 0.9  # correlation of neighbours, beyond which it is structure: cameras have up to 0.89
 ENOUGH = 1000  # blocks that tell correlated noise from structure
 SHARE = 0.05  # of the pairs that correlations are found from
-MOST_FRAMES = 8  # of a film, in which noise is looked for
+MOST_FRAMES = 5  # of a film, in which noise is looked for
 PLACED = ("level", "lines", "impulses", "apart", "exact")  # what belongs to places
 
 FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
@@ -144,19 +144,21 @@ def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None)
     values = film.with_channels(film.values).astype(float)
     typical = [cast(Noise, each.model).typical(values) for each in found]
     middle = found[sorted(range(len(some)), key=lambda n: typical[n])[len(some) // 2]]
-    return find_places(film, cast(Noise, middle.model), middle.least, maps, among=noise)
+    return replace(find_places(film, middle.model, sigma, noise), least=middle.least)
 
 
-def find_places(film: Image, noise: Noise, least: float, levels: np.ndarray | None, *, among: str) -> Found:
-    """The noise of a film, of which all but what belongs to places is known; it is one `among` the kinds of `NOISE`."""
+def find_places(film: Image, noise: NoiseModel, sigma: np.ndarray | None, kind: str | NoiseModel) -> Found:
+    """The noise of a film, of which all but what belongs to places is known, if it is of a kind that is found."""
+    if not isinstance(noise, Noise) or isinstance(kind, NoiseModel):
+        return Found(noise, 1.0)
     seen, noise = _Values.stacked([_Values.of(film.frame(t)) for t in range(film.shape[0])]), noise.anywhere()
-    if levels is not None:
+    if sigma is not None and sigma.ndim > 1:
         assert isinstance(noise.curves[0], Flat)
-        noise = replace(noise, level=_relative(levels, noise.curves[0].sigma), exact=levels == 0)
-    if among != "white":
+        noise = replace(noise, level=_relative(sigma, noise.curves[0].sigma), exact=sigma == 0)
+    if kind != "white":
         noise = replace(noise, lines=_lines(noise.even(seen.calm), seen.usable))
-    model = seen.placed(noise, film, impulsive=among != "white")
-    return Found(model, least, seen.void.reshape(film.values.shape))
+    model = seen.placed(noise, film, impulsive=kind != "white")
+    return Found(model, 1.0, seen.void.reshape(film.values.shape))
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

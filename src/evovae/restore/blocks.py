@@ -1,0 +1,172 @@
+"""The path of a long film: learnt from runs of its frames, and restored block by block.
+
+Noise, models and scale are the same for all blocks, and blocks overlap by as many frames as say something of each
+other, so that nothing is seen of where they meet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from evovae.restore.film import USUAL, Film
+from evovae.restore.fitted import FittedDenoiser
+from evovae.restore.fitted_patches import FittedPatches
+from evovae.restore.image import Scale, as_dtype, dtype_of, seed_of
+from evovae.restore.long_film import BLOCK, Block, LongFilm, let_go, roomy
+from evovae.restore.memory import MemoryBudgetError, in_gib
+from evovae.restore.noise.estimate import find_places
+from evovae.restore.noise.model import NoiseModel
+from evovae.restore.pipeline import Options, Seen, applied, fit, keeping, typical, unchanged
+from evovae.restore.result import Restoration
+from evovae.restore.run import Keep, Watch
+from evovae.restore.tiling import passes
+
+PER_VALUE = 300  # bytes that a value of a block takes for each frame that patches reach through
+FEWEST = 2**16  # values of a block at least
+
+
+def restore_film(film: LongFilm, options: Options, memory: float, watch: Watch) -> Restoration:
+    """As `pipeline.restore`: what is common to all of the film is learnt from parts of it."""
+    if options.held_out:
+        raise ValueError(f"held_out is {options.held_out}, but no pixels are held out of films as long as this one")
+    with _kept(film, options, memory, {}) as (keep, options, blocks):
+        fitted = fit(_runs(film, options), options, memory, watch, keep, film.places)
+        return _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch).through(blocks, keep)
+
+
+def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory: float, watch: Watch) -> Restoration:
+    """As `pipeline.apply`: noise and scale are found in parts of the film."""
+    about = {"model": repr([member.config() for member in fitted.members])}
+    with _kept(film, options, memory, about) as (keep, options, blocks):
+        runs = _runs(film, options)
+        fitted.check(runs[0].image)
+        noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
+        even = noise.forward(runs[len(runs) // 2].image)
+        beside = Film.of(even, fitted.width).beside(even)
+        members, notes = fitted.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
+        cost = sum(passes(member.settings, film.places) for member in members)
+        watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
+        return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, keep)
+
+
+@contextmanager
+def _kept(
+    film: LongFilm, options: Options, memory: float, about: Mapping[str, str]
+) -> Iterator[tuple[Keep, Options, list[Block]]]:
+    """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
+    each = PER_VALUE * (options.time_width or USUAL)
+    room = min(BLOCK, int(memory / each))
+    if room < FEWEST:
+        needed = in_gib(FEWEST * each)
+        raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
+    blocks, seed = [*film.blocks(room)], seed_of(options.rng)
+    told = "" if film.sigma is None else sha256(np.asarray(film.sigma, float).tobytes()).hexdigest()
+    with keeping(film.digest, options, seed, {**about, "blocks": repr(blocks), "sigma": told}) as keep:
+        yield keep, replace(options, rng=int(keep.load().get("seed", seed))), blocks
+
+
+def _runs(film: LongFilm, options: Options) -> list[Seen]:
+    """What is looked at of the film, but for what is constant or missing."""
+    found = []
+    for run in film.runs(np.random.default_rng(seed_of(options.rng))):
+        if film.observed(run):
+            image, levels = film.piece(run)
+            if not image.flat:
+                found.append(Seen.of(image, replace(options, sigma=levels)))
+    if not found:
+        raise ValueError("the film is constant wherever it was looked at, so that there is nothing to learn from")
+    return found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to each block: the same."""
+
+    fitted: FittedDenoiser
+    members: Sequence[FittedPatches]
+    noise: NoiseModel
+    notes: Sequence[str]
+    film: LongFilm
+    options: Options
+    memory: float
+    watch: Watch
+
+    def through(self, blocks: Sequence[Block], keep: Keep) -> Restoration:
+        """All blocks, one after another, or the first ones, where it is stopped: others stay as they were, std NaN."""
+        film, watch = self.film, self.watch
+        dtype = dtype_of(film.piece(blocks[0])[0], self.options.dtype)
+        values, std = roomy(film.image.shape, dtype), roomy(film.image.shape, np.float32)
+        ended = len(watch.elbo) < watch.epochs  # while it learnt
+        share, levels, notes, done = (watch.passes - watch.epochs) / len(blocks), [], dict[str, None](), 0
+        for number, block in enumerate(blocks):
+            place = film.index(block)
+            try:
+                made = keep.part(f"block {number}", partial(self._block, number, block, share))
+            except KeyboardInterrupt:
+                if not done:
+                    raise
+                break
+            values[place], std[place] = made["image"].numpy().view(dtype), made["std"].numpy()
+            levels.append(made["levels"].numpy())
+            notes |= dict.fromkeys(json.loads(made["notes"].numpy().tobytes()))
+            let_go(values, std, film.image)
+            done = number + 1
+            if ended or watch.late:
+                break
+        for block in blocks[done:]:
+            place = film.index(block)
+            values[place], std[place] = as_dtype(film.read(film.image, block), dtype), np.nan
+            let_go(values, std, film.image)
+        if blocks[done:]:
+            whole = blocks[done][0].start
+            notes[f"{whole} of {film.shape[0]} frames were restored; the others are as they were, with std NaN."] = None
+        sigma, found = np.sqrt(np.nanmean(np.square(levels), 0))
+        return Restoration(
+            values,
+            std,
+            sigma=float(sigma),
+            found=float(found),
+            noise=self.noise,
+            notes=(*notes, *self.notes),
+            elbo=watch.elbo,
+            fitted=self.fitted,
+            patch_models=tuple(member.settings for member in self.members),
+            seconds=watch.seconds,
+            interrupted=ended or done < len(blocks),
+        )
+
+    def _block(self, number: int, block: Block, share: float) -> dict[str, Tensor]:
+        """What becomes of a block, in tensors; it is so much of the work."""
+        film, width = self.film, self.fitted.width
+        outer = film.around(block, width - 1)
+        within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(block, outer, strict=True))
+        image, levels = film.piece(outer)
+        if image.flat:
+            done = unchanged(image, dtype_of(image, self.options.dtype))
+            done = replace(done, sigma=float("nan"), found=float("nan"))
+        else:
+            seen = Seen.among(image, find_places(image, self.noise, levels, self.options.noise))
+            hidden = np.ones(seen.even.observed.shape, bool)
+            hidden[within[0]] = False
+            shown = replace(seen.even, observed=seen.even.observed & ~hidden)
+            moved = Film.of(seen.even, width).around(within[0])
+            generator = Generator().manual_seed(seed_of(self.options.rng) + number)
+            about = self.notes, replace(self.options, sigma=levels), self.memory, generator
+            done = applied(self.members, seen, moved, shown, *about, lambda part: self.watch.work(part * share))
+        inner = film.index(within)
+        tensors: dict[str, np.ndarray] = {
+            "image": np.ascontiguousarray(done.image[inner]).view(np.uint8),
+            "std": done.std[inner].astype(np.float32),
+            "levels": np.array([done.sigma, done.found]),
+            "notes": np.frombuffer(json.dumps(done.notes).encode(), np.uint8),
+        }
+        return {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
