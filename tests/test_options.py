@@ -61,7 +61,7 @@ def test_a_command_has_the_options_of_its_function(command, function):
 def test_what_learns_and_what_restores_have_the_options_of_denoise_between_them():
     learns, restores = options(fit_denoiser), options(FittedDenoiser.restore)
     once = {"preset", "time_width", "max_seconds"}  # what is learnt decides that
-    assert {*learns} | {*restores} == {*DENOISE} - {"held_out", "resume"} | {"images"}
+    assert {*learns} | {*restores} == {*DENOISE} - {"held_out"} | {"images"}
     assert {*learns} & once == once and not {*restores} & once
     assert all(DENOISE[name] == default for name, default in learns.items() if name not in ("images",))
     own = {"rng": 0, "noise": None}

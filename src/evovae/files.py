@@ -1,11 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and arrays that are too large for the memory."""
 
+import mmap
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import IO
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+IN_MEMORY = 2**28  # bytes of the largest array that is not kept on the disk
 
 _asking = threading.Lock()  # a process has one mask, which is only told when it is changed
 
@@ -24,6 +30,24 @@ def write_atomically(path: Path, save: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
             raise
     _flush_folder(path.parent)
+
+
+def on_disk(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Room for an array: in a file without a name, that goes with the array, if it is a large one."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < IN_MEMORY:
+        return np.empty(shape, dtype)
+    with TemporaryFile() as file:
+        file.truncate(size)
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def let_go(*arrays: np.ndarray) -> None:
+    """Let the system take the memory of arrays that are on the disk for other things."""
+    for array in arrays:
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _umask() -> int:

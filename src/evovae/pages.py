@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evovae.colours import by_planes
+from evovae.files import on_disk
 from evovae.io import Content
 from evovae.masks import missing
 from evovae.notes import warn
@@ -76,6 +78,7 @@ def restore(
                 given[index],
                 mask=own,
                 channel_axis=channel_axis,
+                time_axis=time_axis(content),
                 resume=None if resume is None else resume / f"{number:05d}",
                 max_seconds=None if max_seconds is None else max_seconds / len(pages),
                 full_output=True,
@@ -89,9 +92,13 @@ def restore(
         results.append(result)
         if stopped():
             break
-    values, std = content.values.astype(results[0].image.dtype), np.full(content.values.shape, np.nan)
-    for index, result in zip(pages, results, strict=False):
-        values[index], std[index] = result.image, result.std
+    if not pages[1:]:
+        return Pages(results[0].image, results[0].std, results, 1, planes is not None)
+    shape = content.values.shape
+    values, std = on_disk(shape, results[0].image.dtype), on_disk(shape, np.float32)
+    for index, result in zip_longest(pages, results):
+        values[index] = content.values[index] if result is None else result.image
+        std[index] = np.nan if result is None else result.std
     return Pages(values, std, results, len(pages), planes is not None)
 
 

@@ -57,7 +57,7 @@ def apply(model: Path, command: list[str], **arguments: Any) -> None:  # noqa: A
         time_width: int | None,
         **options: Any,  # noqa: ANN401 - of `FittedDenoiser.restore`
     ) -> object:
-        return fitted.restore(image, **options)
+        return fitted.restore(image, resume=resume, **options)
 
     restore(work, command, max_seconds=None, time_width=width, as_stored=False, **arguments)
 
@@ -75,7 +75,7 @@ def fit(
     recursive: bool,
     quiet: bool,
     json: bool,
-    **options: Any,  # noqa: ANN401 - others of `evovae.fit_denoiser`
+    **options: Any,  # noqa: ANN401 - others of `evovae.fit_denoiser`, under its own names
 ) -> None:
     """Learn from all pages of pictures and of those in folders, and write what was learnt."""
     bar = Bar(quiet)
@@ -362,7 +362,7 @@ def _restore_one(
         content, holes = files.read()
         content = content if as_stored else replace(content, planes=None)
         content = content if time_width is None else content.as_film()
-        options |= {"time_axis": time_axis(content), "time_width": time_width or None}
+        options |= {"time_width": time_width or None}
         if options["channel_axis"] is None:
             options["channel_axis"] = axis_of_channels(content)
         with bar.running():

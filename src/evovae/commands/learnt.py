@@ -65,6 +65,7 @@ def fit(
     max_seconds: MaxSeconds = None,
     max_memory: MaxMemory = None,
     device: Where = "cpu",
+    resume: Resume = None,
     overwrite: Overwrite = False,
     recursive: Recursive = False,
     quiet: Quiet = False,

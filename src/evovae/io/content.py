@@ -11,6 +11,7 @@ from evovae.io.planes import Planes
 
 SPATIAL = "ZYXW"
 CHANNELS = "SC"
+FRAMES = 5  # that make a film: as many as patches reach through
 CROWD = 12  # channels, beyond which they may be planes
 
 
@@ -39,8 +40,8 @@ class Content:
     """What a file holds: values, a letter for each axis where they are known, and the alpha channel, if any.
 
     Z, Y and X are spatial, and so is W, the samples of a sound.  S (samples of a colour) and C are channels.  Every
-    other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other; but of a film,
-    T is the time.
+    other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other; but T is the
+    time of a film, where there are frames of Y and X, `FRAMES` of them at least or as many as may be if `asked`.
     `metadata` is what else the file said, for the writers alone.  `planes` are the same values as the file holds them,
     where it holds other ones.
     """
@@ -50,7 +51,7 @@ class Content:
     alpha: np.ndarray | None = None
     metadata: Mapping[str, Any] = field(default_factory=_nothing)
     planes: Planes | None = None
-    film: bool = False
+    asked: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
@@ -70,28 +71,38 @@ class Content:
         return self.values.shape[axis] if alone and self.values.shape[axis] > CROWD else 0
 
     @property
+    def film(self) -> bool:
+        """Whether T is the time of a film, whose frames are restored together."""
+        axes = self.axes or ""
+        frames = "T" in axes and {letter for letter in axes if letter in SPATIAL} == {"Y", "X"}
+        return frames and (self.asked or self.values.shape[axes.index("T")] >= FRAMES)
+
+    @property
     def batch_axes(self) -> tuple[int, ...]:
         """Which axes count things to be restored one by one."""
-        channels = self.channel_axis
-        letters, together = enumerate(self.axes or ""), SPATIAL + "T" * self.film
-        return tuple(axis for axis, letter in letters if letter not in together and axis != channels)
+        return tuple(axis for axis in self._apart if not self.film or self.axes[axis] != "T")  # type: ignore[index]
+
+    @property
+    def _apart(self) -> tuple[int, ...]:
+        """Which axes are none of space or channels."""
+        letters, channels = enumerate(self.axes or ""), self.channel_axis
+        return tuple(axis for axis, letter in letters if letter not in SPATIAL and axis != channels)
 
     def as_film(self) -> "Content":
-        """The same with frames that belong together.
+        """The same with frames that belong together, however few they are.
 
         Raises
         ------
         ValueError
             Where there is no axis of time, or not two of space.
         """
-        axes = self.axes or ""
-        if "T" not in axes or sum(letter in SPATIAL for letter in axes) != 2:
-            named = f"axes {axes}" if axes else "no names of axes"
+        asked = replace(self, asked=True, planes=None)
+        if not asked.film:
+            named = f"axes {self.axes}" if self.axes else "no names of axes"
             raise ValueError(
-                f"there are {named}, but a film has T and two axes of space; name them with axes = TYX, or leave "
-                "time_width out"
+                f"there are {named}, but a film has T, Y and X; name them with axes = TYX, or leave time_width out"
             )
-        return replace(self, film=True, planes=None)
+        return asked
 
     @property
     def pages(self) -> int:
@@ -100,8 +111,8 @@ class Content:
 
     @property
     def _page_axes(self) -> tuple[int, ...]:
-        if self.batch_axes:
-            return self.batch_axes
+        if self._apart:
+            return self._apart
         stacked = self.axes[:1] in ("Z", "C") if self.axes else self.values.ndim > 2
         return (0,) if stacked and self.values.ndim > 1 else ()
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from evovae.files import on_disk
 from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
 from evovae.io.limits import check_size
 from evovae.notes import warn
@@ -58,7 +59,10 @@ def read(path: Path, series: int = 0) -> Content:
         array.chunks,
         np.dtype(array.dtype),
     )
-    return Content(np.asarray(array[...]), axes, None, {"zarr": layout})
+    values = on_disk(array.shape, array.dtype)
+    for start in range(0, len(values), layout.chunks[0]) if array.shape else ():
+        values[start : start + layout.chunks[0]] = array[start : start + layout.chunks[0]]
+    return Content(values, axes, None, {"zarr": layout})
 
 
 def _one_series(

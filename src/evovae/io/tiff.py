@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
+from evovae.files import on_disk
 from evovae.io import exif
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.limits import check_size
@@ -72,7 +73,8 @@ def read(path: Path, series: int = 0) -> Content:
         taken = file.series[series]
         page = taken.keyframe
         _check_series(taken, file.filehandle.size)
-        content = _without_palette(Content(taken.asarray(), taken.axes), taken, path)
+        values = taken.asarray(out=on_disk(taken.shape, taken.dtype))
+        content = _without_palette(Content(values, taken.axes), taken, path)
         metadata: dict[str, Any] = {"tiff": _notes(file, series)}
         block = _exif(page, source, path)
         if block:

@@ -162,6 +162,16 @@ class FullGaussian(Likelihood):
             total[k] = torch.cat([weight.sum()[None], (weight * t).sum(0), square.flatten()]).double()
         return total.flatten()
 
+    def sums(self, count: float) -> Tensor:
+        """The `stats` of so many data points of each component, if they are just what it says."""
+        (K, D), P = self.means.shape, self.centres.shape[1]
+        mean = torch.cat([self.means, self.centres], 1).double()
+        square = mean[:, :, None] * mean[:, None]
+        axes = self.axes.double()
+        square[:, :D, :D] += axes.transpose(1, 2) @ (self.lengths.double()[..., None] * axes)
+        square[:, D:, D:] += self.areas - REACH**2 * torch.eye(P)
+        return count * torch.cat([mean.new_ones(K, 1), mean, square.flatten(1)], 1).flatten()
+
     def update(self, stats: Tensor) -> None:
         K, D, P = *self.means.shape, self.centres.shape[1]
         count, first, second = stats.view(K, -1).split([1, D + P, (D + P) ** 2], 1)

@@ -64,7 +64,9 @@ def denoise(
         The axis of colours or other channels, which patches reach through; all others are spatial.
     time_axis
         The axis of time, if the image is a film: frames of two spatial axes (and channels).  Patches then reach through
-        frames beside each other, and follow what moves.
+        frames beside each other, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are
+        learnt from parts of them, drawn from all over, and restored block by block; image may then be anything with a
+        shape and a dtype that gives arrays for slices, such as a memory-mapped file or a Zarr array.
     time_width
         Through how many frames patches reach; 1 restores each for itself.  Default: 5 where frames have most of their
         detail in common, else 1.
@@ -106,7 +108,8 @@ def denoise(
     resume
         A folder in which progress is kept: after epochs, 20 seconds apart or more, and where callback or max_seconds
         stop it.  Where it holds some of the same call, work goes on from there, to the bit as if it had never stopped.
-        For pictures that fill the memory give max_memory, too: how they are cut depends on it.
+        For pictures that fill the memory give max_memory, too: how they are cut depends on it.  Of long films, each
+        block is kept.
     full_output
         Return a `Restoration` (with uncertainty, noise and models) in place of the array.
 
@@ -249,6 +252,8 @@ def fit_denoiser(
         A noise level that all of them have: a number, or one for each channel.
     callback
         As that of `denoise`; its preview is the first image, as it came.
+    resume
+        A folder in which progress is kept, as that of `denoise`.
 
     Other parameters are those of `denoise`.
 

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from evovae.files import let_go, on_disk
 from evovae.restore.film import USUAL, Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Scale, as_dtype, dtype_of, seed_of
-from evovae.restore.long_film import BLOCK, Block, LongFilm, let_go, roomy
+from evovae.restore.long_film import BLOCK, Block, LongFilm
 from evovae.restore.memory import MemoryBudgetError, in_gib
 from evovae.restore.noise.estimate import find_places
 from evovae.restore.noise.model import NoiseModel
@@ -48,11 +49,11 @@ def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory:
     about = {"model": repr([member.config() for member in fitted.members])}
     with _kept(film, options, memory, about) as (keep, options, blocks):
         runs = _runs(film, options)
-        fitted.check(runs[0].image)
+        fitting = fitted.fitting(runs[0].image)
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
         even = noise.forward(runs[len(runs) // 2].image)
         beside = Film.of(even, fitted.width).beside(even)
-        members, notes = fitted.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
+        members, notes = fitting.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
         cost = sum(passes(member.settings, film.places) for member in members)
         watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
         return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, keep)
@@ -104,7 +105,7 @@ class _Work:
         """All blocks, one after another, or the first ones, where it is stopped: others stay as they were, std NaN."""
         film, watch = self.film, self.watch
         dtype = dtype_of(film.piece(blocks[0])[0], self.options.dtype)
-        values, std = roomy(film.image.shape, dtype), roomy(film.image.shape, np.float32)
+        values, std = on_disk(film.image.shape, dtype), on_disk(film.image.shape, np.float32)
         ended = len(watch.elbo) < watch.epochs  # while it learnt
         share, levels, notes, done = (watch.passes - watch.epochs) / len(blocks), [], dict[str, None](), 0
         for number, block in enumerate(blocks):

@@ -84,7 +84,10 @@ class FittedDenoiser:
         rng
             Seed of the search.
         callback
-            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning.
+            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning; a long
+            film, of which some blocks are restored, comes back with the others as they were.
+        resume
+            A folder in which the blocks of a long film are kept, to go on from.
 
         Raises
         ------
@@ -133,9 +136,10 @@ class FittedDenoiser:
         sizes = " or ".join(str(member.size) for member in self.members)
         raise ValueError(f"the patch has shape {patch.shape}, but the models' have {sizes}")
 
-    def check(self, image: Image) -> None:
-        """Refuse an image that these models cannot be used on."""
-        for member in self.members:
+    def fitting(self, image: Image) -> FittedDenoiser:
+        """The same for images with such axes; refuse one that these models cannot be used on."""
+        fitting = replace(self, members=tuple(member.fitting(image) for member in self.members))
+        for member in fitting.members:
             spatial = len(member.size) - member.channels
             channels = (member.size[-1] if member.channels else 1) // self.width
             if len(image.shape) != spatial or image.channels != channels:
@@ -149,6 +153,7 @@ class FittedDenoiser:
                 )
             if any(n < w for n, w in zip(image.shape, member.size, strict=False)):
                 raise ValueError(f"the image of shape {image.shape} is smaller than the patches of {member.size}")
+        return fitting
 
     def at(
         self, noise: NoiseModel, even: Image, generator: Generator

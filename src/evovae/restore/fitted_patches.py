@@ -31,7 +31,7 @@ RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is k
 LEARNT = 0.01  # of the noise variance, that stays in the surest of what is restored, as models are learnt from it
 STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
-PLACED = 2  # E-steps once it is known where in an image components lie
+ADAPTED, AGAIN = 2, 2  # times that a model is adapted to an image, and E-steps after each
 APART = 6  # pixels between the patches for which all of the commonest states are compared
 
 
@@ -116,6 +116,13 @@ class FittedPatches:
         """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
+    def fitting(self, image: Image) -> FittedPatches:
+        """The same with patches that fit: frames of a film are images, and an image is a frame."""
+        spatial = self.size[: len(self.size) - self.channels]
+        if len(spatial) > len(image.shape) and spatial[0] == 1:
+            return replace(self, size=self.size[1:])
+        return replace(self, size=(1, *self.size)) if image.film and len(spatial) < len(image.shape) else self
+
     def patches(self, image: Image, among: tuple[int, ...] | None = None) -> Patches:
         """Those of an even image, where the model lies; `among` is their size in it, if it holds crops."""
         device = next(iter(self.model.state_dict().values())).device
@@ -149,10 +156,14 @@ class FittedPatches:
         patches = self.patches(image).every_other()
         rows = patches.used.nonzero()[:, 0]
         states = self.search(patches, generator, self.begun(patches, generator), self.settings.settling, rows)
-        placed = replace(self, model=self.settings.placed(self.model, patches, states[rows], rows))
-        if placed.model is not self.model:
-            states = placed.search(patches, generator, states, PLACED, rows)
-        return placed.estimate(patches, states, generator)
+        adapted = self
+        for _ in range(ADAPTED):
+            model = self.settings.adapted(adapted.model, patches, states, rows, generator)
+            if model is adapted.model:
+                break
+            adapted = replace(self, model=model)
+            states = adapted.search(patches, generator, states, AGAIN, rows)
+        return adapted.estimate(patches, states, generator)
 
     def begun(self, patches: Patches, generator: Generator) -> States:
         """Populations to start from: the best of the commonest states for some patches, and for those about them."""

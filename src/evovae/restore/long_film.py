@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
 from evovae.notes import Note, warn
 from evovae.restore.image import Image, check_axes, check_sigma, masked_out
@@ -22,7 +20,6 @@ LONG = 2**23  # values, as 32 frames of 512 x 512 have, from which on films are 
 BLOCK = 2**22  # values of a block
 WIDEST, RIM = 512, 32  # pixels of a block along each axis of a frame, and beyond, where things come from
 RUNS, FRAMES, WINDOW = 8, 12, 256  # what is learnt from: runs of so many frames, of so many pixels along each axis
-IN_MEMORY = 2**28  # bytes of an array that is not kept on the disk
 
 Block = tuple[slice, ...]
 
@@ -177,21 +174,3 @@ def _cuts(n: int, width: int) -> list[slice]:
     count = -(-n // width)
     places = [n * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in zip(places[:-1], places[1:], strict=True)]
-
-
-def roomy(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """An array: on the disk, in a file without a name, if it is a large one."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if size < IN_MEMORY:
-        return np.empty(shape, dtype)
-    with TemporaryFile() as file:
-        file.truncate(size)
-        return np.memmap(file, dtype, "r+", shape=shape)
-
-
-def let_go(*arrays: np.ndarray) -> None:
-    """Let the system take the memory of arrays on the disk for other things."""
-    for array in arrays:
-        mapped = getattr(array, "_mmap", None)
-        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)

@@ -184,12 +184,12 @@ def fit(
 def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The path of an image without training: models are those of other images, and populations are found for it."""
     dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(seed_of(options.rng))
-    fitted.check(image)
+    fitting = fitted.fitting(image)
     if image.flat:
         return unchanged(image, dtype)
     seen = Seen.of(image, options)
     film = Film.of(seen.even, fitted.width)
-    members, notes = fitted.at(seen.found.model, film.beside(seen.even), generator)
+    members, notes = fitting.at(seen.found.model, film.beside(seen.even), generator)
     watch.begin(0, 1, lambda _: image.outside(as_dtype(image.values, dtype)), {})
     done = applied(members, seen, film, seen.even, notes, options, memory, generator, watch.work)
     return replace(done, fitted=fitted, seconds=watch.seconds)

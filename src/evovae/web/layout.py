@@ -1,4 +1,4 @@
-"""Pictures of any axes in one form, to be looked at frame by frame: (pages, Z, Y, X, channels)."""
+"""Pictures of any axes in one form, to be looked at frame by frame: (pages, Z, Y, X, channels); of films, T for Z."""
 
 from math import prod
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from evovae.io import Content, UnsupportedFormatError
 
-PLANE = "ZYX"
+PLANE, FILM = "ZYX", "TYX"
 
 
 def arranged(content: Content) -> np.ndarray:
@@ -18,7 +18,7 @@ def arranged(content: Content) -> np.ndarray:
         If the spatial axes are not some of Z, Y, X, in that order.
     """
     axes, channels = content.axes or PLANE[-content.values.ndim :], content.channel_axis
-    spatial = [axes.find(letter) for letter in PLANE]
+    spatial = [axes.find(letter) for letter in (FILM if content.film else PLANE)]
     there = [axis for axis in spatial if axis >= 0]
     order = [*content.batch_axes, *there, *([] if channels is None else [channels])]
     if there != sorted(there) or sorted(order) != [*range(content.values.ndim)]:
