@@ -843,7 +843,7 @@ def test_what_cannot_be_learnt_or_applied_is_said_in_a_line(noisy):
         ),
         (("apply", noisy / "in.png", noisy / "in.tif", noisy / "x.tif"), BAD_INPUT, "is no file of tensors"),
         (("apply", model, noisy / "colour.tif", noisy / "x.tif"), BAD_INPUT, "3 channels, but the models have learnt"),
-        (("fit", noisy / "in.tif", noisy / "new", "--time-width", 0), BAD_INPUT, "a film has T and two axes of space"),
+        (("fit", noisy / "in.tif", noisy / "new", "--time-width", 0), BAD_INPUT, "a film has T, Y and X"),
     ]:
         done = run(*words)
         assert done.exit_code == code and said in " ".join(done.output.split()), done.output

@@ -161,6 +161,16 @@ def test_holes_of_a_film_are_filled_from_other_frames():
     assert_array_equal(film[~hole], noisy(clean)[~hole])
 
 
+@pytest.mark.parametrize("lost", [0, 7])
+def test_a_frame_that_is_lost_comes_back_from_those_beside_it(lost):
+    clean = pan(0, 8)
+    film = noisy(clean)
+    film[lost] = np.nan
+    with pytest.warns(UserWarning, match="pixels are NaN"):
+        restored = evovae.denoise(film, time_axis=0, preset=MIXTURE, rng=0)
+    assert rms(restored[lost] - clean[lost]) < 0.75 * SIGMA
+
+
 def test_what_a_film_teaches_restores_another(tmp_path):
     fitted = evovae.fit_denoiser(noisy(pan(1)), time_axis=0, noise="white", preset=MIXTURE, rng=0)
     fitted.save(tmp_path / "film.safetensors")

@@ -66,7 +66,7 @@ def test_what_learns_and_what_restores_have_the_options_of_denoise_between_them(
     assert all(DENOISE[name] == default for name, default in learns.items() if name not in ("images",))
     own = {"rng": 0, "noise": None}
     assert all(own.get(name, DENOISE[name]) == default for name, default in restores.items())
-    files = {"sources", "source", "target", "model", "axes", "page", "series", "std", "report", "seed", "resume"}
+    files = {"sources", "source", "target", "model", "axes", "page", "series", "std", "report", "seed"}
     said = files | {"overwrite", "recursive", "quiet", "json"}
     for command, function in ((learnt.fit, learns), (learnt.apply, restores)):
         asked = {*function} - {"image", "images", "callback", "full_output", "rng", "time_axis"}

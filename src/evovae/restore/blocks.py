@@ -18,10 +18,11 @@ import torch
 from torch import Generator, Tensor
 
 from evovae.files import let_go, on_disk
+from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.restore.image import Scale, as_dtype, dtype_of, seed_of
+from evovae.restore.image import Scale, as_dtype, seed_of
 from evovae.restore.long_film import BLOCK, Block, LongFilm
 from evovae.restore.memory import MemoryBudgetError, in_gib
 from evovae.restore.noise.estimate import find_places
@@ -65,11 +66,10 @@ def _kept(
 ) -> Iterator[tuple[Keep, Options, list[Block]]]:
     """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
     each = PER_VALUE * (options.time_width or USUAL)
-    room = min(BLOCK, int(memory / each))
-    if room < FEWEST:
+    if memory < FEWEST * each:
         needed = in_gib(FEWEST * each)
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
-    blocks, seed = [*film.blocks(room)], seed_of(options.rng)
+    blocks, seed = [*film.blocks(min(BLOCK, int(memory / each)))], seed_of(options.rng)
     told = "" if film.sigma is None else sha256(np.asarray(film.sigma, float).tobytes()).hexdigest()
     with keeping(film.digest, options, seed, {**about, "blocks": repr(blocks), "sigma": told}) as keep:
         yield keep, replace(options, rng=int(keep.load().get("seed", seed))), blocks
@@ -104,7 +104,7 @@ class _Work:
     def through(self, blocks: Sequence[Block], keep: Keep) -> Restoration:
         """All blocks, one after another, or the first ones, where it is stopped: others stay as they were, std NaN."""
         film, watch = self.film, self.watch
-        dtype = dtype_of(film.piece(blocks[0])[0], self.options.dtype)
+        dtype = film.dtype(self.options.dtype)
         values, std = on_disk(film.image.shape, dtype), on_disk(film.image.shape, np.float32)
         ended = len(watch.elbo) < watch.epochs  # while it learnt
         share, levels, notes, done = (watch.passes - watch.epochs) / len(blocks), [], dict[str, None](), 0
@@ -130,7 +130,8 @@ class _Work:
         if blocks[done:]:
             whole = blocks[done][0].start
             notes[f"{whole} of {film.shape[0]} frames were restored; the others are as they were, with std NaN."] = None
-        sigma, found = np.sqrt(np.nanmean(np.square(levels), 0))
+        known = [pair for pair in levels if np.isfinite(pair).all()] or [np.zeros(2)]
+        sigma, found = np.sqrt(np.mean(np.square(known), 0))
         return Restoration(
             values,
             std,
@@ -150,11 +151,15 @@ class _Work:
         film, width = self.film, self.fitted.width
         outer = film.around(block, width - 1)
         within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(block, outer, strict=True))
-        image, levels = film.piece(outer)
-        if image.flat:
-            done = unchanged(image, dtype_of(image, self.options.dtype))
-            done = replace(done, sigma=float("nan"), found=float("nan"))
+        dtype = film.dtype(self.options.dtype)
+        if not film.observed(block):
+            warn(f"nothing is known of frames {block[0].start} to {block[0].stop - 1}; they stay as they are")
+            values = as_dtype(film.read(film.image, outer), dtype)
+            done = Restoration(values, np.full(values.shape, np.nan), sigma=np.nan, found=np.nan)
+        elif (image := film.piece(outer)[0]).flat:
+            done = replace(unchanged(image, dtype), sigma=np.nan, found=np.nan)
         else:
+            image, levels = film.piece(outer)
             seen = Seen.among(image, find_places(image, self.noise, levels, self.options.noise))
             hidden = np.ones(seen.even.observed.shape, bool)
             hidden[within[0]] = False

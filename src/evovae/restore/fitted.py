@@ -84,8 +84,8 @@ class FittedDenoiser:
         rng
             Seed of the search.
         callback
-            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning; a long
-            film, of which some blocks are restored, comes back with the others as they were.
+            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning; a
+            long film, of which some blocks are restored, comes back with the others as they were.
         resume
             A folder in which the blocks of a long film are kept, to go on from.
 

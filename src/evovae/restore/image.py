@@ -338,7 +338,12 @@ def seed_of(rng: int | np.random.Generator | None) -> int:
 
 def dtype_of(image: Image, dtype: DTypeLike | None) -> np.dtype:
     """That of the result: integers or floats, by default as those of the image."""
-    found = image.values.dtype if dtype is None else np.dtype(dtype)
+    return as_asked(image.values.dtype, dtype)
+
+
+def as_asked(own: np.dtype, dtype: DTypeLike | None) -> np.dtype:
+    """A dtype, or the one that was asked for in its place."""
+    found = own if dtype is None else np.dtype(dtype)
     if found.kind not in "iuf":
         raise TypeError(f"dtype is {found}, but that of integers or floats is needed")
     return found

@@ -10,10 +10,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.notes import Note, warn
-from evovae.restore.image import Image, check_axes, check_sigma, masked_out
+from evovae.restore.image import Image, as_asked, check_axes, check_sigma, masked_out
 from evovae.settings import RAISE
 
 LONG = 2**23  # values, as 32 frames of 512 x 512 have, from which on films are restored in blocks
@@ -60,7 +60,7 @@ class LongFilm:
         film = cls(image, hidden, sigma, channel_axis, time_axis % len(image.shape), nonfinite)
         infinite = missing = 0
         low, high = np.inf, -np.inf
-        for block in film.blocks():
+        for block in film.blocks(BLOCK):
             values = film.read(film.image, block)
             if values.dtype.kind == "f":
                 missing, infinite = missing + int(np.isnan(values).sum()), infinite + int(np.isinf(values).sum())
@@ -71,7 +71,7 @@ class LongFilm:
             raise ValueError(f"image has {infinite} infinite pixels; nonfinite = mask fills them")
         if missing:
             warn(f"{missing} pixels are NaN; they are taken for missing and filled")
-        film.piece(next(film.blocks()), high - low)
+        film.piece(next(film.blocks(BLOCK)), high - low)
         return film
 
     @property
@@ -84,6 +84,10 @@ class LongFilm:
     def shape(self) -> tuple[int, ...]:
         """(T, Y, X)."""
         return tuple(self.image.shape[axis] for axis in (self.time_axis, *self.spatial))
+
+    def dtype(self, asked: DTypeLike | None) -> np.dtype:
+        """That of the result."""
+        return as_asked(np.dtype(self.image.dtype), asked)
 
     @property
     def places(self) -> int:
@@ -125,7 +129,7 @@ class LongFilm:
             image = Image.of(values, mask, self.channel_axis, self.nonfinite, np.inf, self.time_axis)
         return check_sigma(image, self.part(self.sigma, block), span)
 
-    def blocks(self, room: int = BLOCK) -> Iterator[Block]:
+    def blocks(self, room: int) -> Iterator[Block]:
         """Blocks that make up the film, one after another in time, of about so many values."""
         T, *frame = self.shape
         edges = [min(n, WIDEST) for n in frame]
@@ -163,7 +167,7 @@ class LongFilm:
     def digest(self) -> str:
         """A hash of all of it."""
         digest = hashlib.sha256(f"{self.image.dtype} {self.image.shape} {self.channel_axis} {self.time_axis}".encode())
-        for block in self.blocks():
+        for block in self.blocks(BLOCK):
             for array in (self.image, self.mask):
                 digest.update(b"" if array is None else np.ascontiguousarray(self.read(array, block)).data)
         return digest.hexdigest()

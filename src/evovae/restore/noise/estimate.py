@@ -137,9 +137,9 @@ def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None)
     """The noise of a film: that of a typical one of its frames is the same in all, so that none flickers."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    count = film.shape[0]
+    seen = film.observed.reshape(len(film.observed), -1).any(1).nonzero()[0]
     maps = sigma if sigma is not None and sigma.ndim > 1 else None
-    some = sorted({count * number // MOST_FRAMES for number in range(MOST_FRAMES)})
+    some = sorted({seen[len(seen) * number // MOST_FRAMES] for number in range(MOST_FRAMES)})
     found = [find(film.frame(t), noise, sigma if maps is None else maps[t]) for t in some]
     values = film.with_channels(film.values).astype(float)
     typical = [cast(Noise, each.model).typical(values) for each in found]
@@ -294,6 +294,8 @@ def _constant(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
 
 def _calm(values: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """With medians in place of pixels that stand out of what is around them, so that they hide nothing else."""
+    if not usable.any():
+        return values
     narrow, wide = ((width,) * (values.ndim - 1) + (1,) for width in (3, 7))
     middle = median_filter(values, narrow)
     off = np.abs(values - middle) * usable
