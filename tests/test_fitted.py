@@ -18,7 +18,7 @@ from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Flat
 from evovae.restore.noise.model import Noise
 from evovae.restore.patches import extract
-from evovae.restore.tiling import Tiles
+from evovae.restore.tiling import _spans
 
 
 def learnt(image=None, **options):
@@ -316,7 +316,7 @@ def test_tiles_of_another_image_show_no_seam(taught):
     assert rms(tiled - clean) < 1.25 * rms(whole - clean)  # tiles of 40 pixels say little of where components lie
     difference = np.abs(tiled - whole)
     seams = np.zeros(image.shape, bool)
-    for _, _, start, _ in Tiles(taught.members[0].size, 99, 40, 1.0)._spans(90, 5)[1:]:
+    for _, _, start, _ in _spans(90, 5, 40)[1:]:
         seams[start - 1 : start + 1] = seams[:, start - 1 : start + 1] = True
     assert difference[seams].mean() < 1.5 * difference[~seams].mean() + 0.1
 

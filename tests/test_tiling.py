@@ -15,7 +15,7 @@ from evovae.restore import run, tiling
 from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.memory import MemoryBudgetError
-from evovae.restore.tiling import Tiles, Whole, plan
+from evovae.restore.tiling import Tiles, Whole, _spans, plan
 
 LEVELS = np.random.default_rng(1).uniform(40, 200, (6, 8))
 CLEAN = np.kron(LEVELS, np.ones((16, 16)))
@@ -30,7 +30,7 @@ def few(monkeypatch):
 
 @pytest.mark.parametrize(("n", "w", "edge"), [(100, 5, 30), (100, 1, 30), (31, 8, 18), (8, 8, 18), (1000, 12, 26)])
 def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
-    spans = Tiles((w,), 99, edge, 1.0)._spans(n, w)
+    spans = _spans(n, w, edge)
     inner = [(a, b) for _, _, a, b in spans]
     assert inner[0][0] == 0 and inner[-1][1] == n and all(a[1] == b[0] for a, b in zip(inner, inner[1:], strict=False))
     for start, stop, a, b in spans:
@@ -66,7 +66,7 @@ def test_no_seam_is_visible(few):
     difference = np.abs(a - b)
     seams = np.zeros(NOISY.shape, bool)
     for axis, (n, w) in enumerate(zip(NOISY.shape, (5, 5), strict=True)):
-        for _, _, start, _ in Tiles((5, 5), 99, 32, 1.0)._spans(n, w)[1:]:
+        for _, _, start, _ in _spans(n, w, 32)[1:]:
             np.moveaxis(seams, axis, 0)[start - 1 : start + 1] = True
     assert 0.1 < seams.mean() < 0.6
     assert difference[seams].mean() < 1.2 * difference[~seams].mean()
@@ -107,7 +107,7 @@ def test_crops_come_from_where_something_is_seen():
     hole = np.ones(NOISY.shape, bool)
     hole[:20, :20] = False
     shown = replace(shown, observed=~hole)
-    crops, size = Tiles((4, 4), 4096, 40, 1.0).sample(shown, seeded())
+    crops, size = Tiles((4, 4), 4096, (40, 40), 1.0).sample(shown, seeded())
     assert size == (1, 4, 4) and crops.values.shape == crops.observed.shape
     assert crops.observed.reshape(len(crops.values), -1).any(1).all()
 
@@ -115,7 +115,7 @@ def test_crops_come_from_where_something_is_seen():
 def test_crops_reach_the_far_edges():
     observed = np.zeros(NOISY.shape, bool)
     observed[:, -1] = True
-    crops, _ = Tiles((4, 4), 4096, 40, 1.0).sample(replace(picture(NOISY), observed=observed), seeded())
+    crops, _ = Tiles((4, 4), 4096, (40, 40), 1.0).sample(replace(picture(NOISY), observed=observed), seeded())
     assert crops.observed.reshape(len(crops.values), -1).any(1).all()
 
 
@@ -245,7 +245,7 @@ def test_memory_that_runs_out_is_tried_once_more_with_half(monkeypatch, error):
 def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_path, monkeypatch):
     """The second try has other tiles, so that it cannot go on from what has been kept."""
     monkeypatch.setattr(run, "INTERVAL", 0.0)
-    prepare, plans = Learner.prepare, [Tiles((5, 5), 4096, 60, 1.0), Tiles((5, 5), 4096, 40, 1.0)]
+    prepare, plans = Learner.prepare, [Tiles((5, 5), 4096, (60, 60), 1.0), Tiles((5, 5), 4096, (40, 40), 1.0)]
     monkeypatch.setattr("evovae.restore.pipeline.plan", lambda *_: plans[0])
 
     def fail(*arguments):

@@ -21,6 +21,7 @@ from evovae.commands.bar import Bar
 from evovae.commands.pictures import Number
 from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
 from evovae.doctor import versions
+from evovae.files import let_go
 from evovae.masks import missing
 from evovae.pages import Pages, noise_of, page_places, time_axis
 from evovae.pages import channel_axis as axis_of_channels
@@ -308,8 +309,9 @@ class _Files:
         """All results."""
         read = _checksum(self.source) if self.report is not None else ""  # before it may be replaced
         io.write(self.target, content.replaced(done.values))
+        let_go(content.values, done.values)
         if self.std is not None:
-            io.write(self.std, self._uncertainty(content, done.std.astype(np.float32)))
+            io.write(self.std, self._uncertainty(content, done.std.astype(np.float32, copy=False)))
         if self.report is not None:
             files = {
                 "input": {"path": str(self.source), "sha256": read},

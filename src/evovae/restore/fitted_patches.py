@@ -32,7 +32,7 @@ LEARNT = 0.01  # of the noise variance, that stays in the surest of what is rest
 STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
 ADAPTED, AGAIN = 2, 2  # times that a model is adapted to an image, and E-steps after each
-APART = 6  # pixels between the patches for which all of the commonest states are compared
+APART, FRAMES_APART = 6, 4  # pixels, and frames, between the patches for which all commonest states are compared
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,11 @@ class FittedPatches:
         """What the model says that an even image is which took no part in training, from half of its patches."""
         patches = self.patches(image).every_other()
         rows = patches.used.nonzero()[:, 0]
-        states = self.search(patches, generator, self.begun(patches, generator), self.settings.settling, rows)
+        frames = (FRAMES_APART,) * image.film
+        start = self.begun(patches, generator, frames)
+        states = self.search(patches, generator, start, self.settings.settling, rows)
         adapted = self
-        for _ in range(ADAPTED):
+        for _ in range(0 if image.film else ADAPTED):  # films are long, and models of them know what they show
             model = self.settings.adapted(adapted.model, patches, states, rows, generator)
             if model is adapted.model:
                 break
@@ -165,9 +167,14 @@ class FittedPatches:
             states = adapted.search(patches, generator, states, AGAIN, rows)
         return adapted.estimate(patches, states, generator)
 
-    def begun(self, patches: Patches, generator: Generator) -> States:
-        """Populations to start from: the best of the commonest states for some patches, and for those about them."""
-        some, nearest = patches.coarse(APART)
+    def begun(self, patches: Patches, generator: Generator, apart: tuple[int, ...] = ()) -> States:
+        """Populations to start from: the best of the commonest states for some patches, and for those about them.
+
+        Such patches are so far apart along the first axes, and as far as pays along others, where they overlap.
+        """
+        others = (APART if w > 1 else 1 for w in self.size[len(apart) :])
+        lead = (1,) * (len(patches.size) - len(self.size))  # of crops
+        some, nearest = patches.coarse((*lead, *apart, *others))
         x, observed = self.settings.data(self.model, patches)
         few = infer(
             self.model,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from evovae.files import let_go
 from evovae.notes import Note, warn
 from evovae.restore.image import Image, as_asked, check_axes, check_sigma, masked_out
 from evovae.settings import RAISE
@@ -67,6 +68,7 @@ class LongFilm:
             finite = values[np.isfinite(values)]
             if finite.size:
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+            let_go(image)
         if infinite and nonfinite == RAISE:
             raise ValueError(f"image has {infinite} infinite pixels; nonfinite = mask fills them")
         if missing:
@@ -170,6 +172,7 @@ class LongFilm:
         for block in self.blocks(BLOCK):
             for array in (self.image, self.mask):
                 digest.update(b"" if array is None else np.ascontiguousarray(self.read(array, block)).data)
+            let_go(self.image)
         return digest.hexdigest()
 
 

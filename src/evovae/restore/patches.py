@@ -126,13 +126,12 @@ class Patches:
         used = torch.stack([even, *rim]).any(0)
         return replace(self, used=used.flatten().to(self.x.device))
 
-    def coarse(self, apart: int) -> tuple[Tensor, Tensor]:
-        """Numbers of patches that are so far apart where they overlap, and for each patch which of these is nearest."""
-        axes = zip(self.grid, self.size, strict=True)
-        steps = [torch.arange(n, device=self.x.device) // (apart if w > 1 else 1) for n, w in axes]
+    def coarse(self, apart: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Numbers of patches that are so far apart along each axis, and for each patch which of these is nearest."""
+        steps = [torch.arange(n, device=self.x.device) // a for n, a in zip(self.grid, apart, strict=True)]
         rows, near, stride, count = *(torch.zeros(1, dtype=torch.int64, device=self.x.device) for _ in range(2)), 1, 1
-        for n, w, step in reversed([*zip(self.grid, self.size, steps, strict=True)]):
-            chosen = torch.arange(0, n, apart if w > 1 else 1, device=self.x.device)
+        for n, a, step in reversed([*zip(self.grid, apart, steps, strict=True)]):
+            chosen = torch.arange(0, n, a, device=self.x.device)
             rows = (stride * chosen[:, None] + rows).flatten()
             near = (count * step[:, None] + near).flatten()
             stride, count = stride * n, count * len(chosen)

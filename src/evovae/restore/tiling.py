@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST = 2**18  # patches to train on: as many as 512 x 512 pixels have; more teach little
 FEWEST = 2**12  # patches below which training makes no sense
 CROP = 2**8  # patches of one crop: small ones, as what they show matters more than how much of it
+ALONE = 4  # places of a tile along axes in which patches are one wide, as the frames of a film
 PER_VALUE = 40  # bytes for each value of a patch: itself, whether it is seen, moments, and copies on the way
 
 
@@ -90,11 +91,11 @@ class Whole(Tiling):
 
 @dataclass(frozen=True)
 class Tiles(Tiling):
-    """At most `most` patches to train on, in crops from all over the picture, and tiles of an edge to restore."""
+    """At most `most` patches to train on, in crops from all over the picture, and tiles of such edges to restore."""
 
     size: tuple[int, ...]
     most: int
-    edge: int
+    edges: tuple[int, ...]
     passes: float
 
     def sample(self, image: Image, generator: Generator) -> tuple[Image, tuple[int, ...]]:
@@ -110,7 +111,7 @@ class Tiles(Tiling):
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
     ) -> Estimate:
         values, std = np.empty(image.values.shape), np.empty(image.values.shape)
-        tiles = list(product(*(self._spans(n, w) for n, w in zip(image.shape, self.size, strict=False))))
+        tiles = list(product(*(_spans(*axis) for axis in zip(image.shape, self.size, self.edges, strict=False))))
         for tile in tiles:
             outer = tuple(slice(*span[:2]) for span in tile)
             inner = tuple(slice(*span[2:]) for span in tile)
@@ -120,14 +121,18 @@ class Tiles(Tiling):
             tick(1 / len(tiles))
         return Estimate(values, std)
 
-    def _spans(self, n: int, w: int) -> list[tuple[int, int, int, int]]:
-        """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
 
-        It starts at an even place, as every other patch is used, and its outermost patches, which all are, end outside.
-        """
-        count = -(-n // (self.edge - 2 * w - 1)) if n > self.edge else 1
-        cuts = [n * i // count for i in range(count + 1)]
-        return [(max(a - w, 0) // 2 * 2, min(b + w, n), a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+def _spans(n: int, w: int, edge: int) -> list[tuple[int, int, int, int]]:
+    """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
+
+    It starts at an even place, as every other patch is used, and its outermost patches, which all are, end outside.
+    Patches of one value reach nowhere.
+    """
+    reach = w if w > 1 else 0
+    count = -(-n // (edge - 2 * reach - (w > 1))) if n > edge else 1
+    cuts = [n * i // count for i in range(count + 1)]
+    starts = [max(a - reach, 0) // 2 * 2 if reach else a for a in cuts[:-1]]
+    return [(start, min(b + reach, n), a, b) for start, a, b in zip(starts, cuts[:-1], cuts[1:], strict=True)]
 
 
 @dataclass(frozen=True)
@@ -209,9 +214,16 @@ def plan(
         raise ValueError(f"tile is {tile}, but patches of {widest} need tiles of {narrowest} at least")
     if positions <= most and (tile is None or tile >= max(image.shape)):
         return Whole(size)
-    fitting = int(most ** (1 / len(image.shape)))
+    widths = size[: len(image.shape)]
+    alone = [min(ALONE, n) for n, w in zip(image.shape, widths, strict=True) if w == 1]
+    fitting = int((most / prod(alone)) ** (1 / max(len(widths) - len(alone), 1)))
     edge = max(fitting if tile is None else min(tile, fitting), narrowest)
-    return Tiles(size, min(most, positions), edge, passes(patch_model, max(positions, most), most))
+    return Tiles(
+        size,
+        min(most, positions),
+        tuple(ALONE if w == 1 else edge for w in widths),
+        passes(patch_model, max(positions, most), most),
+    )
 
 
 def passes(patch_model: PatchModel, positions: int, most: int = MOST) -> float:

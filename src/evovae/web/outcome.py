@@ -55,7 +55,7 @@ def write(folder: Path, task: Task, done: Pages) -> None:
     """Write all of it, the summary last: where there is one, all is there."""
     mask = None if task.mask is None else holes.write(folder, task.mask)
     restored = task.content.replaced(done.values)
-    deviation = replace(task.content, values=done.std.astype(np.float32), alpha=None)
+    deviation = replace(task.content, values=done.std.astype(np.float32, copy=False), alpha=None)
     io.write(folder / task.target, restored)
     io.write(folder / STD_FILE, deviation)
     np.save(folder / AFTER, arranged(restored))

@@ -137,9 +137,9 @@ def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None)
     """The noise of a film: that of a typical one of its frames is the same in all, so that none flickers."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    seen = film.observed.reshape(len(film.observed), -1).any(1).nonzero()[0]
+    seen = np.flatnonzero(film.observed.reshape(film.shape[0], -1).any(axis=1))
     maps = sigma if sigma is not None and sigma.ndim > 1 else None
-    some = sorted({seen[len(seen) * number // MOST_FRAMES] for number in range(MOST_FRAMES)})
+    some = sorted({int(seen[len(seen) * number // MOST_FRAMES]) for number in range(MOST_FRAMES)})
     found = [find(film.frame(t), noise, sigma if maps is None else maps[t]) for t in some]
     values = film.with_channels(film.values).astype(float)
     typical = [cast(Noise, each.model).typical(values) for each in found]
