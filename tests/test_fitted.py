@@ -13,6 +13,7 @@ from test_denoise import QUICK, SUBSPACES, blocks, noisy
 import evovae
 from evovae import FittedDenoiser, MixturePatches, NetworkPatches, exact
 from evovae.checkpoint import CheckpointError, save_model
+from evovae.restore import fitted_patches
 from evovae.restore.image import Image
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Flat
@@ -216,6 +217,14 @@ def test_an_image_of_another_kind_is_said_to_be_and_is_no_worse_for_it(taught):
     restored = taught.restore(image, 12, full_output=True)
     assert any("explain this image worse" in note for note in restored.notes)
     assert rms(restored.image - clean) < 1.05 * 12
+
+
+def test_mixtures_adapt_to_what_they_have_not_learnt(monkeypatch):
+    fitted = evovae.fit_denoiser([scene(seed)[1] for seed in range(3)], noise="white", preset=MIXTURE, rng=0)
+    clean, image = (picture.T for picture in scene(5))  # stripes in another direction
+    adapted = rms(fitted.restore(image) - clean)
+    monkeypatch.setattr(fitted_patches, "ADAPTED", 0)
+    assert adapted < 0.95 * rms(fitted.restore(image) - clean)
 
 
 def test_a_file_keeps_all_that_restores(taught, tmp_path):

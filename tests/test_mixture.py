@@ -264,3 +264,22 @@ def test_states_with_several_bits_are_refused_by_the_engine():
     states.words[3, 1] = 6
     with pytest.raises(ValueError, match="one bit on"):
         FusedMixture(model).step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(0))
+
+
+def test_sums_of_what_a_mixture_says_make_the_same_of_it():
+    likelihood = mixture().likelihood
+    before = [likelihood.means.clone(), covariances(likelihood), likelihood.centres.clone(), likelihood.areas.clone()]
+    likelihood.update(likelihood.sums(7.0))
+    after = [likelihood.means, covariances(likelihood), likelihood.centres, likelihood.areas]
+    for one, other in zip(after, before, strict=True):
+        assert_close(torch.as_tensor(one), torch.as_tensor(other), atol=1e-6, rtol=0)
+
+
+def test_what_was_known_and_what_is_found_count_as_often_as_they_are_there():
+    """With a Gaussian that was learnt from c data points, n new ones move the mean to (c m + sum x) / (c + n)."""
+    model, (x, observed) = mixture(0), data(places=0)
+    states = States.one_hot(torch.full((N, 1), 3), K, torch.float64)
+    mean = model.likelihood.means[3].clone()
+    totals = Reference(model).step(x, observed, torch.arange(N), states, NO_SEARCH, seeded())
+    model.likelihood.update(totals.likelihood + model.likelihood.sums(40.0))
+    assert_close(model.likelihood.means[3], (40 * mean + x.sum(0)) / (40 + N), atol=1e-9, rtol=0)

@@ -33,9 +33,11 @@ def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
     spans = _spans(n, w, edge)
     inner = [(a, b) for _, _, a, b in spans]
     assert inner[0][0] == 0 and inner[-1][1] == n and all(a[1] == b[0] for a, b in zip(inner, inner[1:], strict=False))
+    reach = w if w > 1 else 0
     for start, stop, a, b in spans:
         assert stop - start <= edge
-        assert start % 2 == 0 and max(a - w - 1, 0) <= start <= max(a - w, 0) and stop == min(b + w, n) and b > a
+        assert max(a - reach - 1, 0) <= start <= max(a - reach, 0) and stop == min(b + reach, n) and b > a
+        assert start % 2 == 0 or not reach
 
 
 MIXTURE = MixturePatches.of(5, 24, 10)

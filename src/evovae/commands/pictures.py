@@ -57,11 +57,11 @@ DType = Annotated[
 Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
 Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixels are an error, or filled (mask).")]
 Axes = Annotated[
-    str | None, typer.Option(help="What the axes of IN are, such as TZYX: Z, Y, X belong together, T not.")
+    str | None, typer.Option(help="What the axes of IN are: TYX is a film, ZYX a volume, QYX pictures apart.")
 ]
 TimeWidth = Annotated[
     int | None,
-    typer.Option(min=0, help="Take T for the time of a film, and restore so many frames together; 0: found."),
+    typer.Option(min=0, help="Restore so many frames of a film together, also of less than 5; 0: found."),
 ]
 Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only, or this plane of a stack.")]
 Series = Annotated[int | None, typer.Option(min=0, help="Take this series of a TIFF or Zarr that holds several.")]
