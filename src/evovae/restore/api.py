@@ -151,8 +151,8 @@ def denoise(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
-    if time_axis is not None and is_long(image):
-        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+    if is_long(image, channel_axis, time_axis):
+        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
         result = restore_film(film, options, memory, watch)
     else:
         picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
@@ -207,8 +207,8 @@ def inpaint(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
-    if time_axis is not None and is_long(image):
-        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+    if is_long(image, channel_axis, time_axis):
+        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
         result = restore_film(film, options, memory, watch)
     else:
         picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
@@ -289,18 +289,19 @@ def fit_denoiser(
     levels: np.ndarray | None = None
     for number in chosen:
         try:
-            picture, own = check_sigma(Image.of(every[number], None, channel_axis, nonfinite, memory, time_axis), sigma)
-            levels = levels if own is None else own  # of a constant image, there are none
-            if levels is not None and levels.ndim > 1:
-                raise ValueError("sigma is a map, but a number or one for each channel is needed: places differ")
-            if seen and (len(picture.shape), picture.channels) != (len(seen[0].shape), seen[0].channels):
-                raise ValueError(
-                    f"it has {len(picture.shape)} spatial axes and {picture.channels} channels, but the others "
-                    f"{len(seen[0].shape)} and {seen[0].channels}"
-                )
+            pieces = _pieces(every[number], sigma, channel_axis, time_axis, nonfinite, memory, drawn)
+            for picture, own in pieces:
+                levels = levels if own is None else own  # of a constant image, there are none
+                if levels is not None and levels.ndim > 1:
+                    raise ValueError("sigma is a map, but a number or one for each channel is needed: places differ")
+                if seen and (len(picture.shape), picture.channels) != (len(seen[0].shape), seen[0].channels):
+                    raise ValueError(
+                        f"it has {len(picture.shape)} spatial axes and {picture.channels} channels, but the others "
+                        f"{len(seen[0].shape)} and {seen[0].channels}"
+                    )
+                seen.append(picture if pixels is None else picture.part(max(pixels // len(pieces), 1), drawn))
         except (TypeError, ValueError) as error:
             raise type(error)(f"image {number + 1} of {len(every)}: {error}" if several else str(error)) from error
-        seen.append(picture if pixels is None else picture.part(pixels, drawn))
     seen = [picture for picture in seen if not picture.flat]
     if not seen:
         raise ValueError("the images are constant, so that there is nothing to learn from")
@@ -311,3 +312,19 @@ def fit_denoiser(
 
     with keeping(digest, options, seed_of(rng), {}) as keep:
         return fit([Seen.of(picture, options) for picture in seen], options, memory, Watch(max_seconds, callback), keep)
+
+
+def _pieces(
+    image: ArrayLike,
+    sigma: ArrayLike | None,
+    channel_axis: int | None,
+    time_axis: int | None,
+    nonfinite: str,
+    memory: float,
+    drawn: np.random.Generator,
+) -> list[tuple[Image, np.ndarray | None]]:
+    """An image, checked, and its noise levels; of a long film some runs of frames."""
+    if not is_long(image, channel_axis, time_axis):
+        return [check_sigma(Image.of(image, None, channel_axis, nonfinite, memory, time_axis), sigma)]
+    film = LongFilm.of(image, None, sigma, channel_axis, time_axis or 0, nonfinite)
+    return [film.piece(run) for run in film.runs(drawn) if film.observed(run)]

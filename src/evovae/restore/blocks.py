@@ -65,6 +65,7 @@ def _kept(
     film: LongFilm, options: Options, memory: float, about: Mapping[str, str]
 ) -> Iterator[tuple[Keep, Options, list[Block]]]:
     """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
+    film.dtype(options.dtype)  # which may be one that cannot be
     each = PER_VALUE * (options.time_width or USUAL)
     if memory < FEWEST * each:
         needed = in_gib(FEWEST * each)

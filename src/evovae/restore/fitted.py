@@ -110,8 +110,8 @@ class FittedDenoiser:
         memory, watch = budget(max_memory), Watch(None, callback)
         kind, where = self.kind if noise is None else noise, find_device(device)
         options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
-        if time_axis is not None and is_long(image):
-            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis, nonfinite)
+        if is_long(image, channel_axis, time_axis):
+            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
             result = apply_film(self, film, options, memory, watch)
         else:
             picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)

@@ -56,7 +56,7 @@ class Image:
             raise TypeError(f"image is a path; read the file first: evovae.io.read({str(image)!r}).values is its array")
         image = np.asarray(image)
         check_room(image.shape, memory)
-        _check_values(image)
+        check_values(image)
         check_axes(image.shape, channel_axis, time_axis)
         given = ~(hidden | masked_out(mask, image.shape, channel_axis))
         nan, infinite = given & np.isnan(image), given & np.isinf(image)
@@ -194,7 +194,8 @@ def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in spatial if n > 1) or (1,)
 
 
-def _check_values(image: np.ndarray) -> None:
+def check_values(image: np.ndarray) -> None:
+    """Refuse values that are no numbers, or such as doubles do not hold."""
     if image.dtype.kind not in "iuf":
         hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
         raise TypeError(

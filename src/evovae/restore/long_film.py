@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from evovae.files import let_go
 from evovae.notes import Note, warn
-from evovae.restore.image import Image, as_asked, check_axes, check_sigma, masked_out
+from evovae.restore.image import Image, as_asked, check_axes, check_sigma, check_values, masked_out
 from evovae.settings import RAISE
 
 LONG = 2**23  # values, as 32 frames of 512 x 512 have, from which on films are restored in blocks
@@ -25,10 +25,14 @@ RUNS, FRAMES, WINDOW = 8, 12, 256  # what is learnt from: runs of so many frames
 Block = tuple[slice, ...]
 
 
-def is_long(image: object) -> bool:
-    """Whether a film is restored in blocks."""
+def is_long(image: object, channel_axis: int | None, time_axis: int | None) -> bool:
+    """Whether an array is a film that is restored in blocks."""
     shape = getattr(image, "shape", ())
-    return bool(np.prod(shape) > LONG) and len(shape) > 2
+    if time_axis is None or np.prod(shape) <= LONG:
+        return False
+    check_axes(shape, channel_axis, time_axis)
+    channel = () if channel_axis is None else (channel_axis % len(shape),)
+    return all(n > 1 for axis, n in enumerate(shape) if axis not in channel)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class LongFilm:
         nonfinite: str,
     ) -> LongFilm:
         """Read it once, so that nothing fails on the way that could have been known before."""
-        check_axes(image.shape, channel_axis, time_axis)
+        check_values(np.zeros(0, image.dtype))
         hidden = None if mask is None else masked_out(mask, image.shape, channel_axis)
         film = cls(image, hidden, sigma, channel_axis, time_axis % len(image.shape), nonfinite)
         infinite = missing = 0
@@ -73,7 +77,10 @@ class LongFilm:
             raise ValueError(f"image has {infinite} infinite pixels; nonfinite = mask fills them")
         if missing:
             warn(f"{missing} pixels are NaN; they are taken for missing and filled")
-        film.piece(next(film.blocks(BLOCK)), high - low)
+        first = next((block for block in film.blocks(BLOCK) if film.observed(block)), None)
+        if first is None:
+            raise ValueError("no observed pixels: every pixel is NaN, infinite or masked")
+        film.piece(first, high - low)
         return film
 
     @property

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,6 +83,10 @@ class Options:
     fill: bool
     time_width: int | None = None
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength is {self.strength}, but it lies between 0 and 1")
+
     @property
     def missed(self) -> Missed:
         """How much of what models leave, in variances of the noise (around a value, and in the mean), is structure."""
@@ -91,8 +96,6 @@ class Options:
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The whole way; with half the memory, if the first try met with less than there seemed to be."""
     seed, dtype = seed_of(options.rng), dtype_of(image, options.dtype)
-    if not 0 <= options.strength <= 1:
-        raise ValueError(f"strength is {options.strength}, but it lies between 0 and 1")
     if image.flat:
         return unchanged(image, dtype)
     try:
@@ -371,10 +374,11 @@ def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mappi
         yield Nowhere()
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
-    preset = (options.preset,) if isinstance(options.preset, str | PatchModel) else options.preset
+    several = isinstance(options.preset, Sequence) and not isinstance(options.preset, str)
+    presets: Sequence[Any] = options.preset if several else [options.preset]  # type: ignore[assignment]
     run = {
         "picture": digest(),
-        "preset": [each if isinstance(each, str) else each.config() for each in preset],
+        "preset": [each.config() if isinstance(each, PatchModel) else repr(each) for each in presets],
         "options": repr((_digest(options.sigma), noise, options.held_out, options.fill, options.time_width)),
         **about,
         "seed": None if options.rng is None else seed,
