@@ -1293,3 +1293,22 @@ def test_a_sound_is_no_picture_and_a_picture_no_sound(tmp_path):
     two = io.Content(np.zeros((9, 8), np.int16), "YX", None, content.metadata)
     with pytest.raises(io.UnsupportedFormatError, match="axes W or WC, not YX"):
         io.check_writable(tmp_path / "c.wav", two, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "film", "batch"),
+    [
+        ("TYX", (5, 9, 8), True, ()),
+        ("TYX", (4, 9, 8), False, (0,)),
+        ("TCYX", (5, 2, 9, 8), True, ()),
+        ("QTYX", (2, 5, 9, 8), True, (0,)),
+        ("TZYX", (5, 2, 9, 8), False, (0,)),
+        ("QYX", (5, 9, 8), False, (0,)),
+    ],
+)
+def test_five_frames_make_a_film(axes, shape, film, batch):
+    content = io.Content(np.zeros(shape), axes)
+    assert content.film == film and content.batch_axes == batch
+    assert content.pages == np.prod([n for n, axis in zip(shape, axes, strict=True) if axis in "TQ"])
+    if axes == "TYX":
+        assert content.as_film().film and content.page(1).axes == "YX"
