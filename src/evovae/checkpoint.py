@@ -133,13 +133,9 @@ class Folder:
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Add a snapshot and drop all but the last ones; a full disk is a warning, as work can go on."""
         number = max((int(path.stem) for path in self._files()), default=0) + 1
-        try:
-            save_tensors(self.path / f"{number:08d}.safetensors", tensors, self.run)
-        except OSError as error:
-            warn(f"progress could not be kept: {error}")
-            return
-        for old in self._files()[:-KEPT]:
-            old.unlink()
+        if self._written(self.path / f"{number:08d}.safetensors", tensors):
+            for old in self._files()[:-KEPT]:
+                old.unlink()
 
     def load(self) -> dict[str, Tensor]:
         """The last good snapshot; empty if there is none yet.
@@ -184,11 +180,17 @@ class Folder:
             except CheckpointError as error:
                 warn(f"{error}; it is made again")
         made = make()
+        self._written(path, made)
+        return made
+
+    def _written(self, path: Path, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether there was room for a file of them."""
         try:
-            save_tensors(path, made, self.run)
+            save_tensors(path, tensors, self.run)
         except OSError as error:
             warn(f"progress could not be kept: {error}")
-        return made
+            return False
+        return True
 
     def _files(self) -> list[Path]:
         """Snapshots, oldest first."""

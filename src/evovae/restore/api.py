@@ -147,16 +147,12 @@ def denoise(
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
     """
-    memory, watch = budget(max_memory), Watch(max_seconds, callback)
+    memory = budget(max_memory)
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
-    if is_long(image, channel_axis, time_axis):
-        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
-        result = restore_film(film, options, memory, watch)
-    else:
-        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-        result = restore(picture, replace(options, sigma=levels), memory, watch)
+    axes = channel_axis, time_axis, nonfinite
+    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
     return result if full_output else result.image
 
 
@@ -203,17 +199,32 @@ def inpaint(
     >>> evovae.inpaint(image, mask, preset="fast", rng=0).shape
     (16, 16)
     """
-    memory, watch = budget(max_memory), Watch(max_seconds, callback)
+    memory = budget(max_memory)
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
+    axes = channel_axis, time_axis, nonfinite
+    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    return result if full_output else result.image
+
+
+def _restored(
+    image: ArrayLike,
+    mask: ArrayLike | None,
+    sigma: ArrayLike | None,
+    channel_axis: int | None,
+    time_axis: int | None,
+    nonfinite: str,
+    options: Options,
+    memory: float,
+    watch: Watch,
+) -> Restoration:
+    """An array, checked and restored: as a whole, or block by block if it is a long film."""
     if is_long(image, channel_axis, time_axis):
         film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
-        result = restore_film(film, options, memory, watch)
-    else:
-        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-        result = restore(picture, replace(options, sigma=levels), memory, watch)
-    return result if full_output else result.image
+        return restore_film(film, options, memory, watch)
+    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+    return restore(picture, replace(options, sigma=levels), memory, watch)
 
 
 MOST, LEAST_PIXELS = 32, 2**16  # images that are looked at, and pixels of each at least
@@ -327,4 +338,4 @@ def _pieces(
     if not is_long(image, channel_axis, time_axis):
         return [check_sigma(Image.of(image, None, channel_axis, nonfinite, memory, time_axis), sigma)]
     film = LongFilm.of(image, None, sigma, channel_axis, time_axis or 0, nonfinite)
-    return [film.piece(run) for run in film.runs(drawn) if film.observed(run)]
+    return film.samples(drawn)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 
 import numpy as np
 import torch
@@ -71,19 +70,15 @@ def _kept(
         needed = in_gib(FEWEST * each)
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
     blocks, seed = [*film.blocks(min(BLOCK, int(memory / each)))], seed_of(options.rng)
-    told = "" if film.sigma is None else sha256(np.asarray(film.sigma, float).tobytes()).hexdigest()
-    with keeping(film.digest, options, seed, {**about, "blocks": repr(blocks), "sigma": told}) as keep:
+    told = replace(options, sigma=None if film.sigma is None else np.asarray(film.sigma, float))
+    with keeping(film.digest, told, seed, {**about, "blocks": repr(blocks)}) as keep:
         yield keep, replace(options, rng=int(keep.load().get("seed", seed))), blocks
 
 
 def _runs(film: LongFilm, options: Options) -> list[Seen]:
     """What is looked at of the film, but for what is constant or missing."""
-    found = []
-    for run in film.runs(np.random.default_rng(seed_of(options.rng))):
-        if film.observed(run):
-            image, levels = film.piece(run)
-            if not image.flat:
-                found.append(Seen.of(image, replace(options, sigma=levels)))
+    samples = film.samples(np.random.default_rng(seed_of(options.rng)))
+    found = [Seen.of(image, replace(options, sigma=levels)) for image, levels in samples if not image.flat]
     if not found:
         raise ValueError("the film is constant wherever it was looked at, so that there is nothing to learn from")
     return found
@@ -157,14 +152,14 @@ class _Work:
             warn(f"nothing is known of frames {block[0].start} to {block[0].stop - 1}; they stay as they are")
             values = as_dtype(film.read(film.image, outer), dtype)
             done = Restoration(values, np.full(values.shape, np.nan), sigma=np.nan, found=np.nan)
-        elif (image := film.piece(outer)[0]).flat:
-            done = replace(unchanged(image, dtype), sigma=np.nan, found=np.nan)
+        elif (piece := film.piece(outer))[0].flat:
+            done = replace(unchanged(piece[0], dtype), sigma=np.nan, found=np.nan)
         else:
-            image, levels = film.piece(outer)
+            image, levels = piece
             seen = Seen.among(image, find_places(image, self.noise, levels, self.options.noise))
-            hidden = np.ones(seen.even.observed.shape, bool)
-            hidden[within[0]] = False
-            shown = replace(seen.even, observed=seen.even.observed & ~hidden)
+            own = np.zeros(seen.even.observed.shape, bool)
+            own[within[0]] = True
+            shown = replace(seen.even, observed=seen.even.observed & own)
             moved = Film.of(seen.even, width).around(within[0])
             generator = Generator().manual_seed(seed_of(self.options.rng) + number)
             about = self.notes, replace(self.options, sigma=levels), self.memory, generator

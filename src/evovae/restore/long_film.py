@@ -173,6 +173,10 @@ class LongFilm:
             )
         return found
 
+    def samples(self, rng: np.random.Generator) -> list[tuple[Image, np.ndarray | None]]:
+        """Those of the `runs` in which anything is known, as pieces."""
+        return [self.piece(run) for run in self.runs(rng) if self.observed(run)]
+
     def digest(self) -> str:
         """A hash of all of it."""
         digest = hashlib.sha256(f"{self.image.dtype} {self.image.shape} {self.channel_axis} {self.time_axis}".encode())

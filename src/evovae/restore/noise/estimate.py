@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,34 +124,37 @@ def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Fou
     """The noise of an image: of a kind, one of `NOISE`, and of a level (see `evovae.denoise`), where these are told."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    if noise not in NOISE:
-        raise ValueError(f"noise is {noise!r}, but it is a NoiseModel or one of {', '.join(NOISE)}")
     seen = _Values.of(image)
-    model = _stationary(seen, noise, sigma)
-    plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
-    model = seen.placed(model, image, impulsive=noise != "white")
-    return Found(model, 0.0 if plain and sigma is None else 1.0, seen.void.reshape(image.values.shape))
+    found = _stationary(seen, noise, sigma)
+    model = seen.placed(found, image, impulsive=noise != "white")
+    return Found(model, _least(found, sigma), seen.void.reshape(image.values.shape))
 
 
 def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
     """The noise of a film: that of a typical one of its frames is the same in all, so that none flickers."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
-    seen = np.flatnonzero(film.observed.reshape(film.shape[0], -1).any(axis=1))
+    known = np.flatnonzero(film.observed.reshape(film.shape[0], -1).any(axis=1))
+    some = sorted({int(known[len(known) * number // MOST_FRAMES]) for number in range(MOST_FRAMES)})
+    frames = [_Values.of(film.frame(t)) for t in range(film.shape[0])]
     maps = sigma if sigma is not None and sigma.ndim > 1 else None
-    some = sorted({int(seen[len(seen) * number // MOST_FRAMES]) for number in range(MOST_FRAMES)})
-    found = [find(film.frame(t), noise, sigma if maps is None else maps[t]) for t in some]
+    models = [_stationary(frames[t], noise, sigma if maps is None else maps[t]) for t in some]
     values = film.with_channels(film.values).astype(float)
-    typical = [cast(Noise, each.model).typical(values) for each in found]
-    middle = found[sorted(range(len(some)), key=lambda n: typical[n])[len(some) // 2]]
-    return replace(find_places(film, middle.model, sigma, noise), least=middle.least)
+    typical = [model.typical(values) for model in models]
+    middle = models[sorted(range(len(some)), key=lambda n: typical[n])[len(some) // 2]]
+    return replace(_in_frames(film, frames, middle, sigma, noise), least=_least(middle, sigma))
 
 
 def find_places(film: Image, noise: NoiseModel, sigma: np.ndarray | None, kind: str | NoiseModel) -> Found:
     """The noise of a film, of which all but what belongs to places is known, if it is of a kind that is found."""
     if not isinstance(noise, Noise) or isinstance(kind, NoiseModel):
         return Found(noise, 1.0)
-    seen, noise = _Values.stacked([_Values.of(film.frame(t)) for t in range(film.shape[0])]), noise.anywhere()
+    return _in_frames(film, [_Values.of(film.frame(t)) for t in range(film.shape[0])], noise, sigma, kind)
+
+
+def _in_frames(film: Image, frames: Sequence[_Values], noise: Noise, sigma: np.ndarray | None, kind: str) -> Found:
+    """The same noise in all frames, with what belongs to places of each."""
+    seen, noise = _Values.stacked(frames), noise.anywhere()
     if sigma is not None and sigma.ndim > 1:
         assert isinstance(noise.curves[0], Flat)
         noise = replace(noise, level=_relative(sigma, noise.curves[0].sigma), exact=sigma == 0)
@@ -159,6 +162,12 @@ def find_places(film: Image, noise: NoiseModel, sigma: np.ndarray | None, kind: 
         noise = replace(noise, lines=_lines(noise.even(seen.calm), seen.usable))
     model = seen.placed(noise, film, impulsive=kind != "white")
     return Found(model, 1.0, seen.void.reshape(film.values.shape))
+
+
+def _least(model: Noise, sigma: np.ndarray | None) -> float:
+    """The least noise to find, over that of a model: none is too little, if it is plain and was not told."""
+    plain = model.covariance.is_white and all(isinstance(curve, Flat) for curve in model.curves)
+    return 0.0 if plain and sigma is None else 1.0
 
 
 def _shaped(part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -183,6 +192,8 @@ def _relative(levels: np.ndarray, typical: float) -> np.ndarray:
 
 def _stationary(seen: _Values, kind: str, sigma: np.ndarray | None) -> Noise:
     """All but impulses."""
+    if kind not in NOISE:
+        raise ValueError(f"noise is {kind!r}, but it is a NoiseModel or one of {', '.join(NOISE)}")
     calm, usable = seen.calm, seen.usable
     model = _even(calm, usable, seen.observed, kind) if sigma is None else _told(sigma, seen.values.shape)
     return model if kind == "white" else _beyond(model, calm, usable, sigma is not None)
