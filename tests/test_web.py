@@ -470,6 +470,30 @@ def test_what_noise_is_like_and_how_much_of_it_goes_can_be_wished(client, tmp_pa
     assert abs(half - (decoded(NOISY) + full) / 2).max() <= 1
 
 
+def test_what_a_job_has_learnt_restores_other_pictures(client, done, tmp_path, monkeypatch):
+    other = encoded(blocks()[1].T.astype(np.uint8).copy())
+    upload = uploaded(client, other)
+    assert done["id"] in [job["id"] for job in client.get(f"/api/uploads/{upload['id']}/models").json()]
+    job = waited(client, submitted(client, other, model=done["id"]))
+    assert job["state"] == "done" and not job["summary"]["reusable"]
+    assert job["summary"]["seconds"] < done["summary"]["seconds"]
+    address = f"/api/jobs/{job['id']}"
+    (tmp_path / "input.png").write_bytes(other)
+    (tmp_path / "model.safetensors").write_bytes(client.get(f"{address}/model").content)
+    monkeypatch.chdir(tmp_path)
+    command = job["summary"]["command"].split()
+    assert command[:3] == ["evovae", "apply", "model.safetensors"]
+    assert CliRunner().invoke(cli.app, command[1:]).exit_code == 0
+    assert (tmp_path / "restored.png").read_bytes() == client.get(f"{address}/result").content
+
+
+def test_models_are_for_pictures_with_the_same_axes_and_channels(client, done):
+    stack = uploaded(client, encoded(np.stack([blocks()[1].astype(np.uint8)] * 3), ".tif", "ZYX"))
+    assert client.get(f"/api/uploads/{stack['id']}/models").json() == []
+    wish = {"upload": stack["id"], "model": done["id"], "preset": "fast"}
+    refused(client.post("/api/jobs", json=wish), 422, "no models for such a picture")
+
+
 @pytest.mark.parametrize("view", ["before", "after", "uncertainty", "residual"])
 def test_views(client, done, view):
     image = decoded(client.get(f"/api/jobs/{done['id']}/view/{view}.png").content)
@@ -580,6 +604,21 @@ def test_what_the_model_learnt(client, done):
     assert found["sprite"].startswith("data:image/png;base64,")
     refused(client.get(f"/api/jobs/{done['id']}/latents?model=1"), 404, "no model 1")
     refused(client.get(f"/api/jobs/{done['id']}/population?row=24&column=0"), 404, "row 24", "24 x 24")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_models_of_films_are_looked_at_frame_by_frame(client, channels):
+    film = np.stack([blocks()[1].astype(np.uint8)] * 6)
+    values, axes = (film, "TYX") if channels == 1 else (np.stack([film] * channels, 1), "TCYX")
+    job = waited(client, submitted(client, encoded(values, ".tif", axes)))
+    address = f"/api/jobs/{job['id']}"
+    about = client.get(f"{address}/latents").json()
+    sprite = decoded(client.get(f"{address}/latents.png").content)
+    assert sprite.shape[:2] == (len(about["use"]) * about["height"], about["directions"] * about["width"])
+    assert sprite.ndim == (2 if channels == 1 else 3)  # of one frame, and in no other colours than its own
+    for frame in (0, 3, 5):
+        found = client.get(f"{address}/population?row=12&column=12&frame={frame}").json()
+        assert np.isclose(sum(state["q"] for state in found["states"]), 1)
 
 
 def test_pages_of_16_bits_come_back_as_such(client):

@@ -283,6 +283,25 @@ def test_what_noise_is_like_can_be_said_before_and_overruled_after(server, brows
     assert "--noise poisson" in browser.find(".command").get_attribute("textContent")
 
 
+def test_what_a_picture_has_taught_is_used_on_another(server, browser, noisy):
+    browser.open(server)
+    browser.drop(noisy)
+    browser.find("#start").click()
+    browser.result()
+    first = browser.job
+    browser.find("#result").find_element(By.PARTIAL_LINK_TEXT, "Use its models").click()
+    assert "noisy.png" in browser.shown("#to-apply").text
+    browser.drop(noisy)
+    browser.until(lambda: browser.find("[name=model]").get_attribute("value") == first)
+    assert not browser.find("[name=preset][value=fast]").is_enabled()
+    browser.find("#start").click()
+    browser.until(lambda: browser.job not in ("", first))
+    browser.result()
+    assert "evovae apply model.safetensors" in browser.find(".command").get_attribute("textContent")
+    restored, (clean, before) = io.read(browser.download("Download the picture")).values, picture()
+    assert psnr(clean, restored) > psnr(clean, before) + 5
+
+
 def slide(browser, selector, value):
     """Move a slider as a hand does, from the point of view of the page."""
     moved = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', { bubbles: true }))"

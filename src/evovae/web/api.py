@@ -27,10 +27,12 @@ from evovae.web.names import (
     CLEAN,
     HOLES,
     ID,
+    MODEL,
     PICTURE,
     PREVIEW,
     VALUES,
     WISH,
+    fitted,
     plain_name,
     restored_name,
 )
@@ -134,11 +136,25 @@ def cut(upload: Id, part: Part, site: TheSite) -> Picture:
     return site.uploads.add(content, suffix, title).model_copy(update={"top": top, "left": left})
 
 
+@router.get("/uploads/{upload}/models", responses=NOT_THERE)
+def models_for_upload(upload: Id, site: TheSite) -> list[Job]:
+    """The jobs whose models can restore an upload without training, the newest first."""
+    picture = site.uploads.get(upload)
+    return [job for job in list_jobs(site) if _fits(job, picture)]
+
+
+def _fits(job: Job, picture: Picture) -> bool:
+    """Whether models of a job are of pictures like this one, by their axes and channels."""
+    return job.summary is not None and job.summary.reusable and job.picture.kind == picture.kind
+
+
 @router.post("/jobs", status_code=202, responses=NO_JOB)
 def submit(wish: Wish, site: TheSite) -> Job:
     """Queue a job."""
     source, picture = site.uploads.place(wish.upload), site.uploads.get(wish.upload)
     _check_sigma(wish, picture)
+    if wish.model is not None and not _fits(site.job(wish.model), picture):
+        raise HTTPException(422, f"job {wish.model} has no models for such a picture; choose another, or train")
     mask = None if wish.mask is None else np.load(site.uploads.place(wish.mask) / VALUES, mmap_mode="r")
     name = new_name()
     place = site.place(name)
@@ -148,6 +164,8 @@ def submit(wish: Wish, site: TheSite) -> Job:
             np.save(place / HOLES, painted(mask, picture))
         for file in (*source.glob("input.*"), source / VALUES, source / PICTURE, *source.glob(CLEAN)):
             shutil.copyfile(file, place / file.name)
+        if wish.model is not None:
+            shutil.copyfile(site.place(wish.model) / fitted(0), place / MODEL)
         (place / WISH).write_text(wish.model_dump_json())
         return site.complete(site.runner.submit(name, wish, picture))
     except BaseException as error:

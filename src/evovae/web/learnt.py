@@ -4,7 +4,7 @@ import numpy as np
 
 from evovae.io.planes import brightness
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.web.layout import PLANE, corner, shown, upright
+from evovae.web.layout import corner, shown, upright
 from evovae.web.paint import data_url, grey, png, sheet
 from evovae.web.schemas import Choice, Latents, Picture, Population
 
@@ -14,16 +14,21 @@ def _order(fitted: FittedPatches) -> np.ndarray:
     return np.argsort(-fitted.use, kind="stable")
 
 
-def _is_colour(fitted: FittedPatches, picture: Picture) -> bool:
-    """Whether its patches go through channels: not where a file's brightness was restored on its own."""
-    axes = picture.axes or PLANE[-len(picture.shape) :]
-    spatial = [n for letter, n in zip(axes, picture.shape, strict=True) if letter in PLANE and n > 1]
-    return len(fitted.size) > max(len(spatial), 1)
+def _together(fitted: FittedPatches, picture: Picture) -> int:
+    """Through how many frames of a film its patches reach."""
+    return fitted.size[-1] // picture.channels if picture.film and fitted.channels else 1
+
+
+def _shown(patches: np.ndarray, frame: int, fitted: FittedPatches, picture: Picture) -> np.ndarray:
+    """Patches (.., *size) as pictures (.., Y, X, channels), of the frames that they reach through this one."""
+    seen = shown(patches, fitted.size, fitted.channels)
+    channels = seen.shape[-1] // _together(fitted, picture)
+    return seen[..., frame * channels : (frame + 1) * channels]
 
 
 def _responses(fitted: FittedPatches, picture: Picture) -> np.ndarray:
     """(H, R, Y, X, channels), the most used latent first."""
-    return shown(fitted.responses()[_order(fitted)], fitted.size, _is_colour(fitted, picture))
+    return _shown(fitted.responses()[_order(fitted)], _together(fitted, picture) // 2, fitted, picture)
 
 
 def latents(fitted: FittedPatches, picture: Picture) -> Latents:
@@ -36,26 +41,37 @@ def latents(fitted: FittedPatches, picture: Picture) -> Latents:
 
 
 def sprite(fitted: FittedPatches, picture: Picture) -> np.ndarray:
-    """All latents in one picture, each scaled by its strongest value, so that rare ones are seen too."""
+    """All latents in one picture: of each what it does to the mean, and its directions, each scaled by the strongest
+    value, so that rare and weak ones are seen too.
+    """
     responses = _responses(fitted, picture)
-    reach = np.abs(responses).max((1, 2, 3, 4), keepdims=True)
-    return sheet(grey(responses / np.maximum(reach, 1e-30), -1, 1))
+    parts = (responses[:, :1], responses[:, 1:])
+    reach = [np.abs(part).max((1, 2, 3, 4), keepdims=True, initial=1e-30) for part in parts]
+    scaled = np.concatenate([part / most for part, most in zip(parts, reach, strict=True)], 1)
+    return sheet(grey(scaled, -1, 1))
 
 
 def population(
     fitted: FittedPatches, page: np.ndarray, holes: np.ndarray, at: tuple[int, int, int], picture: Picture
 ) -> Population:
-    """The states of the patch of a page (Z, Y, X, channels) whose middle is next to `at`; (Y, X) holes are unknown."""
-    colour = _is_colour(fitted, picture)
-    if not colour and page.shape[-1] == 3:
+    """The states of the patch of a page (Z, Y, X, channels) whose middle is next to `at`; (Y, X) holes are unknown.
+
+    Of a film it goes straight through the frames beside, whatever moves.
+    """
+    if not fitted.channels and page.shape[-1] == 3:
         page = brightness(page)
-    window = corner(page.shape[:3], fitted.size, at)
-    patch = page[window].reshape(fitted.size)
-    known = np.broadcast_to(~holes[None, ..., None], page.shape)[window].reshape(fitted.size)
+    known = np.broadcast_to(~holes[None, ..., None], page.shape)
+    width, size = _together(fitted, picture), fitted.size
+    first = min(max(at[0] - width // 2, 0), len(page) - width)
+    if width > 1:
+        page, known = (np.concatenate(values[first : first + width], -1)[None] for values in (page, known))
+        size = size[1:]
+    window = corner(page.shape[:3], size, at)
+    patch, known = (values[window].reshape(fitted.size) for values in (page, known))
     found = fitted.population(patch, known)
     order = np.argsort(_order(fitted))  # where each latent is in the list of them
     images = np.stack([patch, found.restored, *found.images])
-    pictures = grey(shown(images, fitted.size, colour), picture.low, picture.high)
+    pictures = grey(_shown(images, at[0] - first, fitted, picture), picture.low, picture.high)
     pictures = np.stack([upright(image, picture.orientation) for image in pictures])
     height, width = pictures.shape[1:3]
     seen = np.zeros(page.shape[1:3], bool)

@@ -10,9 +10,10 @@ LONGEST = 120  # letters of a file's name that are kept
 # Of an upload, and copied to its jobs: beside them the picture as it came, input.png, .tif or .jpg.
 VALUES, PICTURE, CLEAN = "before.npy", "picture.json", "clean.npy"
 # What a job is given.
-WISH, HOLES = "wish.json", "holes.npy"
+WISH, HOLES, MODEL = "wish.json", "holes.npy", "model.safetensors"
 # What it tells while it runs.
 EVENTS, PREVIEW, LOG, PROBLEM = "events.jsonl", "preview.png", "worker.log", "problem.txt"
+INTERRUPTED = 130  # its exit code, if it was asked to stop before there was anything worth keeping
 # What it leaves, beside restored.png, .tif or .jpg; the summary last.
 AFTER, STD, STD_FILE, REPORT, SUMMARY = "after.npy", "std.npy", "uncertainty.tif", "report.json", "summary.json"
 

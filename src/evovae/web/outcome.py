@@ -12,7 +12,7 @@ from evovae.io.planes import brightness
 from evovae.pages import Pages, noise_of
 from evovae.web import holes, names
 from evovae.web.layout import arranged
-from evovae.web.names import AFTER, CLEAN, REPORT, STD, STD_FILE, SUMMARY, VALUES
+from evovae.web.names import AFTER, CLEAN, MODEL, REPORT, STD, STD_FILE, SUMMARY, VALUES
 from evovae.web.noise_plots import noise_plots
 from evovae.web.schemas import Picture, Quality, Summary, Wish
 
@@ -36,14 +36,18 @@ class Task:
     def command(self, mask: str | None) -> str:
         """What does the same on the command line."""
         wish = self.wish
-        words = ["evovae", "denoise" if mask is None else "inpaint", self.source.name, self.target]
+        if wish.model is not None:
+            verb, usual = ["apply", MODEL], 1.0
+        else:
+            verb, usual = (["denoise"], 1.0) if mask is None else (["inpaint"], 0.0)
+        words = ["evovae", *verb, self.source.name, self.target]
         options = {
             "--mask": mask,
-            "--preset": wish.preset,
+            "--preset": wish.preset if wish.model is None else None,
             "--seed": wish.seed,
             "--sigma": wish.sigma,
             "--noise": None if wish.noise == "auto" else wish.noise,
-            "--strength": None if wish.strength == (mask is None) else wish.strength,  # which are the defaults
+            "--strength": None if wish.strength == usual else wish.strength,
             "--held-out": wish.held_out or None,
             "--max-memory": f"{self.memory}M",
             "--std": STD_FILE,
@@ -94,6 +98,7 @@ def _summary(folder: Path, task: Task, done: Pages, mask: str | None) -> Summary
         restored=len(done.results),
         std_high=float(np.nanquantile(done.std, 0.999)),
         filled=int(holes.filled(folder, np.load(folder / VALUES, mmap_mode="r")).sum()),
+        reusable=task.wish.model is None and not done.by_planes and done.results[0].fitted is not None,
         models=[0 if result.fitted is None else len(result.fitted.members) for result in done.results],
         command=task.command(mask),
         exact=not interrupted,

@@ -61,6 +61,15 @@ def report(job: Finished, site: TheSite) -> FileResponse:
     return FileResponse(site.place(job.id) / names.REPORT, media_type="application/json", filename=names.REPORT)
 
 
+@router.get("/model", responses=NO_RESULT, response_class=FileResponse)
+def model(job: Finished, site: TheSite, page: Page = 0) -> FileResponse:
+    """What a page has taught, for `evovae apply` and `FittedDenoiser.load`; or what it was restored with."""
+    for path in (site.place(job.id) / names.MODEL, site.place(job.id) / names.fitted(page)):
+        if path.exists():
+            return FileResponse(path, media_type="application/octet-stream", filename=names.MODEL)
+    raise HTTPException(404, f"page {page} has taught no models")
+
+
 @router.get("/mask", responses=NO_RESULT, response_class=FileResponse)
 def mask(job: Finished, site: TheSite) -> FileResponse:
     """The mask that the command needs, if holes were painted."""

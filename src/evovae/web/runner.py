@@ -16,7 +16,7 @@ import psutil
 from evovae.restore.memory import in_gib
 from evovae.web.jobs import Jobs
 from evovae.web.limits import MIB, Limits
-from evovae.web.names import LOG, PROBLEM, SUMMARY
+from evovae.web.names import INTERRUPTED, LOG, PROBLEM, SUMMARY
 from evovae.web.schemas import Job, Picture, State, Summary, Wish
 
 logger = logging.getLogger(__name__)
@@ -179,6 +179,8 @@ class Runner:
         if (place / PROBLEM).exists():
             return State.FAILED, (place / PROBLEM).read_text()
         code = running.process.returncode
+        if code == INTERRUPTED:
+            return State.STOPPED, "stopped before there was anything to keep"
         return State.FAILED, running.reason or f"its process ended unexpectedly, with {code}; {place / LOG} says more"
 
 

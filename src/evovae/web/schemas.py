@@ -18,10 +18,11 @@ class Problem(BaseModel):
 
 
 class Duration(BaseModel):
-    """Seconds that a preset will take: of a whole picture, and where pixels are missing or hidden."""
+    """Seconds that a preset will take: of a whole picture, where pixels are missing or hidden, and without training."""
 
     whole: float
     holes: float
+    applied: float
 
 
 class Picture(BaseModel):
@@ -56,6 +57,16 @@ class Picture(BaseModel):
         default=None, description="By preset; none until this machine is measured."
     )
 
+    @property
+    def film(self) -> bool:
+        """Whether its frames are restored together, as those of a film."""
+        return self.frames > self.pages and "T" in self.axes
+
+    @property
+    def kind(self) -> tuple[int, bool, bool, bool]:
+        """What models have to share with the picture: channels, and whether it is a film, a stack, a line."""
+        return self.channels, self.film, self.frames > self.pages, min(self.height, self.width) == 1
+
 
 class Wish(BaseModel):
     """What is to be done with an uploaded picture."""
@@ -66,6 +77,9 @@ class Wish(BaseModel):
     mask: Annotated[str | None, Field(pattern=ID, description="An upload that is white where pixels are missing.")] = (
         None
     )
+    model: Annotated[
+        str | None, Field(pattern=ID, description="A job whose models are used as they are, in place of training.")
+    ] = None
     preset: Preset = "balanced"
     sigma: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="A known noise level.")] = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
@@ -110,6 +124,7 @@ class Summary(BaseModel):
     restored: int | None = Field(default=None, description="How many pages were restored; the others are as they came.")
     std_high: float
     models: list[int] = Field(description="How many models can be looked at, by page.")
+    reusable: bool = Field(default=False, description="Whether the first page's models can restore other pictures.")
     command: str
     exact: bool = Field(description="Whether the command gives the same bytes: not where time or a person ended it.")
     quality: Quality | None = None

@@ -9,7 +9,12 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import evovae
 from evovae import io
@@ -17,7 +22,7 @@ from evovae.notes import Note
 from evovae.pages import channel_axis, restore
 from evovae.web import diary, holes
 from evovae.web.limits import MIB
-from evovae.web.names import PICTURE, PROBLEM, WISH
+from evovae.web.names import INTERRUPTED, MODEL, PICTURE, PROBLEM, WISH
 from evovae.web.outcome import Task, write
 from evovae.web.schemas import Picture, Wish
 from evovae.web.telling import Telling
@@ -29,11 +34,13 @@ def work(folder: Path, memory: int) -> None:
     wish = Wish.model_validate_json((folder / WISH).read_bytes())
     (source,) = folder.glob("input.*")
     content = io.read(source)
+    if wish.model is not None:  # which has learnt from pictures as they are decoded
+        content = replace(content, planes=None)
     mask = holes.load(folder, content)
     telling = Telling(folder, content, picture)
     threading.Thread(target=_listen, args=(telling.stop,), daemon=True).start()
     done = restore(
-        evovae.denoise if mask is None else evovae.inpaint,
+        _applied(folder / MODEL) if wish.model is not None else evovae.denoise if mask is None else evovae.inpaint,
         content,
         mask,
         telling.begin,
@@ -51,6 +58,24 @@ def work(folder: Path, memory: int) -> None:
         callback=telling,
     )
     write(folder, Task(source, content, mask, wish, picture, memory), done)
+
+
+def _applied(path: Path) -> Callable[..., object]:
+    """What has been learnt from another picture, used in place of `evovae.denoise`, with options of that."""
+    fitted = evovae.FittedDenoiser.load(path)
+
+    def apply(
+        image: np.ndarray,
+        *,
+        preset: str,
+        held_out: float,
+        max_seconds: float | None,
+        noise: str,
+        **options: Any,  # noqa: ANN401 - of `FittedDenoiser.restore`
+    ) -> object:
+        return fitted.restore(image, noise=None if noise == "auto" else noise, **options)
+
+    return apply
 
 
 def _listen(stop: threading.Event) -> None:
@@ -76,6 +101,8 @@ def main(folder: Path, memory: int) -> int:
     _note_warnings(folder)
     try:
         work(folder, memory)
+    except KeyboardInterrupt:  # without training there is nothing to return before the end
+        return INTERRUPTED
     except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
         traceback.print_exc()
         (folder / PROBLEM).write_text(str(error) or type(error).__name__)

@@ -68,8 +68,9 @@ export class JobPage {
     find("#bar").value = epoch.share;
     const page = epoch.pages > 1 ? `Page ${epoch.page + 1} of ${epoch.pages}, epoch` : "Epoch";
     const left = epoch.share < 1 && epoch.left !== null ? `, about ${duration(epoch.left)} left` : ", finishing";
-    if (!this.stopping) this.#state(`${page} ${epoch.epoch} of ${epoch.epochs}${left}.`);
-    describe(find("#live-facts"), [
+    if (!this.stopping && epoch.epochs) this.#state(`${page} ${epoch.epoch} of ${epoch.epochs}${left}.`);
+    else if (!this.stopping) this.#state(`Looking for states of its patches${left}.`);
+    describe(find("#live-facts"), !epoch.epochs ? [] : [
       ["Noise level so far", number(epoch.sigma)],
       ["New states per patch", number(epoch.new)],
     ]);

@@ -3,6 +3,7 @@
 import { find, image, make, number, request, trying } from "./dom.js";
 
 const TILE = 36;
+const MOST = 7; // pictures of a latent: its mean and its strongest directions
 const FIRST = matchMedia("(max-width: 46rem)").matches ? 8 : 24; // how many are shown before all are asked for
 
 export class Latents {
@@ -52,7 +53,7 @@ export class Latents {
     const { numbers, directions, height, width } = this.about;
     const heading = make("h2", {}, `${numbers.length} latents, the most used first`);
     const explained = directions > 1
-      ? `The directions that each adds to patches of ${width} × ${height} pixels, the strongest first.`
+      ? `What each adds to the mean of patches of ${width} × ${height} pixels, and its strongest directions.`
       : `What each adds to a patch of ${width} × ${height} pixels.`;
     const list = make("ol", { className: "latent-list" });
     list.append(...numbers.slice(0, FIRST).map((_, place) => this.#card(place)));
@@ -80,7 +81,8 @@ export class Latents {
 
   /** A latent by its place: its directions side by side, and how often it is on. */
   #card(place) {
-    const { height, width, directions, use } = this.about;
+    const { height, width, use } = this.about;
+    const directions = Math.min(this.about.directions, MOST);
     const scale = Math.max(1, Math.round(TILE / width)), gap = 2;
     const canvas = make("canvas", { width: directions * (scale * width + gap) - gap, height: scale * height });
     canvas.role = "img";

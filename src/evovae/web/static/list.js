@@ -1,7 +1,7 @@
 // All jobs there have been.
 
 import { find, make, number, request, trying } from "./dom.js";
-import { facts } from "./start.js";
+import { facts, title } from "./start.js";
 
 export async function showJobs() {
   const jobs = await request("api/jobs");
@@ -26,9 +26,9 @@ function card(job) {
     await request(name, { method: "DELETE" });
     await showJobs();
   }));
-  const link = make("a", { href: `#job/${job.id}` }, job.picture.name || when);
+  const link = make("a", { href: `#job/${job.id}` }, title(job));
   const notes = job.message ? [make("p", { className: "soft small" }, job.message)] : [];
   const state = make("span", { className: `state ${job.state}` }, job.state);
-  const about = make("p", { className: "soft small" }, `${job.picture.name ? `${when} · ` : ""}${size} · ${kind} · ${job.wish.preset}`);
+  const about = make("p", { className: "soft small" }, `${job.picture.name ? `${when} · ` : ""}${size} · ${kind} · ${job.wish.model ? "models of another picture" : job.wish.preset}`);
   return make("li", {}, thumbnail, make("div", {}, link, " ", state, about, ...found, ...notes, remove));
 }

@@ -29,7 +29,7 @@ find("#run-sample").addEventListener("click", trying(async ({ target }) => {
 }));
 
 async function go() {
-  const [page, id] = (location.hash.slice(1) || "new").split("/");
+  const [page, id, teacher] = (location.hash.slice(1) || "new").split("/");
   if (!["new", "jobs", "job"].includes(page)) return; // a place within the page
   say();
   job.close();
@@ -39,7 +39,9 @@ async function go() {
     else link.removeAttribute("aria-current");
   }
   document.title = "evovae";
-  if (page === "new" && id) {
+  if (page === "new" && id !== "apply") start?.apply(null);
+  if (page === "new" && id === "apply") start?.apply(await request(`api/jobs/${teacher}`));
+  else if (page === "new" && id) {
     history.replaceState(null, "", "#new");
     await start?.again(id);
   }

@@ -4,7 +4,7 @@ import { Contrast } from "./contrast.js";
 import { all, describe, duration, find, image, make, mean, number, trying } from "./dom.js";
 import { Latents } from "./latents.js";
 import { Noise } from "./noise.js";
-import { chosenChannel, facts, offerChannels, unit } from "./start.js";
+import { chosenChannel, facts, frameName, offerChannels, unit } from "./start.js";
 import { pane, Viewer } from "./viewer.js";
 
 const HELP = "Wheel or + and − zoom, dragging or arrows pan, 0 fits. ";
@@ -59,6 +59,7 @@ export class Result {
     this.#showStrength();
     offerChannels(find(".channels", place), picture);
     find(".frames", place).hidden = picture.frames === 1;
+    find(".frames", place).firstChild.data = `${frameName(picture)} `;
     Object.assign(find(".frame", place), { max: picture.frames - 1 });
     find("[data-view=latents]", place).hidden = !summary.models.some((count) => count > 0);
   }
@@ -81,7 +82,7 @@ export class Result {
   }
 
   #downloads() {
-    const { picture, wish } = this.job;
+    const { id, picture, wish, summary } = this.job;
     const link = (path, text, kind = "button") =>
       make("a", { href: `${this.address}/${path}`, download: "", className: kind }, text);
     return [
@@ -89,6 +90,9 @@ export class Result {
       link("uncertainty.tif", "Uncertainty (TIFF)"),
       link("report.json", "Report (JSON)"),
       ...(wish.mask ? [link("mask", "Mask")] : []),
+      ...(summary.reusable
+        ? [link("model", "Models"), make("a", { href: `#new/apply/${id}`, className: "button" }, "Use its models on another picture")]
+        : []),
       make("a", { href: `#new/${wish.upload}`, className: "button" }, "Run again with other settings"),
     ];
   }
@@ -191,7 +195,7 @@ export class Result {
       : command;
     const same = strength < 1 ? "It gives the same picture, but for rounding." : "It gives the same bytes on this machine.";
     find(".exact", place).textContent = exact
-      ? `${same} The first file is the picture as you sent it` + (job.wish.mask ? "; the mask is among the files above." : ".")
+      ? `${same} The first picture is as you sent it` + (job.wish.mask ? "; the mask is among the files above." : ".")
       : "The work was stopped early, which the command does not know of: it will go on to the end.";
   }
 

@@ -6,7 +6,7 @@ import { all, describe, duration, find, image, make, number, post, request, say,
 import { Part } from "./part.js";
 
 const POLL = 2000; // milliseconds between looks whether this machine has been measured
-const ABOUT = { whole: "about", holes: "up to" }; // the more is missing, the longer it takes
+const ABOUT = { whole: "about", holes: "up to", applied: "about" }; // the more is missing, the longer it takes
 const LONG = 120; // seconds after which people look for something faster
 
 export class Start {
@@ -27,7 +27,7 @@ export class Start {
     document.addEventListener("paste", (event) => {
       const files = [...event.clipboardData.files];
       if (!files.length) return;
-      location.hash = "#new";
+      if (!location.hash.startsWith("#new")) location.hash = "#new";
       take(files);
     });
     this.#acceptDrops(take);
@@ -40,6 +40,7 @@ export class Start {
     for (const choice of [find("#frame"), find("#channels select")]) {
       choice.addEventListener("input", trying(() => this.#showFrame()));
     }
+    find("[name=model]").addEventListener("input", () => this.#modelChanged());
     find("#setup .contrast").addEventListener("toggle", trying(() => this.#showHistogram()));
   }
 
@@ -55,7 +56,7 @@ export class Start {
       drop.classList.remove("over");
       const files = [...event.dataTransfer.files];
       if (!files.length) return;
-      location.hash = "#new";
+      if (!location.hash.startsWith("#new")) location.hash = "#new";
       take(files);
     });
   }
@@ -91,6 +92,42 @@ export class Start {
     await this.#show(await request(`api/uploads/${upload}`));
   }
 
+  /** Offer the models of a job first, for the pictures to come; none without a job. */
+  apply(job) {
+    this.taught = job;
+    find("#to-apply").hidden = !job;
+    find("#to-apply b").textContent = job ? title(job) : "";
+    if (job) this.#show(null);
+    else if (this.picture) this.#offerModels(this.picture);
+  }
+
+  /** Offer what other pictures like this one have taught. */
+  async #offerModels(picture) {
+    const jobs = await request(`api/uploads/${picture.id}/models`);
+    find("#models").hidden = !jobs.length;
+    const taught = jobs.map((job) => make("option", { value: job.id }, `those of ${title(job)}, ready`));
+    find("[name=model]").replaceChildren(make("option", { value: "" }, "to be trained on this picture"), ...taught);
+    this.presets = Object.fromEntries(jobs.map((job) => [job.id, job.wish.preset]));
+    if (this.taught && this.taught.id in this.presets) find("[name=model]").value = this.taught.id;
+    else if (this.taught) {
+      const other = `The models of ${title(this.taught)} are for pictures of other axes or channels.`;
+      find("#notes").append(make("li", {}, other));
+    }
+    this.#modelChanged();
+  }
+
+  get #model() {
+    return find("[name=model]").value || null;
+  }
+
+  #modelChanged() {
+    const ready = this.#model !== null;
+    find("#presets").disabled = find("#score").hidden = ready;
+    find("#try").hidden = find("#try-help").hidden = this.part.outline.hidden = ready || !this.part.possible;
+    find("#to-apply").hidden = true;
+    this.#showEstimate();
+  }
+
   async #show(picture, ...others) {
     this.picture = picture;
     this.others = others;
@@ -105,6 +142,7 @@ export class Start {
     find("#notes").replaceChildren(...picture.notes.map((note) => make("li", {}, note)));
     find("#paint").hidden = others.length > 0;
     find("#frames").hidden = picture.frames === 1;
+    find("#frames").firstChild.data = `${frameName(picture)} `;
     Object.assign(find("#frame"), { max: picture.frames - 1, value: 0 });
     find("#stage").style.maxWidth = `calc(70vh * ${picture.width / picture.height})`; // no higher than the window
     offerChannels(find("#channels"), picture);
@@ -113,6 +151,7 @@ export class Start {
     this.part.reset();
     Object.assign(find("#brush-size"), { max: Math.ceil(picture.width / 4), value: this.brush.size });
     find("[name=sigma]").placeholder = `found (about ${number(picture.sigma)})`;
+    await this.#offerModels(picture);
     await this.#showFrame();
     this.#poll(picture);
   }
@@ -161,19 +200,22 @@ export class Start {
     if (!this.picture) return;
     const { seconds } = this.picture;
     const { preset, held_out: heldOut } = find("#form").elements;
-    const kind = heldOut.checked || this.brush.share() > this.terms.few ? "holes" : "whole";
+    const model = this.#model;
+    const training = heldOut.checked || this.brush.share() > this.terms.few ? "holes" : "whole";
+    const kind = model ? "applied" : training;
     const most = this.terms.seconds;
     for (const place of all("[data-preset]")) {
-      const needed = seconds?.[place.dataset.preset][kind] ?? 0;
+      const needed = seconds?.[place.dataset.preset][training] ?? 0;
       const button = find(`[name=preset][value=${place.dataset.preset}]`);
       button.disabled = needed > most; // it would be stopped before its end
-      place.textContent = seconds ? `${ABOUT[kind]} ${duration(needed)}` : "";
+      place.textContent = seconds ? `${ABOUT[training]} ${duration(needed)}` : "";
       if (button.disabled) place.textContent += `, more than the ${duration(most)} there are`;
       if (button.disabled && button.checked) find("[name=preset][value=fast]").checked = true;
     }
     const tooLong = (seconds?.fast[kind] ?? 0) > most;
     find("#start").disabled = tooLong;
-    find("#estimate").textContent = this.#estimate(seconds, preset.value, kind, tooLong);
+    const chosen = model ? this.presets[model] : preset.value;
+    find("#estimate").textContent = this.#estimate(seconds, chosen, kind, tooLong);
   }
 
   #estimate(seconds, preset, kind, tooLong) {
@@ -197,12 +239,13 @@ export class Start {
     return {
       upload: this.picture.id,
       mask,
+      model: this.#model,
       preset: preset.value,
       sigma: sigma.value === "" ? null : Number(sigma.value),
       seed: Number(seed.value),
       noise: noise.value,
       strength: this.brush.isEmpty || find("#rest").checked ? 1 : 0,
-      held_out: heldOut.checked ? 0.02 : 0,
+      held_out: heldOut.checked && !this.#model ? 0.02 : 0,
     };
   }
 
@@ -236,13 +279,19 @@ export function chosenChannel(label) {
   return value === "" ? "" : `&channel=${value}`;
 }
 
+/** How people call a job. */
+export const title = ({ created, picture }) => picture.name || new Date(1000 * created).toLocaleString();
+
+/** What is looked at one by one. */
+export const frameName = ({ pages, axes }) => (pages > 1 ? "Page" : axes.includes("T") ? "Frame" : "Plane");
+
 /** What numbers of a picture are in. */
 export const unit = ({ dtype }) => (/^u?int/.test(dtype) ? "grey levels" : "units of the file");
 
 /** What there is to say of a picture. */
 export function facts(picture) {
   const channels = picture.channels > 1 ? `, ${picture.channels} channels` : "";
-  const frames = picture.frames > 1 ? `, ${picture.frames} ${picture.pages > 1 ? "pages" : "planes"}` : "";
+  const frames = picture.frames > 1 ? `, ${picture.frames} ${frameName(picture).toLowerCase()}s` : "";
   return [
     ...(picture.name ? [["File", picture.name]] : []),
     ["Size", `${picture.width} × ${picture.height}${channels}${frames}`],
