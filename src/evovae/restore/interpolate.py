@@ -7,18 +7,18 @@ STEPS = 200  # of conjugate gradients, at most
 ENOUGH = 1e-3  # of the first residual
 
 
-def smooth(image: Tensor, known: Tensor, axes: tuple[int, ...]) -> Tensor:
+def smooth(image: Tensor, known: Tensor, axes: tuple[int, ...], start: Tensor) -> Tensor:
     """The image with its unknown values such that the sum of squared Laplacians along `axes` is least.
 
-    Thin plates through the known values, as biharmonic inpainting has them; by conjugate gradients from their mean.
+    Thin plates through the known values, as biharmonic inpainting has them; by conjugate gradients from `start`, which
+    stays where nothing is known.
     """
     image, known = image.contiguous(), known.to(image.dtype).contiguous()  # sums depend on the order in memory
-    mean = (image * known).sum() / known.sum()
 
     def curvature(values: Tensor) -> Tensor:
         return (1 - known) * _laplacian(_laplacian(values, axes), axes)
 
-    image = known * image + (1 - known) * mean
+    image = known * image + (1 - known) * start
     residual = -curvature(image)
     direction, power = residual, residual.square().sum()
     enough = ENOUGH**2 * power

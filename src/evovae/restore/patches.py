@@ -145,5 +145,22 @@ class Patches:
 
 
 def guess(image: Tensor, known: Tensor, size: tuple[int, ...], spatial: int) -> Tensor:
-    """The image with a smooth guess at what is not known, along the spatial axes in which patches are wide."""
-    return smooth(image, known, tuple(axis for axis in range(spatial) if size[axis] > 1))
+    """The image with a smooth guess at what is not known, along the spatial axes in which patches are wide.
+
+    It starts from the channels that are known there: all there is to go by in a frame of which nothing is.
+    """
+    wide = tuple(axis for axis in range(spatial) if size[axis] > 1)
+    return smooth(image, known, wide, _alike(image, known, spatial))
+
+
+def _alike(image: Tensor, known: Tensor, spatial: int) -> Tensor:
+    """What each value is, if channels differ by their means alone."""
+    seen, places = known.to(image.dtype), tuple(range(spatial))
+    mean = (seen * image).sum() / seen.sum()
+    count = seen.sum(places, keepdim=True)
+    level = torch.where(count > 0, (seen * image).sum(places, keepdim=True) / count.clamp(min=1), mean)
+    channels = tuple(range(spatial, image.ndim))
+    if not channels:
+        return level.expand_as(image)
+    detail = (seen * (image - level)).sum(channels, keepdim=True) / seen.sum(channels, keepdim=True).clamp(min=1)
+    return level + detail
