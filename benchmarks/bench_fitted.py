@@ -11,23 +11,27 @@ kind
     A model of four crops of BSD restores four others (sigma 25); one of two microscope pictures of a sample (BPAE,
     stains B and G, real noise as it is) the third one (R).
 film
-    32 frames of 128 x 128, cut out of barbara by a camera that moves by 0, 1 or 4 pixels per frame; and a thing that
-    moves over a still background (sigma 25).  Beside it frame by frame, and the mean of five frames.
+    32 frames of 128 x 128, cut out of barbara by a camera that moves by 0, 1 or 4 pixels per frame, turns by half a degree
+    or comes closer by 1 % per frame; and a thing that moves over a still background (sigma 25).  The pan of 1 pixel also
+    with photons (gain 4) and with noise of 20 that neighbours share (boxes of 3 x 3).  Beside it frame by frame, the mean
+    of five frames and, where it is installed, `bm4d` of the film as a volume, which is told sigma.
 volume
-    Blobs and tubes that a script makes, 32 x 96 x 96 (sigma 25), as a volume and plane by plane.
+    Blobs and tubes that a script makes, 32 x 96 x 96 (sigma 25), as a volume and plane by plane; and the same three times
+    as deep with every third plane.
 
 Noise is neither clipped nor rounded where a script adds it; nothing is told.  Seconds are those of one call in a warm
 process, with as many threads as the record says; frame by frame and plane by plane, every fourth stands for all.
 """
 
 import argparse
+import importlib.util
 import time
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import affine_transform, gaussian_filter, rotate, uniform_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 import evovae
@@ -86,25 +90,42 @@ def _others(case, pairs, learnt, preset):
 
 
 def film(preset):
-    for case, clean in films():
-        image = noisy(clean)
+    for case, clean, image in films():
         frames, seconds = timed(
             lambda image=image: np.stack([evovae.denoise(frame, preset=preset, rng=0) for frame in image[::EVERY]])
         )
         yield case, "frame by frame", clean[::EVERY], frames, EVERY * seconds
         yield case, "mean of five", clean, *timed(lambda image=image: running_mean(image))
+        if "," not in case:  # white noise
+            yield from peers(case, clean, image)
         yield case, "film", clean, *timed(lambda image=image: evovae.denoise(image, time_axis=0, preset=preset, rng=0))
 
 
 def films():
     scene = picture("barbara")
     for step in (0, 1, 4):
-        yield f"pan {step}", np.stack([scene[100:228, 20 + step * t : 148 + step * t] for t in range(32)])
+        panned = np.stack([scene[100:228, 20 + step * t : 148 + step * t] for t in range(32)])
+        yield f"pan {step}", panned, noisy(panned)
+        if step == 1:
+            yield "pan 1, photons", panned, 4.0 * np.random.default_rng(0).poisson(panned / 4)
+            shared = uniform_filter(noisy(np.zeros_like(panned)), (0, 3, 3))
+            yield "pan 1, correlated", panned, panned + 20 * shared / shared.std()
+    turned = np.stack([rotate(scene, t / 2, reshape=False, order=3)[192:320, 192:320] for t in range(32)])
+    yield "rotation", turned, noisy(turned)
+    closer = np.stack([around(scene, 1.01**t) for t in range(32)])
+    yield "zoom", closer, noisy(closer)
     background, thing = picture("cameraman")[60:188, 60:188], picture("barbara")[300:348, 300:348]
     moving = np.stack([background] * 32)
     for t in range(32):
         moving[t, 40:88, 2 * t : 2 * t + 48] = thing
-    yield "moving thing", moving
+    yield "moving thing", moving, noisy(moving)
+
+
+def around(scene, scale, width=128):
+    """The middle of a picture, larger by a scale."""
+    middle = (np.array(scene.shape) - 1) / 2
+    corner = middle - (width - 1) / 2 / scale
+    return affine_transform(scene, np.full(2, 1 / scale), corner, (width, width), order=3)
 
 
 def running_mean(image):
@@ -113,11 +134,22 @@ def running_mean(image):
 
 
 def volume(preset):
-    clean = blobs_and_tubes()
-    image = noisy(clean)
-    planes, seconds = timed(lambda: np.stack([evovae.denoise(plane, preset=preset, rng=0) for plane in image[::EVERY]]))
-    yield "blobs and tubes", "plane by plane", clean[::EVERY], planes, EVERY * seconds
-    yield "blobs and tubes", "volume", clean, *timed(lambda: evovae.denoise(image, preset=preset, rng=0))
+    for case, clean in (("even", blobs_and_tubes()), ("every third plane", blobs_and_tubes((96, 96, 96))[::3])):
+        image = noisy(clean)
+        planes, seconds = timed(
+            lambda image=image: np.stack([evovae.denoise(plane, preset=preset, rng=0) for plane in image[::EVERY]])
+        )
+        yield case, "plane by plane", clean[::EVERY], planes, EVERY * seconds
+        yield case, "volume", clean, *timed(lambda image=image: evovae.denoise(image, preset=preset, rng=0))
+        yield from peers(case, clean, image)
+
+
+def peers(case, clean, image):
+    """Methods that look at three axes together, if they are installed."""
+    if importlib.util.find_spec("bm4d"):
+        import bm4d
+
+        yield case, "bm4d (true sigma)", clean, *timed(lambda: bm4d.bm4d(image, SIGMA))
 
 
 def blobs_and_tubes(shape=(32, 96, 96)):

@@ -653,3 +653,22 @@ def test_what_goes_beyond_a_cautious_model_is_trusted_as_far_as_it_is_no_noise(l
     np.testing.assert_allclose(found.image - base.image, expected * (other.image - base.image), atol=0.1)
     assert found.std.mean() == pytest.approx(0.2 + 0.2 * expected, abs=0.02)
     assert trusted([base, other], seen, [False, False]) == [base, other]
+
+
+def test_patches_are_flat_where_planes_of_a_stack_are_far_apart():
+    z, y, x = np.indices((12, 48, 48))
+    noise = 20 * np.random.default_rng(0).standard_normal(z.shape)
+    flat = evovae.denoise(100 + 60 * np.sin((6 * z + y + x) / 8) + noise, preset="fast", rng=0, full_output=True)
+    cube = evovae.denoise(100 + 60 * np.sin((z + y + x) / 8) + noise, preset="fast", rng=0, full_output=True)
+    assert isinstance(cube.patch_models[0].patch, int)
+    depth, *widths = flat.patch_models[0].patch
+    assert depth < cube.patch_models[0].patch <= min(widths)
+
+
+def test_flat_volumes_are_not_shared_out_by_their_noise():
+    """Components that are chosen patch by patch, for its noise, learn that."""
+    volume = np.full((20, 40, 40), 100.0)
+    volume[:, :, 20:] = 160
+    noisy = volume + 25 * np.random.default_rng(0).standard_normal(volume.shape)
+    restored = evovae.denoise(noisy, preset=evovae.MixturePatches.of(4, 100, 8), noise="white", rng=0)
+    assert np.std((restored - volume)[:, :, :14]) < 0.8

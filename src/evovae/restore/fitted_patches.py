@@ -22,7 +22,7 @@ from evovae.restore.ensemble import Estimate
 from evovae.restore.image import SIGNAL, Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.noise.model import Noise, NoiseModel
-from evovae.restore.patch_models import PatchModel, from_config
+from evovae.restore.patch_models import APART, PatchModel, from_config
 from evovae.restore.patches import Patches, extract, guess, merge
 from evovae.states import States, unpack
 
@@ -32,7 +32,7 @@ LEARNT = 0.01  # of the noise variance, that stays in the surest of what is rest
 STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
 ADAPTED, AGAIN = 2, 2  # times that a model is adapted to an image, and E-steps after each
-APART, FRAMES_APART = 6, 4  # pixels, and frames, between the patches for which all commonest states are compared
+FRAMES_APART = 4  # frames of a film between those in which patches are compared with all commonest states
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ EARLY, LATE = 0.5, 1.4
 # Of a mixture: patches whose centres are found at first, for each and in all; rounds of that; and how far away the
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
+APART = 6  # pixels between the patches that are compared with all components; those between start as the nearest does
 AT_ONCE = 8192  # patches whose distances are held at once
 # Patches of training that count in another image: for the shares of components in all, for the mean and covariance of
 # each; chosen on barbara, house, four crops of BSD and microscope pictures of BPAE.
@@ -329,7 +330,11 @@ class MixturePatches(PatchModel):
         return CPU
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
-        """Round Gaussians about centres of the patches (k-means, of a part of them), and the nearest ones."""
+        """Round Gaussians about centres of the patches (k-means, of a part of them), and the nearest ones.
+
+        Patches have those that are nearest to a patch some pixels away.  If each chose its own, it would choose by its
+        noise: where all patches are alike, components would share them out by noise, and so learn it.
+        """
         D, K = x.shape[1], self.latents
         some = x[torch.randperm(len(x), generator=generator)[: max(PER_CENTRE * K, LEAST_SOME)]]
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -338,10 +343,11 @@ class MixturePatches(PatchModel):
             centres, _ = kmeans2(some.numpy(), K, iter=ROUNDS, minit="points", seed=seed)
         likelihood = FullGaussian(K, D, len(patches.axes), sigma2=max(noise, FLOOR), edge=self.edge, rank=self.rank)
         likelihood.means.copy_(torch.from_numpy(centres))
-        near = [torch.cdist(part, likelihood.means).topk(self.states, largest=False) for part in x.split(AT_ONCE)]
+        few, about = patches.coarse(tuple(APART if width > 1 else 1 for width in patches.size))
+        near = [torch.cdist(part, likelihood.means).topk(self.states, largest=False) for part in x[few].split(AT_ONCE)]
         distance, nearest = (torch.cat(parts) for parts in zip(*near, strict=True))
         likelihood.lengths.fill_(distance[:, 0].square().mean() / D).clamp_(min=likelihood.sigma2)
-        return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)
+        return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)[about]
 
     def adapted(self, model: TVAE, patches: Patches, states: States, rows: Tensor, generator: Generator) -> TVAE:
         """One M-step, in which training counts for some patches; components belong to regions of the image."""

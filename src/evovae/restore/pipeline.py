@@ -43,6 +43,9 @@ LIKELY, ALIKE = (
     (0.6, 1.4),
     0.15,
 )  # levels found over those expected, and correlations of neighbours, that are no surprise
+# Ratio of squared steps from which on a volume's axes differ, the least of them (below, it may be noise), and how much
+# wider or narrower than the mean patches may get.
+COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
 UNKNOWN = 4.0  # times the variance of the noise, beyond which models of other images say nothing of a place
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
@@ -410,7 +413,30 @@ def _picture(seen: Sequence[Seen], width: int) -> Picture:
         missing=1 - float(np.mean([even.observed.mean() for even in evens])),
         even=bool(np.mean([np.ptp(slope) < EVEN * slope.max() for slope in slopes]) > 0.5),
         correlated=not np.mean([_white(each.found.model, each.even) for each in seen]) > 0.5,
+        aspect=_aspect(seen),
     )
+
+
+def _aspect(seen: Sequence[Seen]) -> tuple[float, ...]:
+    """How wide patches should be along each axis of a volume: as what differs from one value to the next is small."""
+    evens = [each.even for each in seen if _white(each.found.model, each.even)]
+    axes = range(len(seen[0].even.shape))
+    if not evens or len(axes) < 3 or evens[0].film:
+        return (1.0,) * len(axes)
+    steps = [np.mean([_step(even, axis) for even in evens]) for axis in axes]
+    if max(steps) < COARSER * min(steps):
+        return (1.0,) * len(axes)
+    widths = 1 / np.sqrt(steps)
+    shares = np.clip(widths / np.exp(np.log(widths).mean()), 1 / FLATTEST, FLATTEST)
+    return tuple(shares.tolist())
+
+
+def _step(even: Image, axis: int) -> float:
+    """The mean square of what the signal differs by from one place to the next."""
+    values, known = np.diff(even.values, axis=axis), even.observed
+    n = known.shape[axis]
+    both = known.take(range(1, n), axis) & known.take(range(n - 1), axis)
+    return max(float(np.square(values[both]).mean()) - 2, LEAST_STEP) if both.any() else LEAST_STEP
 
 
 def _white(noise: NoiseModel, image: Image) -> bool:

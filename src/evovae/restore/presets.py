@@ -20,7 +20,8 @@ class Picture:
 
     noise is its level over the picture's own standard deviation, shape the lengths of spatial axes, missing the share
     of values that are not known.  Noise that is even is as strong everywhere, and does not depend on the signal; that
-    which is correlated is made white by a covariance that is known roughly.
+    which is correlated is made white by a covariance that is known roughly.  aspect says how wide patches should be
+    along each axis, over their mean width: less where values change faster, as across the planes of a coarse stack.
     """
 
     noise: float
@@ -29,6 +30,7 @@ class Picture:
     missing: float = 0.0
     even: bool = True
     correlated: bool = False
+    aspect: tuple[float, ...] = ()
 
     @property
     def high(self) -> bool:
@@ -50,20 +52,25 @@ class Picture:
         """Whether mixtures do worse: much is missing, for which they take more time, too, or it is a line, as sound."""
         return self.missing > FEW or len(self.shape) == 1
 
-    def patches(self, width: int) -> int:
+    def patches(self, width: int | tuple[int, ...]) -> int:
         """How many patches of a width there are."""
-        return prod(max(n - width + 1, 1) for n in self.shape)
+        widths = (width,) * len(self.shape) if isinstance(width, int) else width
+        return prod(max(n - w + 1, 1) for n, w in zip(self.shape, widths, strict=True))
 
     def epochs(self, epochs: int) -> int:
         """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
         return round(epochs * passes(self.shape))
 
-    def width(self, width: float) -> int:
+    def width(self, width: float) -> int | tuple[int, ...]:
         """The width of patches that hold about as many pixels as square ones of `width`, in as many axes as there are.
 
-        It is a third of the picture at most, so that there are some patches to learn from.
+        It is a third of the picture at most, so that there are some patches to learn from; one for each axis where they
+        differ.
         """
-        return min(max(round(width ** (2 / len(self.shape))), 1), max(max(self.shape) // 3, 1))
+        side, most = width ** (2 / len(self.shape)), max(max(self.shape) // 3, 1)
+        aspect = self.aspect or (1.0,) * len(self.shape)
+        widths = tuple(min(max(round(side * share), 1), most) for share in aspect)
+        return widths if len({*widths}) > 1 else widths[0]
 
 
 def passes(shape: tuple[int, ...]) -> float:
