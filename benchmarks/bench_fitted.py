@@ -11,13 +11,13 @@ kind
     A model of four crops of BSD restores four others (sigma 25); one of two microscope pictures of a sample (BPAE,
     stains B and G, real noise as it is) the third one (R).
 film
-    32 frames of 128 x 128, cut out of barbara by a camera that moves by 0, 1 or 4 pixels per frame, turns by half a degree
-    or comes closer by 1 % per frame; and a thing that moves over a still background (sigma 25).  The pan of 1 pixel also
-    with photons (gain 4) and with noise of 20 that neighbours share (boxes of 3 x 3).  Beside it frame by frame, the mean
-    of five frames and, where it is installed, `bm4d` of the film as a volume, which is told sigma.
+    32 frames of 128 x 128, cut out of barbara by a camera that moves by 0, 1 or 4 pixels per frame, turns by half a
+    degree or comes closer by 1 % per frame; and a thing that moves over a still background (sigma 25).  The pan of 1
+    pixel also with photons (gain 4) and with noise of 20 that neighbours share (boxes of 3 x 3).  Beside it frame by
+    frame, the mean of five frames and, where it is installed, `bm4d` of the film as a volume, which is told sigma.
 volume
-    Blobs and tubes that a script makes, 32 x 96 x 96 (sigma 25), as a volume and plane by plane; and the same three times
-    as deep with every third plane.
+    Blobs and tubes that a script makes, 32 x 96 x 96 (sigma 25), as a volume and plane by plane; and the same three
+    times as deep, of which every third plane is there.
 
 Noise is neither clipped nor rounded where a script adds it; nothing is told.  Seconds are those of one call in a warm
 process, with as many threads as the record says; frame by frame and plane by plane, every fourth stands for all.
