@@ -3,15 +3,20 @@ BIN := .venv/bin
 TORCH ?= torch
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-all test-newest test-oldest check clean
+.PHONY: demo style test test-all test-newest test-oldest clean
 
 demo: .venv/demo
 	$(BIN)/evovae demo demo --overwrite
 
-test: .venv/dev
+style: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: style
 	$(PYTEST) -m "not slow"
 
-test-all: .venv/dev
+test-all: style
 	$(PYTEST)
 
 # Files with the newest libraries that there are, without constraints, and with the oldest that are allowed.
@@ -28,12 +33,6 @@ test-oldest: .venv-oldest/bin/evovae
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet $(TORCH)
 	.venv-$*/bin/python -m pip install --quiet --editable ".[all]" pytest hypothesis httpx
-
-check: .venv/dev
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(PYTEST) -m "not slow"
 
 .venv/demo .venv/dev: .venv/%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

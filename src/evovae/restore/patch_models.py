@@ -98,7 +98,12 @@ class PatchModel(ABC):
     @property
     @abstractmethod
     def settling(self) -> int:
-        """How many E-steps the populations of patches need that took no part in training."""
+        """How many E-steps the populations of other patches than those of training need, with the model as it is."""
+
+    @property
+    def adaptations(self) -> int:
+        """How many times a trained model is adapted to an image."""
+        return 0
 
     @property
     def commonest(self) -> int:
@@ -319,6 +324,10 @@ class MixturePatches(PatchModel):
     @property
     def settling(self) -> int:
         return 4
+
+    @property
+    def adaptations(self) -> int:
+        return 2
 
     @property
     def commonest(self) -> int:

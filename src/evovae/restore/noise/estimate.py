@@ -139,8 +139,8 @@ def find_in_film(film: Image, noise: str | NoiseModel, sigma: np.ndarray | None)
     frames = [_Values.of(film.frame(t)) for t in range(film.shape[0])]
     maps = sigma if sigma is not None and sigma.ndim > 1 else None
     models = [_stationary(frames[t], noise, sigma if maps is None else maps[t]) for t in some]
-    values = film.with_channels(film.values).astype(float)
-    typical = [model.typical(values) for model in models]
+    looked_at = np.stack([frames[t].calm for t in some])
+    typical = [model.typical(looked_at) for model in models]
     middle = models[sorted(range(len(some)), key=lambda n: typical[n])[len(some) // 2]]
     return replace(_in_frames(film, frames, middle, sigma, noise), least=_least(middle, sigma))
 
