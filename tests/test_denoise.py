@@ -672,3 +672,23 @@ def test_flat_volumes_are_not_shared_out_by_their_noise():
     noisy = volume + 25 * np.random.default_rng(0).standard_normal(volume.shape)
     restored = evovae.denoise(noisy, preset=evovae.MixturePatches.of(4, 100, 8), noise="white", rng=0)
     assert np.std((restored - volume)[:, :, :14]) < 0.8
+
+
+def test_results_are_shown_in_a_line_and_as_a_picture_and_compare_without_an_error():
+    noisy = 100 + 10 * np.random.default_rng(0).standard_normal((24, 24))
+    one, other = (evovae.denoise(noisy, preset="fast", rng=seed, full_output=True) for seed in (0, 1))
+    assert one == one and one != other and one.fitted != other.fitted and one.noise != other.noise
+    for shown in (one, one.fitted, one.fitted.members[0], one.fitted.members[0].model):
+        assert len(repr(shown)) < 400 and "\n" not in repr(shown)
+    assert "(24, 24)" in repr(one) and "white" in repr(one)
+    assert one._repr_html_().count("<img") == 1
+    assert len(one.plot().axes) == 4 and len(one.plot(noisy).axes) == 8  # with their colour bars
+    with pytest.raises(ValueError, match="before has shape"):
+        one.plot(noisy[1:])
+
+
+@pytest.mark.parametrize("shape", [(64,), (6, 16, 16), (16, 16, 3), (3, 8, 8, 2)])
+def test_a_result_of_any_axes_is_shown(shape):
+    image = np.random.default_rng(0).random(shape)
+    result = Restoration(image, image, 0.1)
+    result.plot(image).canvas.draw()

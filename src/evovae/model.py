@@ -22,6 +22,11 @@ class TVAE(nn.Module):
         self.likelihood = likelihood
         self.prior = prior
 
+    def __repr__(self) -> str:
+        parts = ", ".join(type(part).__name__ for part in (self.decoder, self.likelihood, self.prior))
+        parameters = sum(tensor.numel() for tensor in self.state_dict().values())
+        return f"TVAE({parts}; H = {self.prior.n_latents}, {parameters:,} parameters)"
+
     def decode(self, z: Tensor) -> Tensor:
         """The decoder's output for the states z (..., H): (..., D)."""
         return self.decoder(z.to(next(chain(self.parameters(), self.buffers())).dtype))

@@ -28,7 +28,7 @@ SAMPLE = 2048  # patches that tell which scale fits
 UNLIKE = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedDenoiser:
     """Models that have been trained on images, and denoise others like them without training.
 
@@ -50,6 +50,10 @@ class FittedDenoiser:
     noise: NoiseModel
     kind: str = "auto"
     width: int = 1
+
+    def __repr__(self) -> str:
+        frames = f" through {self.width} frames" if self.width > 1 else ""
+        return f"FittedDenoiser({', '.join(map(repr, self.members))}{frames}; noise {self.noise.describe()['summary']})"
 
     def restore(
         self,

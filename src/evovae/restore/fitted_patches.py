@@ -35,7 +35,7 @@ AGAIN = 2  # E-steps before a model is adapted to an image, and after each time
 FRAMES_APART = 4  # frames of a film between those in which patches are compared with all commonest states
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Population:
     """The states of one patch, the likeliest first.
 
@@ -57,7 +57,7 @@ class Population:
     restored: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FittedPatches:
     """One trained model of patches, and what it takes to use it on those of an image.
 
@@ -94,6 +94,10 @@ class FittedPatches:
     commonest: Tensor
     trained: int
     bound: float = float("nan")
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.size))
+        return f"{type(self.settings).__name__.removesuffix('Patches')} of {len(self.use)} latents, patches of {size}"
 
     @property
     def whitening(self) -> Whitening:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from evovae.files import write_atomically
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from evovae.restore.fitted import FittedDenoiser
 
 
@@ -41,7 +47,7 @@ class Progress:
     preview: Callable[[], np.ndarray] = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
     """A restored image and what was learnt on the way.
 
@@ -86,6 +92,61 @@ class Restoration:
     patch_models: tuple[PatchModel, ...] = ()
     seconds: float = 0.0
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        noise = "" if self.noise is None else f" ({self.noise.describe()['summary']})"
+        stopped = ", stopped" if self.interrupted else ""
+        return (
+            f"Restoration({self.image.dtype} {self.image.shape}, noise of {self.sigma:.3g}{noise}, "
+            f"{len(self.patch_models)} models, {len(self.elbo)} epochs, {self.seconds:.1f} s{stopped})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what it is in words, and as a picture where there is matplotlib."""
+        said = f"<p>{escape(repr(self))}</p>" + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        try:
+            figure = self.plot()
+        except ModuleNotFoundError:
+            return said
+        file = BytesIO()
+        figure.savefig(file, format="png", dpi=80)
+        picture = b64encode(file.getvalue()).decode()
+        return f'{said}<img alt="restored, and its standard deviation" src="data:image/png;base64,{picture}">'
+
+    def plot(self, before: ArrayLike | None = None) -> Figure:
+        """A figure of the restored image and its posterior standard deviation.
+
+        With the image before, that and what was removed stand beside them.  Of stacks and films, the middle plane;
+        colours in grey.
+
+        Parameters
+        ----------
+        before
+            The noisy image, of the same shape.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            One that no window shows: notebooks draw it, `savefig` keeps it.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            Without matplotlib, which ``pip install "evovae[demo]"`` brings.
+        ValueError
+            If the image before has another shape.
+
+        Examples
+        --------
+        >>> import numpy as np, evovae
+        >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
+        >>> result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+        >>> len(result.plot(noisy).axes)  # four pictures, and their colour bars
+        8
+        """
+        from evovae.restore.figure import draw  # which needs matplotlib
+
+        return draw(self, None if before is None else np.asarray(before))
 
     def save(self, folder: str | Path) -> None:
         """Write all of it to a new folder: image.npy, std.npy, model.safetensors, and then report.json.

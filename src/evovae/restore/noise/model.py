@@ -65,7 +65,7 @@ class NoiseModel(ABC):
         """What makes `anywhere()` again, in what JSON can hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noise(NoiseModel):
     """Parts, each the identity where it is not needed; arrays fit the values of the image, or are single numbers.
 
