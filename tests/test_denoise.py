@@ -1,7 +1,7 @@
 """`evovae.denoise`: what goes in comes out cleaner, of the same kind, or is refused in a sentence."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import scene, white
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
 import evovae
@@ -692,3 +693,40 @@ def test_a_result_of_any_axes_is_shown(shape):
     image = np.random.default_rng(0).random(shape)
     result = Restoration(image, image, 0.1)
     result.plot(image).canvas.draw()
+
+
+def test_what_came_in_comes_out():
+    noisy = np.linspace(50, 200, 16)[:, None, None] + 10 * np.random.default_rng(0).standard_normal((16, 16, 3))
+    expected = evovae.denoise(noisy, channel_axis=-1, preset="fast", rng=0)
+    tensor = evovae.denoise(torch.from_numpy(noisy), channel_axis=-1, preset="fast", rng=0)
+    assert torch.equal(tensor, torch.from_numpy(expected))
+    picture = evovae.denoise(Pillow.fromarray(noisy.astype(np.uint8)), preset="fast", rng=0)
+    assert picture.mode == "RGB" and picture.size == (16, 16)
+    assert_array_equal(
+        np.asarray(picture), evovae.denoise(noisy.astype(np.uint8), channel_axis=-1, preset="fast", rng=0)
+    )
+    with pytest.raises(TypeError, match="mode RGBA; convert it first"):
+        evovae.denoise(Pillow.new("RGBA", (16, 16)))
+
+
+@dataclass
+class Labelled:
+    """What xarray's DataArray has, as far as it matters here."""
+
+    data: np.ndarray
+    coords: dict
+    dims: tuple = ("y", "x")
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype)
+
+    def copy(self, data):
+        return replace(self, data=data)
+
+
+def test_coordinates_are_kept():
+    noisy = Labelled(100 + 10 * np.random.default_rng(0).standard_normal((16, 16)), {"x": "in nm"})
+    restored = evovae.denoise(noisy, preset="fast", rng=0)
+    assert restored.coords == noisy.coords and restored.data.shape == (16, 16)
+    fitted = evovae.fit_denoiser(noisy, preset="fast", rng=0)
+    assert isinstance(fitted.restore(noisy), Labelled)

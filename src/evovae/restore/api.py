@@ -12,6 +12,7 @@ from evovae.devices import find_device
 from evovae.restore.blocks import restore_film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.image import Image, check_sigma, check_time, seed_of
+from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import NoiseModel
@@ -53,7 +54,8 @@ def denoise(
     Parameters
     ----------
     image
-        Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.
+        Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.  An array of numpy,
+        a tensor of torch, a DataArray of xarray, a picture of Pillow, or what numpy makes an array of.
     sigma
         A known noise level (standard deviation), in image units: models find no less.  Default: found.  A number, one
         for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are
@@ -117,7 +119,8 @@ def denoise(
     -------
     ndarray or Restoration
         The restored image has the shape and units of the input, which is left as it was, and its dtype, or the one that
-        was asked for.  Integers are rounded, and clipped to what their dtype holds.
+        was asked for; tensors, DataArrays (with their coordinates) and pictures of Pillow come back as such.  Integers
+        are rounded, and clipped to what their dtype holds.
 
     Raises
     ------
@@ -151,9 +154,10 @@ def denoise(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
+    array, channel_axis = opened(image, channel_axis)
     axes = channel_axis, time_axis, nonfinite
-    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
-    return result if full_output else result.image
+    result = _restored(array, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    return result if full_output else as_given(image, result.image)
 
 
 def inpaint(
@@ -203,9 +207,10 @@ def inpaint(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
+    array, channel_axis = opened(image, channel_axis)
     axes = channel_axis, time_axis, nonfinite
-    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
-    return result if full_output else result.image
+    result = _restored(array, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    return result if full_output else as_given(image, result.image)
 
 
 def _restored(

@@ -14,6 +14,7 @@ from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of,
 from evovae.devices import find_device
 from evovae.restore.fitted_patches import FittedPatches, Population
 from evovae.restore.image import Image, Scale, check_sigma
+from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
 from evovae.restore.noise.model import Noise, NoiseModel
@@ -114,13 +115,14 @@ class FittedDenoiser:
         memory, watch = budget(max_memory), Watch(None, callback)
         kind, where = self.kind if noise is None else noise, find_device(device)
         options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
-        if is_long(image, channel_axis, time_axis):
-            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
+        array, channel_axis = opened(image, channel_axis)
+        if is_long(array, channel_axis, time_axis):
+            film = LongFilm.of(array, mask, sigma, channel_axis, time_axis or 0, nonfinite)
             result = apply_film(self, film, options, memory, watch)
         else:
-            picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+            picture, levels = check_sigma(Image.of(array, mask, channel_axis, nonfinite, memory, time_axis), sigma)
             result = apply(self, picture, replace(options, sigma=levels), memory, watch)
-        return result if full_output else result.image
+        return result if full_output else as_given(image, result.image)
 
     def dictionary(self) -> list[np.ndarray]:
         """What each latent adds to a patch, for each member: (H, R, *size); see `FittedPatches.responses`."""
