@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 import evovae
 from evovae import FittedDenoiser, LowRankPatches, NetworkPatches, Restoration, Search
+from evovae.estimators import Denoiser
 from evovae.masks import missing
 from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
 from evovae.priors import Bernoulli
@@ -666,6 +667,14 @@ def test_patches_are_flat_where_planes_of_a_stack_are_far_apart():
     assert depth < cube.patch_models[0].patch <= min(widths)
 
 
+def test_patches_are_no_flatter_where_planes_are_missing():
+    volume = np.random.default_rng(0).normal(100, 20, (12, 24, 24))
+    volume[1::2] = np.nan
+    with pytest.warns(UserWarning, match="NaN"):
+        result = evovae.denoise(volume, preset="fast", max_seconds=0, rng=0, full_output=True)
+    assert isinstance(result.patch_models[0].patch, int)
+
+
 def test_flat_volumes_are_not_shared_out_by_their_noise():
     """Components that are chosen patch by patch, for its noise, learn that."""
     volume = np.full((20, 40, 40), 100.0)
@@ -705,6 +714,10 @@ def test_what_came_in_comes_out():
     assert_array_equal(
         np.asarray(picture), evovae.denoise(noisy.astype(np.uint8), channel_axis=-1, preset="fast", rng=0)
     )
+    floats = evovae.denoise(picture, preset="fast", dtype="float32", rng=0)
+    assert isinstance(floats, np.ndarray) and floats.dtype == np.float32  # which Pillow has no colours of
+    assert evovae.fit_denoiser(picture, preset="fast", rng=0).restore(picture).mode == "RGB"
+    assert isinstance(Denoiser(preset="fast").fit(tensor[..., 0]).predict(tensor[..., 0]), np.ndarray)
     with pytest.raises(TypeError, match="mode RGBA; convert it first"):
         evovae.denoise(Pillow.new("RGBA", (16, 16)))
 

@@ -13,7 +13,6 @@ from test_denoise import QUICK, SUBSPACES, blocks, noisy
 import evovae
 from evovae import FittedDenoiser, MixturePatches, NetworkPatches, exact
 from evovae.checkpoint import CheckpointError, save_model
-from evovae.restore import fitted_patches
 from evovae.restore.image import Image
 from evovae.restore.noise.covariance import Covariance
 from evovae.restore.noise.curves import Flat
@@ -223,7 +222,7 @@ def test_mixtures_adapt_to_what_they_have_not_learnt(monkeypatch):
     fitted = evovae.fit_denoiser([scene(seed)[1] for seed in range(3)], noise="white", preset=MIXTURE, rng=0)
     clean, image = (picture.T for picture in scene(5))  # stripes in another direction
     adapted = rms(fitted.restore(image) - clean)
-    monkeypatch.setattr(fitted_patches, "ADAPTED", 0)
+    monkeypatch.setattr(MixturePatches, "adaptations", 0)
     assert adapted < 0.95 * rms(fitted.restore(image) - clean)
 
 

@@ -492,6 +492,8 @@ def test_models_are_for_pictures_with_the_same_axes_and_channels(client, done):
     assert client.get(f"/api/uploads/{stack['id']}/models").json() == []
     wish = {"upload": stack["id"], "model": done["id"], "preset": "fast"}
     refused(client.post("/api/jobs", json=wish), 422, "no models for such a picture")
+    wish = {"upload": uploaded(client)["id"], "model": done["id"], "held_out": 0.02}
+    refused(client.post("/api/jobs", json=wish), 422, "held_out is a score of training")
 
 
 @pytest.mark.parametrize("view", ["before", "after", "uncertainty", "residual"])

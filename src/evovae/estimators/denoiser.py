@@ -101,9 +101,10 @@ class Denoiser(TransformerMixin, BaseEstimator):
     def predict(self, image: ArrayLike) -> np.ndarray:
         """The restored image, of the same shape and units, and the same dtype if no other is set."""
         check_is_fitted(self)
-        restored = self.denoiser_.restore(image, rng=seed(self.random_state), **self._options(RESTORING))
-        assert isinstance(restored, np.ndarray)
-        return restored
+        options = self._options(RESTORING)
+        restoration = self.denoiser_.restore(image, rng=seed(self.random_state), full_output=True, **options)
+        assert isinstance(restoration, Restoration)
+        return restoration.image
 
     def transform(self, image: ArrayLike) -> np.ndarray:
         """As `predict`."""

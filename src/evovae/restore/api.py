@@ -340,6 +340,7 @@ def _pieces(
     drawn: np.random.Generator,
 ) -> list[tuple[Image, np.ndarray | None]]:
     """An image, checked, and its noise levels; of a long film some runs of frames."""
+    image, channel_axis = opened(image, channel_axis)
     if not is_long(image, channel_axis, time_axis):
         return [check_sigma(Image.of(image, None, channel_axis, nonfinite, memory, time_axis), sigma)]
     film = LongFilm.of(image, None, sigma, channel_axis, time_axis or 0, nonfinite)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from evovae.restore.result import Restoration
 
 RESIDUAL = 3.0  # noise levels to each side of grey
+STD = "posterior standard deviation"
 SIDE = 3.6  # inches of a panel
 
 
@@ -29,14 +30,14 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
 
     image, level = restoration.image, max(restoration.sigma, 1e-30)
     grey: dict[str, Any] = {"cmap": "gray"}
-    panels = [("after", image, grey), ("posterior standard deviation", restoration.std, grey | {"cmap": "magma"})]
+    after = _plane(image, image)
+    panels = [("after", after, grey), (STD, _plane(restoration.std, image), grey | {"cmap": "magma"})]
     if before is not None:
-        before = np.asarray(before)
         if before.shape != image.shape:
             raise ValueError(f"the image before has shape {before.shape}, but the restored one {image.shape}")
-        removed = before.astype(float) - image
         reach = grey | {"vmin": -RESIDUAL * level, "vmax": RESIDUAL * level}
-        panels = [("before", before, grey), panels[0], ("removed", removed, reach), panels[1]]
+        noisy = _plane(before, image)
+        panels = [("before", noisy, grey), panels[0], ("removed", noisy - after, reach), panels[1]]
     if image.ndim == 1:
         figure = Figure(figsize=(3 * SIDE, SIDE), layout="constrained")
         axes = figure.subplots()
@@ -46,7 +47,7 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
         return figure
     figure = Figure(figsize=(SIDE * len(panels), SIDE), layout="constrained")
     for axes, (name, values, options) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        shown = axes.imshow(_plane(values, image), **options)
+        shown = axes.imshow(values, **options)
         axes.set_title(name)
         axes.set_axis_off()
         figure.colorbar(shown, ax=axes, shrink=0.8)
@@ -55,9 +56,7 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
 
 def _plane(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The middle plane of values, in grey: means over what looks like colours, as the last axis of few."""
-    values = values.astype(float)
-    if like.ndim > 2 and like.shape[-1] <= 4:
-        values = values.mean(-1)
-    while values.ndim > 2:
+    colours = like.ndim > 2 and like.shape[-1] <= 4
+    while values.ndim > 2 + colours:  # before anything is copied: films may be larger than memory
         values = values[len(values) // 2]
-    return values
+    return values.mean(-1) if colours else values.astype(float)

@@ -31,7 +31,7 @@ RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is k
 LEARNT = 0.01  # of the noise variance, that stays in the surest of what is restored, as models are learnt from it
 STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
-AGAIN = 2  # E-steps before a model is adapted to an image, and after each time
+AGAIN = 2  # E-steps after each time that a model is adapted to an image
 FRAMES_APART = 4  # frames of a film between those in which patches are compared with all commonest states
 
 
@@ -162,7 +162,7 @@ class FittedPatches:
         frames = (FRAMES_APART,) * image.film
         start = self.begun(patches, generator, frames)
         times = 0 if image.film else self.settings.adaptations  # films are long, and their models know what they show
-        states = self.search(patches, generator, start, AGAIN if times else self.settings.settling, rows)
+        states = self.search(patches, generator, start, self.settings.settling, rows)
         adapted = self
         for _ in range(times):
             model = self.settings.adapted(adapted.model, patches, states, rows, generator)

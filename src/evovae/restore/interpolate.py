@@ -11,12 +11,14 @@ def smooth(image: Tensor, known: Tensor, axes: tuple[int, ...], start: Tensor) -
     """The image with its unknown values such that the sum of squared Laplacians along `axes` is least.
 
     Thin plates through the known values, as biharmonic inpainting has them; by conjugate gradients from `start`, which
-    stays where nothing is known.
+    stays in planes (lines, volumes) of which nothing is known.
     """
     image, known = image.contiguous(), known.to(image.dtype).contiguous()  # sums depend on the order in memory
 
+    free = (1 - known) * known.amax(axes, keepdim=True) if axes else 1 - known
+
     def curvature(values: Tensor) -> Tensor:
-        return (1 - known) * _laplacian(_laplacian(values, axes), axes)
+        return free * _laplacian(_laplacian(values, axes), axes)
 
     image = known * image + (1 - known) * start
     residual = -curvature(image)

@@ -98,7 +98,7 @@ class PatchModel(ABC):
     @property
     @abstractmethod
     def settling(self) -> int:
-        """How many E-steps the populations of other patches than those of training need, with the model as it is."""
+        """How many E-steps the populations of patches need that took no part in training."""
 
     @property
     def adaptations(self) -> int:

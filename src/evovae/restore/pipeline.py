@@ -198,7 +198,8 @@ def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float,
     members, notes = fitting.at(seen.found.model, film.beside(seen.even), generator)
     watch.begin(0, 1, lambda _: image.outside(as_dtype(image.values, dtype)), {})
     done = applied(members, seen, film, seen.even, notes, options, memory, generator, watch.work)
-    return replace(done, fitted=fitted, seconds=watch.seconds)
+    moved = replace(_fitted(members, seen.found.model, options, fitted.width), kind=fitted.kind)
+    return replace(done, fitted=moved, seconds=watch.seconds)
 
 
 def applied(
@@ -424,7 +425,7 @@ def _aspect(seen: Sequence[Seen]) -> tuple[float, ...]:
     if not evens or len(axes) < 3 or evens[0].film:
         return (1.0,) * len(axes)
     steps = [np.mean([_step(even, axis) for even in evens]) for axis in axes]
-    if max(steps) < COARSER * min(steps):
+    if not max(steps) >= COARSER * min(steps):  # or one of them is not known
         return (1.0,) * len(axes)
     widths = 1 / np.sqrt(steps)
     shares = np.clip(widths / np.exp(np.log(widths).mean()), 1 / FLATTEST, FLATTEST)
@@ -432,11 +433,16 @@ def _aspect(seen: Sequence[Seen]) -> tuple[float, ...]:
 
 
 def _step(even: Image, axis: int) -> float:
-    """The mean square of what the signal differs by from one place to the next."""
+    """The mean square of what the signal differs by from one place to the next: NaN if no two that are known meet.
+
+    It is no less than what chance makes of noise, whose mean has a deviation of about 2 sqrt(3 / n).
+    """
     values, known = np.diff(even.values, axis=axis), even.observed
     n = known.shape[axis]
     both = known.take(range(1, n), axis) & known.take(range(n - 1), axis)
-    return max(float(np.square(values[both]).mean()) - 2, LEAST_STEP) if both.any() else LEAST_STEP
+    if not both.any():
+        return float("nan")
+    return max(float(np.square(values[both]).mean()) - 2, LEAST_STEP, 4 * np.sqrt(3 / both.sum()))
 
 
 def _white(noise: NoiseModel, image: Image) -> bool:

@@ -155,6 +155,8 @@ def submit(wish: Wish, site: TheSite) -> Job:
     _check_sigma(wish, picture)
     if wish.model is not None and not _fits(site.job(wish.model), picture):
         raise HTTPException(422, f"job {wish.model} has no models for such a picture; choose another, or train")
+    if wish.model is not None and wish.held_out:
+        raise HTTPException(422, "held_out is a score of training, but there is none with models of another job")
     mask = None if wish.mask is None else np.load(site.uploads.place(wish.mask) / VALUES, mmap_mode="r")
     name = new_name()
     place = site.place(name)

@@ -21,6 +21,7 @@ from evovae.web.schemas import Job, Picture, State, Summary, Wish
 
 logger = logging.getLogger(__name__)
 
+BEST_SO_FAR = "; this is the best so far"
 LOOK = 0.1  # seconds between looks at a process
 
 
@@ -68,7 +69,7 @@ class Runner:
             self._closed = True
             self._waiting.clear()
             for running in self._running.values():
-                running.ask("the server was ended; this is the best so far")
+                running.ask(f"the server was ended{BEST_SO_FAR}")
             self._change.notify_all()
         for thread in self._threads:
             thread.join(self.limits.farewell)
@@ -99,7 +100,7 @@ class Runner:
                 self._waiting.remove(name)
                 self.jobs.ended(name, State.STOPPED, "stopped before it began")
             elif name in self._running:
-                self._running[name].ask("stopped; this is the best so far")
+                self._running[name].ask(f"stopped{BEST_SO_FAR}")
 
     def ahead(self, name: str) -> int:
         """How many jobs are done before this one."""
@@ -166,7 +167,7 @@ class Runner:
                 running.reason = f"it took more than {most} of memory and was ended; restore a part of the picture"
                 process.kill()
             elif now - running.began > limits.seconds:
-                running.ask(f"stopped after {limits.seconds:g} seconds, the most there is; this is the best so far")
+                running.ask(f"stopped after {limits.seconds:g} seconds, the most there is{BEST_SO_FAR}")
             if running.asked is not None and now - running.asked > limits.grace:
                 running.reason = f"it was asked to stop and had not {limits.grace:g} seconds later, so it was ended"
                 process.kill()
@@ -180,7 +181,7 @@ class Runner:
             return State.FAILED, (place / PROBLEM).read_text()
         code = running.process.returncode
         if code == INTERRUPTED:
-            return State.STOPPED, "stopped before there was anything to keep"
+            return State.STOPPED, f"nothing was restored yet: {running.reason.removesuffix(BEST_SO_FAR)}"
         return State.FAILED, running.reason or f"its process ended unexpectedly, with {code}; {place / LOG} says more"
 
 

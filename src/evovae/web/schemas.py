@@ -60,7 +60,7 @@ class Picture(BaseModel):
     @property
     def film(self) -> bool:
         """Whether its frames are restored together, as those of a film."""
-        return self.frames > self.pages and "T" in self.axes
+        return self.frames > self.pages and "T" in self.axes and "Z" not in self.axes
 
     @property
     def kind(self) -> tuple[int, bool, bool, bool]:

@@ -90,8 +90,9 @@ export class Result {
       link("uncertainty.tif", "Uncertainty (TIFF)"),
       link("report.json", "Report (JSON)"),
       ...(wish.mask ? [link("mask", "Mask")] : []),
+      ...(summary.reusable || wish.model ? [link("model", "Models")] : []),
       ...(summary.reusable
-        ? [link("model", "Models"), make("a", { href: `#new/apply/${id}`, className: "button" }, "Use its models on another picture")]
+        ? [make("a", { href: `#new/apply/${id}`, className: "button" }, "Use its models on another picture")]
         : []),
       make("a", { href: `#new/${wish.upload}`, className: "button" }, "Run again with other settings"),
     ];

@@ -98,12 +98,15 @@ export class Start {
     find("#to-apply").hidden = !job;
     find("#to-apply b").textContent = job ? title(job) : "";
     if (job) this.#show(null);
-    else if (this.picture) this.#offerModels(this.picture);
+    else if (find("#setup").hidden === false && this.picture) this.#modelChanged();
   }
 
   /** Offer what other pictures like this one have taught. */
   async #offerModels(picture) {
-    const jobs = await request(`api/uploads/${picture.id}/models`);
+    const offers = await Promise.all(
+      [picture, ...this.others].map(({ id }) => request(`api/uploads/${id}/models`)));
+    if (this.picture !== picture) return;
+    const jobs = offers[0].filter(({ id }) => offers.every((offer) => offer.some((job) => job.id === id)));
     find("#models").hidden = !jobs.length;
     const taught = jobs.map((job) => make("option", { value: job.id }, `those of ${title(job)}, ready`));
     find("[name=model]").replaceChildren(make("option", { value: "" }, "to be trained on this picture"), ...taught);
@@ -212,21 +215,21 @@ export class Start {
       if (button.disabled) place.textContent += `, more than the ${duration(most)} there are`;
       if (button.disabled && button.checked) find("[name=preset][value=fast]").checked = true;
     }
-    const tooLong = (seconds?.fast[kind] ?? 0) > most;
-    find("#start").disabled = tooLong;
     const chosen = model ? this.presets[model] : preset.value;
+    const tooLong = (seconds?.[model ? chosen : "fast"][kind] ?? 0) > most;
+    find("#start").disabled = tooLong;
     find("#estimate").textContent = this.#estimate(seconds, chosen, kind, tooLong);
   }
 
   #estimate(seconds, preset, kind, tooLong) {
     if (!seconds) return "How fast this machine is, is being measured …";
     if (tooLong) {
-      return `It would take ${ABOUT[kind]} ${duration(seconds.fast[kind])}, more than the ${duration(this.terms.seconds)} that ` +
+      return `It would take ${ABOUT[kind]} ${duration(seconds[kind === "applied" ? preset : "fast"][kind])}, more than the ${duration(this.terms.seconds)} that ` +
         "this server gives to a picture. Restore a part of it, use the command line, or start the server with a larger " +
         "--max-seconds.";
     }
     const [needed, fast] = [seconds[preset][kind], seconds.fast[kind]];
-    const hint = preset !== "fast" && needed > LONG ? ` “Fast” would take ${ABOUT[kind]} ${duration(fast)}.` : "";
+    const hint = kind !== "applied" && preset !== "fast" && needed > LONG ? ` “Fast” would take ${ABOUT[kind]} ${duration(fast)}.` : "";
     return `Will take ${ABOUT[kind]} ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
   }
 
@@ -283,7 +286,7 @@ export function chosenChannel(label) {
 export const title = ({ created, picture }) => picture.name || new Date(1000 * created).toLocaleString();
 
 /** What is looked at one by one. */
-export const frameName = ({ pages, axes }) => (pages > 1 ? "Page" : axes.includes("T") ? "Frame" : "Plane");
+export const frameName = ({ pages, axes }) => (pages > 1 ? "Page" : axes.includes("T") && !axes.includes("Z") ? "Frame" : "Plane");
 
 /** What numbers of a picture are in. */
 export const unit = ({ dtype }) => (/^u?int/.test(dtype) ? "grey levels" : "units of the file");
