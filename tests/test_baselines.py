@@ -27,6 +27,7 @@ def clean(pictures, monkeypatch):
     return common.picture("house")[96:160, 60:128]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_gain(name, clean):
     if name == "bm3d" and not bm3d_package.available():

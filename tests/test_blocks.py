@@ -98,6 +98,7 @@ def test_pieces_are_read_when_they_are_needed(clean):
     assert_array_equal(restored, evovae.denoise(noisy(clean), **OPTIONS))
 
 
+@pytest.mark.slow
 def test_holes_constant_parts_and_parts_without_any_value(clean):
     film = noisy(clean)
     film[2, 10:20, 10:20] = np.nan

@@ -113,7 +113,7 @@ def chosen_children(engine, model, search, N=6000):
     return dict(zip(found.tolist(), (counts / N).tolist(), strict=True))
 
 
-@engines
+@pytest.mark.parametrize("make_engine", [on_cpu, pytest.param(on_cuda, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("mutate", MUTATE, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("generations", [1, 2])

@@ -9,10 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOT_EXPERIMENTS = {"__init__", "common"}
+QUICK = ("bars", "search_ablation", "table3")  # the others take minutes in all
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in NOT_EXPERIMENTS)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
+)
 def test_smoke(name, pictures, tmp_path):
     out = tmp_path / "record.json"
     subprocess.run(

@@ -173,7 +173,7 @@ def rms(values):
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["mixture", "subspaces", pytest.param("network", marks=pytest.mark.slow)])
 def taught(request):
     images = [scene(seed)[1] for seed in range(3)]
     return evovae.fit_denoiser(images, noise="white", preset=KINDS[request.param], rng=0)

@@ -45,8 +45,12 @@ MIXTURE = MixturePatches.of(5, 24, 10)
 
 @pytest.mark.parametrize(
     "model",
-    [SUBSPACES, QUICK, replace(SUBSPACES, look=(2, 1)), MIXTURE],
-    ids=["subspaces", "net", "look", "mixture"],
+    [
+        pytest.param(SUBSPACES, id="subspaces"),
+        pytest.param(QUICK, id="net", marks=pytest.mark.slow),
+        pytest.param(replace(SUBSPACES, look=(2, 1)), id="look", marks=pytest.mark.slow),
+        pytest.param(MIXTURE, id="mixture"),
+    ],
 )
 def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, model):
     """Two thirds of the patches are trained on; over some seeds, as networks differ by a tenth from one to the next."""
