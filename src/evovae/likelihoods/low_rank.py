@@ -97,7 +97,7 @@ class LowRankGaussian(Likelihood):
         return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
 
     def drop_noise(self, usage: Tensor, edge: float = 1.0) -> None:
-        """Turn each subspace to its principal axes, longest first, and drop those that noise could have drawn.
+        """Turn each subspace to its principal axes, longest first, and prune those that noise alone could have.
 
         In n data points of D values, noise alone has principal components of up to sigma2 (1 + sqrt(D / n))^2
         (Marchenko & Pastur 1967), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).

@@ -214,7 +214,7 @@ class FittedPatches:
         seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
         variance = variance + self.settings.centred * self.noise_variance / seen
         # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
-        # unsure by.  Patches err together, so that the square root does better than the inverse variance.
+        # unsure by.  Errors of patches are correlated, so that the square root does better than the inverse variance.
         weights = (variance + self.noise_variance / patches.x.shape[1]).rsqrt()
         shape, size = patches.image.shape, patches.size
         mean, variance, weights = (patches.among_all(v) for v in (mean + patches.level[rows], variance, weights))

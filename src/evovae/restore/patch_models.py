@@ -33,8 +33,8 @@ from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
 FLOOR = 2e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
-# The least variance along an axis, over what noise can draw (`LowRankGaussian.drop_noise`): after a quarter of the
-# epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
+# The least variance along an axis, over the Marchenko-Pastur edge (`LowRankGaussian.drop_noise`): after a quarter of
+# the epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
 EARLY, LATE = 0.5, 1.4
 # Of a mixture: patches whose centres are found at first, for each and in all; rounds of that; and how far away the
 # patches are that propose their components, as those beside share nearly all pixels.
@@ -53,7 +53,7 @@ def keep_all(model: TVAE, states: States) -> None:
 
 
 def drop_noise(edge: float, model: TVAE, states: States) -> None:
-    """What noise could have drawn goes; see `LowRankGaussian.drop_noise`."""
+    """Prune axes below the Marchenko-Pastur edge; see `LowRankGaussian.drop_noise`."""
     cast(LowRankGaussian, model.likelihood).drop_noise(states.usage(), edge)
 
 
@@ -235,7 +235,7 @@ class LowRankPatches(PatchModel):
     """Binary latents that switch small subspaces on, brightness always on, all in closed form.
 
     rank is the dimension of each subspace, at most, always that of what no latent switches, batches the number
-    of M-steps per epoch.  look is a second look: after `epochs`, how many on its own restored picture, and then
+    of M-steps per epoch.  look is a refinement stage: after `epochs`, how many on its own restored picture, and then
     how many on the noisy one again; subspaces that are learnt from less noise hold less of it.  With offsets,
     subspaces need not go through zero; with nothing else (rank 0, always 0) that is binary sparse coding.
     """
@@ -259,7 +259,7 @@ class LowRankPatches(PatchModel):
 
     @property
     def courses(self) -> tuple[Course, ...]:
-        """With a second look, what noise could have drawn is dropped soon, and again before it."""
+        """With a refinement stage, axes are pruned soon, and again before it."""
         if not any(self.look):
             return super().courses
         restored, again = self.look

@@ -83,8 +83,8 @@ Preset = Callable[[Picture], tuple[PatchModel, ...]]
 # Chosen on house and cameraman, and on holes of house.
 HIGH, FEW = 0.6, 0.01
 SMALL = 40000  # pixels; chosen on crops of scikit-image's pictures of 32, 64 and 128 squared, and on 256 x 256
-# Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they learn noise
-# by heart; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
+# Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they overfit
+# noise; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
 PER_LATENT, PER_DIRECTION = 200, 100
 # Patches for each component of a mixture, where noise is known well, and where roughly; components at most; and how
 # many directions each has at most, where noise is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and
