@@ -31,6 +31,7 @@ export class JobPage {
     Object.assign(this, { id, job, stopping: false });
     this.curve.clear();
     find("#cancel").disabled = false;
+    find("#cancel").textContent = job.wish.model ? "Stop" : "Stop, and keep the best so far"; // there is nothing before the end
     find("#result").replaceChildren();
     find("#job-notes").replaceChildren();
     find("#live").src = `api/uploads/${job.wish.upload}/preview.png`;
