@@ -702,7 +702,9 @@ def test_results_are_shown_in_a_line_and_as_a_picture_and_compare_without_an_err
 def test_a_result_of_any_axes_is_shown(shape):
     image = np.random.default_rng(0).random(shape)
     result = Restoration(image, image, 0.1)
-    result.plot(image).canvas.draw()
+    figure = result.plot(image)
+    figure.canvas.draw()
+    assert len(figure.axes) == (1 if len(shape) == 1 else 8)  # pictures with their colour bars
 
 
 def test_what_came_in_comes_out():

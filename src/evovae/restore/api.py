@@ -154,9 +154,8 @@ def denoise(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
-    array, channel_axis = opened(image, channel_axis)
     axes = channel_axis, time_axis, nonfinite
-    result = _restored(array, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
     return result if full_output else as_given(image, result.image)
 
 
@@ -207,9 +206,8 @@ def inpaint(
     check_time(time_axis, time_width)
     where = find_device(device)
     options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
-    array, channel_axis = opened(image, channel_axis)
     axes = channel_axis, time_axis, nonfinite
-    result = _restored(array, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
     return result if full_output else as_given(image, result.image)
 
 
@@ -225,6 +223,7 @@ def _restored(
     watch: Watch,
 ) -> Restoration:
     """An array, checked and restored: as a whole, or block by block if it is a long film."""
+    image, channel_axis = opened(image, channel_axis)
     if is_long(image, channel_axis, time_axis):
         film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
         return restore_film(film, options, memory, watch)

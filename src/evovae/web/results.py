@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi.responses import FileResponse
 
 from evovae import io
+from evovae.restore.figure import RESIDUAL
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import as_dtype
@@ -21,7 +22,6 @@ from evovae.web.site import Finished, Site, TheSite
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".tif": "image/tiff"}
 NO_RESULT: Responses = NOT_THERE | {409: {"model": Problem}}
-RESIDUAL = 3.0  # noise levels to each side of grey
 Model = Annotated[int, Query(ge=0, description="Which model of the page.")]
 Page = Annotated[int, Query(ge=0, description="Which page of the file.")]
 Strength = Annotated[float, Query(ge=0, le=1, description="How much of the noise is removed.")]

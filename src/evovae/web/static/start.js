@@ -216,20 +216,20 @@ export class Start {
       if (button.disabled && button.checked) find("[name=preset][value=fast]").checked = true;
     }
     const chosen = model ? this.presets[model] : preset.value;
-    const tooLong = (seconds?.[model ? chosen : "fast"][kind] ?? 0) > most;
-    find("#start").disabled = tooLong;
-    find("#estimate").textContent = this.#estimate(seconds, chosen, kind, tooLong);
+    const quickest = model ? chosen : "fast";
+    find("#start").disabled = (seconds?.[quickest][kind] ?? 0) > most;
+    find("#estimate").textContent = this.#estimate(seconds, chosen, kind, quickest);
   }
 
-  #estimate(seconds, preset, kind, tooLong) {
+  #estimate(seconds, preset, kind, quickest) {
     if (!seconds) return "How fast this machine is, is being measured …";
-    if (tooLong) {
-      return `It would take ${ABOUT[kind]} ${duration(seconds[kind === "applied" ? preset : "fast"][kind])}, more than the ${duration(this.terms.seconds)} that ` +
+    const [needed, least] = [seconds[preset][kind], seconds[quickest][kind]];
+    if (least > this.terms.seconds) {
+      return `It would take ${ABOUT[kind]} ${duration(least)}, more than the ${duration(this.terms.seconds)} that ` +
         "this server gives to a picture. Restore a part of it, use the command line, or start the server with a larger " +
         "--max-seconds.";
     }
-    const [needed, fast] = [seconds[preset][kind], seconds.fast[kind]];
-    const hint = kind !== "applied" && preset !== "fast" && needed > LONG ? ` “Fast” would take ${ABOUT[kind]} ${duration(fast)}.` : "";
+    const hint = preset !== quickest && needed > LONG ? ` “Fast” would take ${ABOUT[kind]} ${duration(least)}.` : "";
     return `Will take ${ABOUT[kind]} ${duration(needed)} on this machine${this.others.length ? ", each" : ""}.${hint}`;
   }
 
