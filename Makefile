@@ -1,9 +1,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 TORCH ?= torch
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Two processes on two cores: a thread for each, or they wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo style test test-all test-newest test-oldest clean
+.PHONY: demo style test test-all docs test-newest test-oldest clean
 
 demo: .venv/demo
 	$(BIN)/evovae demo demo --overwrite
@@ -18,6 +19,9 @@ test: style
 
 test-all: style
 	$(PYTEST)
+
+docs: .venv/dev
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
 # Files with the newest libraries that there are, without constraints, and with the oldest that are allowed.
 FILE_TESTS := tests/test_io.py tests/test_web.py tests/test_cli.py
@@ -40,4 +44,4 @@ test-oldest: .venv-oldest/bin/evovae
 	touch $@
 
 clean:
-	rm -rf .venv .venv-newest .venv-oldest demo
+	rm -rf .venv .venv-newest .venv-oldest demo docs/_build docs/tutorials

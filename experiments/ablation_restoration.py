@@ -7,7 +7,7 @@ Claim: none of the paper's; it measures the choices behind `fast` and `balanced`
 of subspaces (8 x 8 patches, H = 128, rank 6, S = 8, 2 x 5 children by exact gains, 6 epochs of 8
 M-steps), and one mixture (7 x 7 patches, K = 208, S = 3, 8 epochs of 4 M-steps); each row changes one thing in one of
 them. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
-Ours: see `docs/restoration.md`, which holds the table of `experiments/results/ablation_restoration.json`.
+Ours: see `docs/notebook/ablation.md`, which holds the table of `experiments/results/ablation_restoration.json`.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Files: what is written is read again, and what cannot be is refused before any work.
 
-"Row" is one of the table in docs/robustness.md.
+"Row" is one of the table in docs/explain/robustness.md.
 """
 
 import json

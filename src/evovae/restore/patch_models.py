@@ -87,7 +87,7 @@ class PatchModel(ABC):
         """By how much squared errors exceed the posterior variance, which knows nothing of the noise that was learnt
         from N patches of D values.
 
-        Found on cameraman, house, peppers and barbara at sigma 15, 25 and 50 (docs/restoration.md).
+        Found on cameraman, house, peppers and barbara at sigma 15, 25 and 50 (docs/explain/restoration.md).
         """
 
     @property

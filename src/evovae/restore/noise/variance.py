@@ -40,7 +40,7 @@ TOGETHER = 8  # blocks in a mean
 UNSURE = 0.05  # relative error of an energy beyond that of chance
 LEAST_TEXTURE = 0.02  # t, at least
 # Gains in log likelihood from which on a curve is not flat, chosen on crops of BSD with white noise and photons (how
-# often they err is in docs/restoration.md).  The more texture there is in the coarse band, and the more energies differ
+# often they err is in docs/explain/noise.md).  The more texture there is in the coarse band, and the more energies differ
 # from pair to pair where variances are large, the more it takes; variances that fall must stand out twice as much.
 GAIN, GAIN_PER_TEXTURE, NO_TEXTURE = 5.5, 12.0, 0.3
 GAIN_PER_UNREST, NO_UNREST, AT_END = 60.0, 1.3, 5  # of so many bins at the end with the larger variance
