@@ -18,6 +18,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery/*"]
 nitpicky = False  # types of other libraries have no pages that could be reached offline
+default_role = "py:obj"
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
