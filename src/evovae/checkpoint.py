@@ -1,6 +1,17 @@
 """Tensors on disk: checksummed files, folders that keep the progress of a run, and models.
 
 Everything is safetensors with JSON in its header, written whole or not at all.  Nothing is ever unpickled.
+
+Examples
+--------
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> from evovae.checkpoint import load_model, save_model
+>>> from evovae.datasets import bars_model
+>>> with TemporaryDirectory() as folder:
+...     save_model(Path(folder) / "bars.safetensors", bars_model(), {"made of": "bars"})
+...     load_model(Path(folder) / "bars.safetensors")
+(TVAE(MLP, Gaussian, Bernoulli; H = 8, 153 parameters), {'made of': 'bars'})
 """
 
 import hashlib
@@ -29,7 +40,7 @@ KEPT = 2  # checkpoints in a folder: should the last one be damaged, there is on
 
 
 class CheckpointError(ValueError):
-    """A file or folder does not hold what it should: damaged, of another kind, or of another run."""
+    """A file or folder does not hold what it should: it is damaged, of another kind, or of another run."""
 
 
 class BusyError(FileExistsError):
@@ -41,7 +52,22 @@ class OtherRunError(CheckpointError):
 
 
 def check_run(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse progress in a folder that is of another run than is expected, and name what differs."""
+    """Refuse progress of another run, and name what differs.
+
+    Parameters
+    ----------
+    folder
+        Where it was found, for the message.
+    found
+        The settings of the run whose progress it is.
+    expected
+        Those of this run.
+
+    Raises
+    ------
+    OtherRunError
+        If they differ.
+    """
     other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
     if other:
         raise OtherRunError(f"{folder} holds the progress of a run with other {', '.join(other)}; name another folder")
@@ -51,7 +77,27 @@ def check_run(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any
 def exclusively(
     folder: Path, who: str = "process", way_out: str = "wait for it, or name another folder"
 ) -> Iterator[None]:
-    """Hold the lock of a folder; a BusyError if another one does."""
+    """Hold the lock of a folder for the time of a ``with`` block.
+
+    Parameters
+    ----------
+    folder
+        What is locked; it must be there.
+    who
+        What else may hold the lock, for the message.
+    way_out
+        What to do then, for the message.
+
+    Yields
+    ------
+    None
+        Once the lock is held.
+
+    Raises
+    ------
+    BusyError
+        If another process holds it.
+    """
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
@@ -62,7 +108,17 @@ def exclusively(
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write named tensors, with `about` (anything JSON can hold) and a checksum over both."""
+    """Write named tensors, a description, and a checksum over both.
+
+    Parameters
+    ----------
+    path
+        The file; replaced as a whole, where there is one.
+    tensors
+        By name.
+    about
+        The description: anything JSON can hold.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(about, sort_keys=True)
     content = save(tensors, {"about": text, "sha256": _checksum(tensors, text)})
@@ -70,10 +126,24 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote: the tensors, and what is said about them.
+    """Read what `save_tensors` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    tensors : dict
+        By name, on the CPU.
+    about : dict
+        The description.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     CheckpointError
         For a file that is damaged or something else.
     """
@@ -102,20 +172,46 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those whose names start so, without that."""
+    """The tensors whose names start with a prefix, by the rest of their names.
+
+    Parameters
+    ----------
+    prefix
+        How names start.
+    tensors
+        By name.
+
+    Returns
+    -------
+    dict
+        A part of them.
+    """
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 class Folder:
-    """A folder that keeps the progress of one run: the last two snapshots, and whose they are.
+    """A folder that keeps the progress of one run: its last two snapshots, and the settings they belong to.
 
     Parameters
     ----------
     path
         Made if it is not there.
     run
-        What tells this run from others (settings, hashes of data; anything JSON can hold).  A folder that
+        The settings that tell this run from others, such as hashes of the data (anything JSON can hold).  A folder that
         holds the progress of another run is refused.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from evovae.checkpoint import Folder
+    >>> with TemporaryDirectory() as place:
+    ...     folder = Folder(Path(place) / "run", {"seed": 0})
+    ...     with folder.locked():
+    ...         folder.save({"epoch": torch.tensor(3)})
+    ...         folder.load()
+    {'epoch': tensor(3)}
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -123,7 +219,19 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out, and sweep away what a killed one left half written."""
+        """Keep other processes out for the time of a ``with`` block, and remove files that a killed one left half
+        written.
+
+        Yields
+        ------
+        None
+            Once the folder is there, and locked.
+
+        Raises
+        ------
+        BusyError
+            If another process works in the folder.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with exclusively(self.path):
             for rest in self.path.glob(".*.tmp"):
@@ -131,14 +239,25 @@ class Folder:
             yield
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add a snapshot and drop all but the last ones; a full disk is a warning, as work can go on."""
+        """Add a snapshot, and drop all but the last two; a full disk is a warning, as work can go on.
+
+        Parameters
+        ----------
+        tensors
+            By name.
+        """
         number = max((int(path.stem) for path in self._files()), default=0) + 1
         if self._written(self.path / f"{number:08d}.safetensors", tensors):
             for old in self._files()[:-KEPT]:
                 old.unlink()
 
     def load(self) -> dict[str, Tensor]:
-        """The last good snapshot; empty if there is none yet.
+        """The last good snapshot.
+
+        Returns
+        -------
+        dict
+            Tensors by name; empty if there is no snapshot yet.
 
         Raises
         ------
@@ -160,14 +279,26 @@ class Folder:
         return {}
 
     def part(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-        """A part of the result that stays as it is: from its file, or made now and written to it.
+        """A part of the result that does not change any more: read from its file, or made now and written to it.
 
-        One that is damaged is made again; a full disk is a warning.
+        A file that is damaged is made again; a full disk is a warning.
+
+        Parameters
+        ----------
+        name
+            Of the part, and of its file but for the ending.
+        make
+            What makes its tensors.
+
+        Returns
+        -------
+        Mapping
+            Tensors by name.
 
         Raises
         ------
         OtherRunError
-            If it is of another run.
+            If the file is of another run.
         """
         path = self.path / f"{name}.safetensors"
         if path.exists():
@@ -228,14 +359,21 @@ KINDS = {f"{kind.__module__.split('.')[1]}.{kind.__name__}": kind for kind in PA
 
 
 def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) -> None:
-    """Write a model whose decoder, likelihood and prior are those of this package, and what is to be said about it.
+    """Write a model whose decoder, likelihood and prior are those of this package, and a description of it.
 
-    That is anything JSON can hold; what may be long should be a tensor.
+    Parameters
+    ----------
+    path
+        The file, of the ending .safetensors by convention; replaced as a whole, where there is one.
+    model
+        The model.
+    about
+        The description: anything JSON can hold, and tensors.
 
     Raises
     ------
     TypeError
-        For other parts: keep their ``state_dict()`` with `save_tensors`.
+        For parts of one's own: keep their ``state_dict()`` with `save_tensors`.
     """
     long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
     short = {name: said for name, said in (about or {}).items() if name not in long}
@@ -244,7 +382,23 @@ def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) 
 
 
 def parts_of(model: TVAE) -> dict[str, Any]:
-    """What `model_of` makes a model of again, beside its tensors; a TypeError where that is not possible."""
+    """The kinds of a model's parts and the arguments they were made with, from which `model_of` makes it again.
+
+    Parameters
+    ----------
+    model
+        The model.
+
+    Returns
+    -------
+    dict
+        What JSON can hold.
+
+    Raises
+    ------
+    TypeError
+        For parts of one's own, which cannot be made again.
+    """
     names = {kind: name for name, kind in KINDS.items()}
     parts = {}
     for role, part in (("decoder", model.decoder), ("likelihood", model.likelihood), ("prior", model.prior)):
@@ -255,7 +409,20 @@ def parts_of(model: TVAE) -> dict[str, Any]:
 
 
 def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TVAE:
-    """A model of such parts, with these tensors."""
+    """A model of given parts and tensors.
+
+    Parameters
+    ----------
+    parts
+        What `parts_of` returned.
+    tensors
+        The model's ``state_dict()``.
+
+    Returns
+    -------
+    TVAE
+        On the CPU, unless the tensors lie elsewhere.
+    """
     with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
         model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
     model.load_state_dict(tensors, assign=True)
@@ -263,7 +430,19 @@ def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TVAE:
 
 
 def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
-    """The model in a file of `save_model`, and what else was said about it.
+    """Read what `save_model` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    model : TVAE
+        The model.
+    about : dict
+        The description.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Pictures whose file holds colours in fewer pixels than brightness: each is restored as it is stored."""
+"""Pictures whose file holds colours in fewer pixels than brightness, as most JPEG do: both are restored as they are
+stored.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,11 +32,43 @@ def by_planes(
     full_output: bool,  # which it is, here
     **options: Any,  # noqa: ANN401 - others of `evovae.denoise`
 ) -> Restoration:
-    """Restore brightness and then colours with `evovae.denoise` or `evovae.inpaint`, and return the picture in RGB.
+    """Restore brightness and then colours, and return the picture in RGB.
 
-    Noise is independent in what a decoder is given, not in the RGB that it makes of that: there, colours share it among
-    pixels and channels.  What changes in the planes is added to the image, so that what they leave stays as it is.
-    What was found of the noise, and what models have learnt, is that of the brightness.
+    The noise of what a file stores is independent from pixel to pixel; in the RGB that a decoder makes of that, pixels
+    and channels share the noise of the colours.  Changes of the stored planes are added to the image, so that what
+    restoration leaves as it is does not change.  The noise and the models in the result are those of the brightness.
+
+    Parameters
+    ----------
+    function
+        `evovae.denoise` or `evovae.inpaint`.
+    planes
+        Brightness and colours as the file stores them.
+    image
+        The picture in RGB.
+    mask
+        True where a pixel is missing; of the shape of image, or without its channels.
+    strength
+        As that of function.
+    dtype
+        That of the result.  Default: that of image.
+    callback
+        As that of function.
+    resume
+        As that of function.
+    max_seconds
+        As that of function, for both together.
+    channel_axis
+        The axis of colours.
+    full_output
+        Taken and ignored: the result always is a `Restoration`.
+    **options
+        Other arguments of function.
+
+    Returns
+    -------
+    Restoration
+        Of the picture in RGB.
     """
     assert channel_axis is not None
     hidden = np.array(masked_out(mask, image.shape, channel_axis).any(channel_axis))

@@ -1,9 +1,8 @@
 """Decoders: networks that turn latent states into the parameters of the data.
 
-A decoder is any ``nn.Module`` that maps ``(..., H)`` to ``(..., D)``; the two here are
-those of the paper.  ``MLP`` is ``mean(z; W) = W_L r(... r(W_1 z + b_1) ...) + b_L`` with
-``r`` a (leaky) ReLU (Fig. 2); without a hidden layer it is the linear map of binary
-sparse coding.
+A decoder is any ``nn.Module`` that maps states (..., H) of H bits to (..., D), one parameter for each of the D values
+of a data point, such as its mean.  `MLP` and `Linear` are those of the paper: ``mean(z; W) = W_L r(... r(W_1 z + b_1)
+...) + b_L`` with r a (leaky) ReLU (Fig. 2); without a hidden layer it is the linear map of binary sparse coding.
 """
 
 from collections.abc import Sequence
@@ -20,11 +19,30 @@ class MLP(nn.Module):
     Parameters
     ----------
     *sizes
-        Units of each layer, from the H latents to the D observables.
+        Units of each layer, from the H latents to the D values of a data point; two at least.
     slope
         Slope of the (leaky) ReLU below zero; 0 is the plain ReLU.
     generator
-        Source of the Glorot-uniform weights; biases start at zero (Sec. 3 of the paper).
+        Source of the starting weights, drawn as Glorot & Bengio have it, uniformly; biases start at zero.  Default:
+        torch's own.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two sizes.
+
+    References
+    ----------
+    Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS, 249-256,
+    2010.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.decoders import MLP
+    >>> decoder = MLP(8, 32, 16, generator=torch.Generator().manual_seed(0))
+    >>> decoder(torch.zeros(5, 3, 8)).shape
+    torch.Size([5, 3, 16])
     """
 
     def __init__(self, *sizes: int, slope: float = 0.0, generator: Generator | None = None) -> None:
@@ -39,7 +57,18 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode z ``(..., H)`` to ``(..., D)``."""
+        """Decode states.
+
+        Parameters
+        ----------
+        z
+            States (..., H), of numbers.
+
+        Returns
+        -------
+        Tensor
+            (..., D).
+        """
         *hidden, output = self.layers
         for layer in hidden:
             z = F.leaky_relu(layer(z), self.slope)
@@ -47,14 +76,52 @@ class MLP(nn.Module):
 
 
 def Linear(H: int, D: int, *, generator: Generator | None = None) -> MLP:
-    """The linear decoder ``mean(z) = W z + b`` of binary sparse coding: an MLP without hidden layer."""
+    """The linear decoder mean(z) = W z + b of binary sparse coding: an `MLP` without hidden layer.
+
+    Parameters
+    ----------
+    H
+        Number of latents.
+    D
+        Number of values of a data point.
+    generator
+        Source of the starting weights.  Default: torch's own.
+
+    Returns
+    -------
+    MLP
+        With sizes (H, D).
+
+    References
+    ----------
+    Henniges, Puertas, Bornschein, Eggert & Lucke, "Binary Sparse Coding", LVA/ICA, 450-457, 2010.
+
+    Examples
+    --------
+    >>> from evovae.decoders import Linear
+    >>> Linear(8, 16).sizes
+    (8, 16)
+    """
     return MLP(H, D, generator=generator)
 
 
 class Silent(nn.Module):
-    """mean(z) = 0: for likelihoods that say all there is to say about z themselves.
+    """The decoder mean(z) = 0, for likelihoods that depend on z themselves, such as
+    `evovae.likelihoods.LowRankGaussian`.
 
-    Its parameter is empty, so that gradients and optimisers have something to hold on to.
+    It has one parameter, which is empty, so that there is something to make an optimiser of.
+
+    Parameters
+    ----------
+    D
+        Number of values of a data point.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.decoders import Silent
+    >>> Silent(3)(torch.ones(1, 2)).tolist()
+    [[0.0, 0.0, 0.0]]
     """
 
     def __init__(self, D: int) -> None:
@@ -63,5 +130,16 @@ class Silent(nn.Module):
         self.nothing = nn.Parameter(torch.empty(0))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Decode z ``(..., H)`` to zeros ``(..., D)``."""
+        """Decode states to zeros.
+
+        Parameters
+        ----------
+        z
+            States (..., H), of numbers.
+
+        Returns
+        -------
+        Tensor
+            Zeros (..., D).
+        """
         return self.nothing.sum() + z.new_zeros(*z.shape[:-1], self.D)

@@ -12,14 +12,30 @@ class DeviceError(RuntimeError):
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of a name: "cpu" (as is None), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there is one.
+    """The device of a name.
 
-    Of several processes on a machine, those that ``torchrun`` started, each has a CUDA device of its own for "cuda".
+    Where several processes were started on a machine by ``torchrun``, "cuda" is another CUDA device for each of them.
+
+    Parameters
+    ----------
+    name
+        "cpu" (as is None), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there is one, else "cpu".
+
+    Returns
+    -------
+    torch.device
+        A device that is there.
 
     Raises
     ------
     DeviceError
-        If this machine, or this torch, does not have it, or fewer of them than processes.
+        If this machine, or this torch, does not have it, or has fewer of them than there are processes.
+
+    Examples
+    --------
+    >>> from evovae.devices import find_device
+    >>> find_device("cpu")
+    device(type='cpu')
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     own = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
@@ -31,5 +47,16 @@ def find_device(name: str | None) -> torch.device:
 
 
 def device_memory(device: torch.device) -> float:
-    """What may be used of memory of its own, half of what is free, in bytes; the CPU has none of its own."""
+    """How much of a device's own memory may be used: half of what is free.
+
+    Parameters
+    ----------
+    device
+        The device.
+
+    Returns
+    -------
+    float
+        In bytes; infinite for the CPU, which has no memory of its own.
+    """
     return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else float("inf")

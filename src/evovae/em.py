@@ -1,4 +1,8 @@
-"""Training: a generator of `Epoch`s that alternates E-steps and M-steps over batches (Algorithm 1)."""
+"""Training: a generator of `Epoch` objects that alternates E-steps and M-steps over batches (Algorithm 1).
+
+Each of N data points x_n has a population of S states z of H bits; their log joints log p(x_n, z) are called lpj, and
+log sum_s exp(lpj), in nats, is the bound on log p(x_n) that training maximises.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +31,28 @@ Snapshot = dict[str, Tensor]
 
 
 class DivergenceError(ArithmeticError):
-    """The bound or the parameters kept ending up as no finite numbers; the model is as after its last good epoch."""
+    """The bound or the parameters kept ending up infinite or NaN; the model is as after its last good epoch."""
 
 
 @dataclass(frozen=True)
 class Epoch:
     """What one pass over the data did.
 
-    number counts from 1; elbo is the mean bound of a data point in nats, as met during the epoch
-    (parameters change between batches); substitutions are the new states per data point; seconds
-    are since the start of `fit`.  `snapshot()` copies what is needed to go on from here, until the next
-    epoch is asked for; `parameters()` all of it but the populations and the generator's state, which whoever called
-    `fit` holds and may keep, and bring back, as they are.
+    Parameters
+    ----------
+    number
+        Of the epoch, from 1.
+    elbo
+        The mean bound of a data point, in nats, as met during the epoch, in which parameters change between batches.
+    substitutions
+        New states per data point.
+    seconds
+        Since the start of `fit`.
+    snapshot
+        A function that copies everything that is needed to go on from here (see `fit`, resume).  To be called before
+        the next epoch is asked for.
+    parameters
+        As snapshot, but without the populations and the state of the generator, which are the caller's own.
     """
 
     number: int
@@ -66,39 +80,82 @@ def fit(
     resume: Mapping[str, Tensor] | None = None,
     shard: Shard | None = None,
 ) -> Iterator[Epoch]:
-    """Train `model` on x (N, D), improving `states` in place; yields an `Epoch` after each pass.
+    """Train a model, and improve the populations of its data in place.
 
-    Each batch: E-step on its populations, then one optimiser step on the decoder (Eq. 4).  Each
-    epoch, or each batch (see `memory`): closed-form updates of likelihood and prior from sums over
-    the data (Eq. 5).  Nothing runs until the result is iterated, and it can be abandoned after any epoch.
-    Work is done where model, x and states lie, all on one device; the generator may stay on the CPU.
-    An epoch that ends in numbers that are not finite is done again from the parameters before it, with
+    For each batch, an E-step searches for better states (Eq. 8), and the optimiser makes one step on the decoder along
+    the gradient of the bound (Eq. 4).  After each epoch, or each batch (see `memory`), likelihood and prior are updated
+    in closed form from sums over the data (Eq. 5).  Nothing runs until the result is iterated, and it can be left after
+    any epoch. An epoch that ends in values that are infinite or NaN is repeated from the parameters before it, with
     half the learning rates.
 
     Parameters
     ----------
-    observed
-        (N, D) bool, True where x is seen; missing values may be anything, NaN too.  Default: all.
+    model
+        The model, trained in place.
+    x
+        Data (N, D), float.  Model, x and states lie on one device; the generator may stay on the CPU.
+    states
+        The populations to start from, such as `States.random`; changed in place.
+    search
+        Settings of the E-step.
     optimizer
         Over the decoder's parameters; its learning rates are the peaks that `schedule` scales.
+    epochs
+        Passes over the data, at least 1.
+    batch_size
+        Data points of a batch, at least 1; they are drawn in a new order in each epoch.
+    generator
+        Source of all draws.
+    observed
+        Which values of x are seen, (N, D) bool; missing values may be anything, NaN too.  Default: all.
+    schedule
+        Learning rates are those of the optimiser times ``schedule(epoch, epochs)``; see `evovae.schedules`.
     memory
-        In [0, 1): update likelihood and prior after each batch, from sums in which those of earlier
-        batches fade by this factor each time (on-line EM; Cappe & Moulines 2009).  Default: after each epoch.
+        In [0, 1): update likelihood and prior after each batch, from sums in which those of earlier batches fade by
+        this factor each time (on-line EM).  Default: update them after each epoch.
     engine
-        Default: the fastest one that supports model and search.
+        What does the work.  Default: the fastest one that supports model and search (`evovae.engines.choose`).
     resume
-        `Epoch.snapshot()` of a run with the same arguments, which goes on after that epoch: to the bit as
-        if it had never stopped.
+        `Epoch.snapshot()` of a run with the same arguments, which goes on after that epoch: to the bit as if it had
+        never stopped.
     shard
-        Of which all data x, observed, states and generator are this process's part; each has the same model and
-        optimiser, and batch_size data points in a step.  Default: there is no other process.
+        This process's part of the data, where several processes train one model (`evovae.sharding`): x, observed,
+        states and generator are its own; each process has the same model and optimiser, and takes batch_size data
+        points in a step. Default: there is no other process.
+
+    Returns
+    -------
+    Iterator of Epoch
+        One after each pass over the data.
 
     Raises
     ------
     TypeError, ValueError
         For dtypes or shapes that do not fit together, values that are not finite, or more parents than states.
     DivergenceError
-        While iterated, if numbers stay not finite.
+        While iterated, if epochs end in values that are not finite more than three times.
+
+    References
+    ----------
+    Cappe & Moulines, "On-line expectation-maximization algorithm for latent data models", Journal of the Royal
+    Statistical Society B 71, 593-613, 2009.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import Search, States, TVAE, decoders, fit, likelihoods, priors
+    >>> from evovae.datasets import bars_images
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x = bars_images(200, generator)
+    >>> N, D, H = *x.shape, 8
+    >>> model = TVAE(decoders.MLP(H, D, generator=generator), likelihoods.Gaussian(0.2), priors.Bernoulli(H))
+    >>> states = States.random(N, 16, H, generator)
+    >>> adam = torch.optim.Adam(model.decoder.parameters(), lr=0.05)
+    >>> run = fit(model, x, states=states, search=Search(4, 4), optimizer=adam, epochs=10, batch_size=32,
+    ...           generator=generator)
+    >>> bounds = [epoch.elbo for epoch in run]
+    >>> len(bounds), bounds[-1] > bounds[0]
+    (10, True)
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     _check(model, x, observed, states, search, epochs, batch_size)
@@ -173,7 +230,7 @@ class _Course:
             group["lr"] = peak * share
 
     def remember(self, batch: Totals, memory: float) -> None:
-        """Let the sums so far fade, and add those of a batch."""
+        """Let the sums so far fade by a factor, and add those of a batch."""
         self.recent = self.recent.scaled(memory) + batch if self.weight else batch
         self.weight = memory * self.weight + batch.count
 

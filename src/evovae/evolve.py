@@ -1,4 +1,8 @@
-"""The E-step's evolutionary search (Algorithm 1): better states for each population, never worse."""
+"""The E-step's evolutionary search (Algorithm 1): better states for each population, never worse.
+
+A population holds S states of H bits for one data point x_n; the fitness of a state is its log joint
+lpj = log p(x_n, z), in nats.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +17,37 @@ from evovae.states import States, unpack
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of the search: `generations` times, `parents` are selected, crossed, and get `children` each.
+    """Settings of the search for better states.
 
-    Before that, other data points may propose states (`evovae.migration`).
+    In each of so many generations, parents are selected from a pool of states, may be crossed, and each has children by
+    mutation, which are the next pool; the pool of the first generation is the population.  In the end, the S best of
+    the population and of all children are kept.  Before that, states of other data points may be proposed.
+
+    Parameters
+    ----------
+    parents
+        P, how many states are selected in each generation; at most the S states of a population.
+    children
+        C, how many children each parent has.
+    generations
+        How many times in an E-step; 0 tries nothing but what `migrate` proposes.
+    select
+        What selects parents: `operators.gumbel_top` (default), `operators.by_fitness`, `operators.uniformly`.
+    mutate
+        What makes children: `operators.informed_flip` (default), `operators.uniform_flip`, `operators.SparseFlip`, ...
+    cross
+        What crosses parents: `operators.no_cross` (default), `operators.one_point`.
+    migrate
+        Which states of other data points are proposed: `migration.nobody` (default), `migration.Neighbours`.
+
+    References
+    ----------
+    Guiraud, Drefs & Lucke, "Evolutionary Expectation Maximization", GECCO, 2018.
+
+    Examples
+    --------
+    >>> from evovae import Search, operators
+    >>> search = Search(10, 9, 4, select=operators.by_fitness, mutate=operators.uniform_flip)  # as in Table 3
     """
 
     parents: int = 8
@@ -31,11 +63,30 @@ class Search:
 def evolve(
     states: States, lpj: LogJoint, search: Search, generator: Generator, proposed: Tensor | None = None
 ) -> tuple[States, int]:
-    """One E-step: populations with a bound at least as high, and the number of states that are new.
+    """One E-step: search for better states, and keep the best.
 
-    `lpj` gives the log joints (N, K) of any states (N, K, H).  The children of one generation are
-    the pool that the next one selects its parents from; all of them compete for the S places, as do the states that
-    `search.migrate` proposed, words (N, C, W), if there are any.
+    The children of one generation are the pool that the next one selects its parents from.  All of them compete for the
+    S places of the population, as do the states that were proposed.
+
+    Parameters
+    ----------
+    states
+        The populations; left as they are.
+    lpj
+        The log joint of any states (N, K, H) of these data points, (N, K).
+    search
+        How to search.
+    generator
+        Source of the draws.
+    proposed
+        Packed states (N, C, W) of other data points that `search.migrate` proposed.  Default: none.
+
+    Returns
+    -------
+    states : States
+        Populations whose bounds are at least as high, with their log joints under the parameters as they are now.
+    substitutions : int
+        How many of all their states are new.
     """
     pool = states.z
     fitness = lpj(pool)

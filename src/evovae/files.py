@@ -17,7 +17,15 @@ _asking = threading.Lock()  # a process has one mask, which is only told when it
 
 
 def write_atomically(path: Path, save: Callable[[IO[bytes]], object]) -> None:
-    """Let `save` fill a temporary file beside path, flush it to the disk, and rename it to path."""
+    """Write a file whole or not at all: to a temporary file beside it, flushed to the disk, and renamed.
+
+    Parameters
+    ----------
+    path
+        The file; replaced, where there is one.
+    save
+        What writes to the open temporary file.
+    """
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp", delete=False) as file:
         temporary = Path(file.name)
         try:

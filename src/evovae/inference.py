@@ -1,4 +1,7 @@
-"""States of data that take no part in training: E-steps with frozen parameters."""
+"""Populations of data that take no part in training: E-steps with the parameters as they are.
+
+Each of N data points x_n has a population of S states z of H bits, with their log joints lpj = log p(x_n, z) in nats.
+"""
 
 from dataclasses import replace
 
@@ -29,24 +32,34 @@ def infer(
     rows: Tensor | None = None,
     engine: Engine | None = None,
 ) -> States:
-    """The populations that a search finds for data x (N, D), with the parameters of `model` as they are.
+    """Search for the states of data, with the parameters of a model as they are.
 
-    Each step is the E-step of `evovae.fit`: the bound log sum_s p(x_n, z_s) of no data point ever falls (Eq. 8).  The
-    search ends after `steps` of them, or with the first one that finds no state that is new.
+    Each step is the E-step of `evovae.fit`: the bound log sum_s p(x_n, z_ns) of no data point ever falls (Eq. 8).  The
+    search ends after `steps` of them, or with the first one that finds no new state.
 
     Parameters
     ----------
+    model
+        The model, left as it is.
+    x
+        Data (N, D), float.
     observed
-        (N, D) bool, True where x is seen; missing values may be anything, NaN too.  Default: all.
+        Which values of x are seen, (N, D) bool; missing values may be anything, NaN too.  Default: all.
     n_states
         S, the size of populations.
+    search
+        Settings of the E-step.
+    steps
+        E-steps, at most.  With 0, nothing is searched for, and what `start` says is evaluated.
+    generator
+        Source of the draws.
     start
         Where the search starts: populations (which stay as they are), or states (K, H) bool, of which each data point
         takes the S best, or all if they are no more than S.  Default: random populations.
     rows
         Numbers of the data points to search for; others stay as they start.  Default: all.
     engine
-        Default: the fastest one that supports model and search.
+        What does the work.  Default: the fastest one that supports model and search (`evovae.engines.choose`).
 
     Returns
     -------
@@ -99,7 +112,7 @@ def _best_of(
 ) -> States:
     """The best of the states codebook (K, H) for each data point, best first; all of them if they are no more.
 
-    still is a search of the engine's kind that finds nothing.
+    still is a search of the engine's kind that finds nothing, so that states are evaluated only.
     """
     K, H = codebook.shape
     words = pack(codebook)
@@ -134,5 +147,18 @@ def _decoded_once(model: TVAE, x: Tensor, observed: Tensor, codebook: Tensor, n_
 
 
 def without_unseen(x: Tensor, observed: Tensor) -> Tensor:
-    """x with zeros where it is not seen; itself where all of it is, as it may be large."""
+    """Data with zeros where they are not observed.
+
+    Parameters
+    ----------
+    x
+        Data (N, D).
+    observed
+        Which values are seen, (N, D) bool.
+
+    Returns
+    -------
+    Tensor
+        (N, D), contiguous: x itself where all is seen, as it may be large.
+    """
     return (x if observed.all() else torch.where(observed, x, 0)).contiguous()

@@ -1,4 +1,4 @@
-"""Masks as people have them: of zeros and ones, drawn in black and white, with soft brushes."""
+"""Masks of missing pixels as people have them: of zeros and ones, drawn in black and white, with soft brushes."""
 
 from os import PathLike
 
@@ -11,10 +11,21 @@ MOST = 0.5  # share of missing pixels, beyond which a mask may be meant the othe
 
 
 def missing(mask: ArrayLike) -> np.ndarray:
-    """Where a mask says that a value is missing: True, or the brighter of two levels (1 of 0 and 1, 255 of 0 and 255).
+    """Where a mask says that a value is missing.
 
-    Of more levels, as soft brushes and JPEG leave them, those from half way up on, which a warning says.  Where most
-    of a mask that is not of bool is missing, another one asks whether it is meant so.
+    That is where it is True, or the brighter of its two levels (1 of 0 and 1, 255 of 0 and 255).  Where it has more
+    levels, as soft brushes and JPEG leave them, the upper half of their range is missing, and a warning says so.  Where
+    a mask that is not of bool says that more than half of the pixels are missing, a warning asks whether that is meant.
+
+    Parameters
+    ----------
+    mask
+        Of bool, integers or floats, of any shape.
+
+    Returns
+    -------
+    ndarray of bool
+        True where a value is missing; of the shape of the mask.
 
     Raises
     ------
@@ -23,6 +34,13 @@ def missing(mask: ArrayLike) -> np.ndarray:
     ValueError
         Where the mask holds NaN, or one level alone that is neither that of none (0) nor that of all (True, 1, or the
         largest of its type).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evovae.masks import missing
+    >>> missing(np.array([[0, 0, 255]], np.uint8))
+    array([[False, False,  True]])
     """
     if isinstance(mask, str | PathLike):
         raise TypeError(f"mask is a path; read the file first: evovae.io.read({str(mask)!r}).drawn() is its array")

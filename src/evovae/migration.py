@@ -1,8 +1,9 @@
-"""Migration: states that the populations of other data points propose to one.
+"""Migration: states from the populations of other data points, proposed to one.
 
-A migration is a function ``(states, rows, generator) -> sources (len(rows), C)`` of all populations: for each of the
-data points `rows`, the numbers n S + s of C states (state s of data point n), which compete with the children of its
-own population.  What is proposed only decides what is tried: the bound never falls.
+Each of N data points has a population of S states.  A migration is a function ``(states, rows, generator) -> sources
+(len(rows), C)`` of all populations: for each of the data points `rows`, the numbers n S + s of C states (state s of
+data point n), which compete with the children of its own population.  Proposals only decide which states are tried: the
+bound of no data point falls.
 """
 
 from collections.abc import Callable
@@ -17,24 +18,58 @@ Migration = Callable[[States, Tensor, Generator], Tensor]
 
 
 def nobody(states: States, rows: Tensor, generator: Generator) -> Tensor:
-    """No migration."""
+    """No migration.
+
+    Parameters
+    ----------
+    states
+        All populations.
+    rows
+        Numbers of the data points that states are proposed to.
+    generator
+        Takes no part.
+
+    Returns
+    -------
+    Tensor
+        (len(rows), 0), int64.
+    """
     return rows.new_zeros(len(rows), 0)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Best states of the data points around one, and states of those that it has something in common with.
+    """Propose the best states of data points beside one in a grid, and states of data points with the same best state.
+
+    The cost does not grow with the number of latents, so that mixtures of many components stay cheap.
 
     Parameters
     ----------
     grid
         Lengths of the grid in which the data points lie, row after row; their product is N.
     reach
-        For each axis, how far the two neighbours are away whose best states are proposed; none where it is 0.
+        For each axis of the grid, how many places away the two neighbours are whose best states are proposed; none
+        where it is 0.
     related
-        How many states come from random data points with the same best state: any but that one.
+        How many states come from random data points with the same best state: any of their states but that one.
     strangers
         How many are the best states of random data points.
+
+    References
+    ----------
+    Forster & Lucke, "Can clustering scale sublinearly with its clusters? A variational EM acceleration of GMMs and
+    k-means", AISTATS, 124-132, 2018: populations of components there also grow by those of related ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import States
+    >>> from evovae.migration import Neighbours
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> states = States.one_hot(torch.randint(5, (12, 1), generator=generator), 5)  # 12 data points in 3 rows of 4
+    >>> propose = Neighbours(grid=(3, 4), reach=(1, 1), related=1, strangers=1)
+    >>> propose(states, torch.arange(12), generator).shape  # 2 for each axis, and 2 more
+    torch.Size([12, 6])
     """
 
     grid: tuple[int, ...]
@@ -43,7 +78,7 @@ class Neighbours:
     strangers: int = 1
 
     def __call__(self, states: States, rows: Tensor, generator: Generator) -> Tensor:
-        """See `Migration`."""
+        """The numbers of the states that are proposed to `rows`; see `evovae.migration`."""
         N, S = states.lpj.shape
         device, n = states.words.device, len(rows)
 
@@ -58,7 +93,9 @@ class Neighbours:
         return torch.cat([sources, related - related % S + another], 1)
 
     def _around(self, rows: Tensor) -> Tensor:
-        """Numbers of the neighbours of rows, (len(rows), 2 for each axis with reach); at the rim both lie inside."""
+        """Numbers of the neighbours of rows, (len(rows), 2 for each axis with reach); at the edge, both are on the
+        inner side.
+        """
         found, stride = [rows[:, None][:, :0]], 1
         for n, reach in zip(reversed(self.grid), reversed(self.reach), strict=True):
             place = rows // stride % n
@@ -71,8 +108,8 @@ class Neighbours:
 
 
 def _alike(words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """An order (N) in which rows of words (N, W) that are alike follow each other, and for each row where those that
-    are like it begin, and how many they are.  Rows are told apart by 64 bits that depend on all of them.
+    """An order (N,) in which equal rows of words (N, W) follow each other, and for each row where its equals begin in
+    it, and how many there are.  Rows are compared by a 64-bit hash.
     """
     odd = torch.arange(words.shape[1], device=words.device) * 0x2545F4914F6CDD1D + 0x9E3779B97F4A7C1
     _, group, count = (words * (2 * odd + 1)).sum(1).unique(return_inverse=True, return_counts=True)

@@ -1,4 +1,9 @@
-"""The generative model: z ~ prior, x ~ likelihood(decoder(z))  (Eq. 1)."""
+"""The generative model: z ~ prior, x ~ likelihood(decoder(z))  (Eq. 1).
+
+Notation, here and in all modules: N data points x_n of D values each; H binary latents, so that a state z is one of
+2^H; S states that are kept for each data point, its population; log p(x_n, z_ns), the log joint of a data point and one
+of its states, is called lpj, in nats.
+"""
 
 from itertools import chain
 
@@ -10,10 +15,46 @@ from evovae.priors import Prior
 
 
 class TVAE(nn.Module):
-    """A truncated variational autoencoder: decoder + likelihood + prior, and no encoder.
+    """A truncated variational autoencoder: decoder, likelihood and prior, and no encoder.
 
-    The bound that training maximises (Eq. 7) is ``logsumexp(model.lpj(x, z, observed), 1)`` summed
-    over the data, where z holds the population of S states of each data point.
+    The generative model is z ~ p(z), x ~ p(x | z), where the decoder turns the binary state z into the parameters of
+    the likelihood.  In place of an encoder, each data point n has a population of S states, on which the posterior is
+    exact but for its normalisation (Eq. 3)::
+
+        q_n(z) = p(x_n, z) / sum_s p(x_n, z_ns)   for z in the population, and 0 elsewhere.
+
+    The bound on log p(x) that training maximises (Eq. 7) then is ``sum_n log sum_s p(x_n, z_ns)``, which is
+    ``model.lpj(x, z, observed).logsumexp(1).sum()``.
+
+    Parameters
+    ----------
+    decoder
+        Any module from (..., H) to (..., D), trained by its gradient; see `evovae.decoders`.
+    likelihood
+        What the decoder's output says about the data, with a closed-form M-step; see `evovae.likelihoods`.
+    prior
+        The distribution of the states, with a closed-form M-step; see `evovae.priors`.
+
+    References
+    ----------
+    "Direct Evolutionary Optimization of Variational Autoencoders with Binary Latents", under review at ICLR 2021.
+    Numbers of equations, tables and sections in this package are those of this paper.
+    Lucke, "Truncated Variational Expectation Maximization", arXiv:1610.03113, 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import TVAE, decoders, likelihoods, priors
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> H, D = 8, 16
+    >>> model = TVAE(decoders.MLP(H, 32, D, generator=generator), likelihoods.Gaussian(0.01), priors.Bernoulli(H))
+    >>> model
+    TVAE(MLP, Gaussian, Bernoulli; H = 8, 825 parameters)
+    >>> x, z = model.sample(100, generator)
+    >>> x.shape, z.shape
+    (torch.Size([100, 16]), torch.Size([100, 8]))
+    >>> model.lpj(x, z[:, None], torch.ones_like(x, dtype=torch.bool)).shape  # the true state as a population of one
+    torch.Size([100, 1])
     """
 
     def __init__(self, decoder: nn.Module, likelihood: Likelihood, prior: Prior) -> None:
@@ -28,18 +69,56 @@ class TVAE(nn.Module):
         return f"TVAE({parts}; H = {self.prior.n_latents}, {parameters:,} parameters)"
 
     def decode(self, z: Tensor) -> Tensor:
-        """The decoder's output for the states z (..., H): (..., D)."""
+        """The decoder's output for states.
+
+        Parameters
+        ----------
+        z
+            States (..., H), of bool or numbers.
+
+        Returns
+        -------
+        Tensor
+            (..., D): the parameters of the likelihood, such as means.
+        """
         return self.decoder(z.to(next(chain(self.parameters(), self.buffers())).dtype))
 
     def lpj(self, x: Tensor, z: Tensor, observed: Tensor) -> Tensor:
-        """The log joint log p(x_n, z_ns) in nats: (N, S).
+        """The log joint log p(x_n, z_ns) = log p(x_n | z_ns) + log p(z_ns).
 
-        x (N, D) data, z (N, S, H) states, observed (N, D) bool: which values of x are seen.
+        Parameters
+        ----------
+        x
+            Data (N, D).
+        z
+            States (N, S, H), bool.
+        observed
+            Which values of x are seen, (N, D) bool.  Others may be anything but NaN, and take no part.
+
+        Returns
+        -------
+        Tensor
+            (N, S), in nats.
         """
         return self.likelihood.log_prob(x, self.decode(z), observed, z) + self.prior.log_prob(z)
 
     @torch.no_grad()
     def sample(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw n data points x (n, D) and the states z (n, H) behind them."""
+        """Draw data points and the states behind them.
+
+        Parameters
+        ----------
+        n
+            How many.
+        generator
+            Source of the draws, on the device of the model.
+
+        Returns
+        -------
+        x : Tensor
+            Data points (n, D).
+        z : Tensor
+            Their states (n, H), bool.
+        """
         z = self.prior.sample(n, generator)
         return self.likelihood.sample(self.decode(z), generator, z), z

@@ -1,4 +1,8 @@
-"""Noise of one's own, for `evovae.denoise(noise=...)`: a `Noise` of curves and a covariance, or any `NoiseModel`.
+"""Noise that is known, for `evovae.denoise(noise=...)`: a `Noise` of curves and a covariance, or any `NoiseModel`.
+
+A curve says how the standard deviation of the noise depends on the clean signal; it maps values to *even* ones, whose
+noise has a standard deviation of 1 everywhere.  The covariance says how the noise of neighbours and channels is
+correlated; it maps patches of even values to *white* ones, whose noise is independent.
 
 Examples
 --------

@@ -1,11 +1,13 @@
-"""Genetic operators: plain functions, interchangeable within a family.
+"""Genetic operators of the search: plain functions, interchangeable within a family.
 
-* select: ``(z (N, K, H), lpj (N, K), P, generator) -> (N, P, H)``, the parents.
-* cross: ``(z (N, P, H), generator) -> (N, P, H)``, parents that exchanged genes.
-* mutate: ``(z (N, P, H), C, lpj, generator) -> (N, P * C, H)``, C children of each parent;
-  ``lpj`` is the log joint as a function of (real) z for this batch, for those that look at it.
+For N data points with populations of K states of H bits:
 
-States are bool.  Everything is per data point: no operator mixes rows.
+* select: ``(z (N, K, H), lpj (N, K), P, generator) -> (N, P, H)``, P parents of each data point;
+* cross: ``(z (N, P, H), generator) -> (N, P, H)``, parents that exchanged bits;
+* mutate: ``(z (N, P, H), C, lpj, generator) -> (N, P * C, H)``, C children of each parent; here, ``lpj`` is a function
+  that returns the log joint log p(x_n, z) (N, K), in nats, for (real) states z (N, K, H) of the data points at hand.
+
+States are bool.  No operator mixes data points.
 """
 
 from collections.abc import Callable
@@ -28,10 +30,34 @@ def _take(z: Tensor, chosen: Tensor) -> Tensor:
 
 
 def by_fitness(z: Tensor, lpj: Tensor, P: int, generator: Generator) -> Tensor:
-    """Fitness-proportional draws with replacement: P(s) = f_s / sum f, f = lpj - min(lpj) of its row.
+    """Select parents with probabilities in proportion to their fitness, with replacement: the paper's rule (Sec. 2).
 
-    The paper's rule (Sec. 2): a per-data-point offset makes the fitness non-negative.  Where all
-    fitnesses are equal, the draw is uniform.
+    The fitness of a state is ``lpj - min(lpj)`` over the states of its data point, so that it is never negative.  Where
+    all are equal, each is as likely.
+
+    Parameters
+    ----------
+    z
+        States (N, K, H), bool.
+    lpj
+        Their log joints (N, K).
+    P
+        Parents of each data point; may be repeated.
+    generator
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor
+        Parents (N, P, H), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import by_fitness
+    >>> z, lpj = torch.eye(3, dtype=torch.bool)[None], torch.tensor([[0.0, 0.0, 5.0]])
+    >>> by_fitness(z, lpj, 2, torch.Generator().manual_seed(0)).int().tolist()  # only one is better than the worst
+    [[[0, 0, 1], [0, 0, 1]]]
     """
     fitness = lpj - lpj.amin(1, keepdim=True)
     flat = fitness.amax(1, keepdim=True) <= 0
@@ -39,12 +65,69 @@ def by_fitness(z: Tensor, lpj: Tensor, P: int, generator: Generator) -> Tensor:
 
 
 def uniformly(z: Tensor, lpj: Tensor, P: int, generator: Generator) -> Tensor:
-    """P different parents, every state equally likely."""
+    """Select different parents, each state as likely.
+
+    Parameters
+    ----------
+    z
+        States (N, K, H), bool.
+    lpj
+        Their log joints (N, K), of which only the shape matters.
+    P
+        Parents of each data point, at most K.
+    generator
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor
+        Parents (N, P, H), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import uniformly
+    >>> z = torch.eye(3, dtype=torch.bool)[None]
+    >>> uniformly(z, torch.zeros(1, 3), 3, torch.Generator().manual_seed(0)).int().sum(1).tolist()  # each one once
+    [[1, 1, 1]]
+    """
     return _take(z, torch.rand(lpj.shape, generator=generator, device=lpj.device).topk(P, dim=1).indices)
 
 
 def gumbel_top(z: Tensor, lpj: Tensor, P: int, generator: Generator, temperature: float = 3.0) -> Tensor:
-    """P different parents, drawn one after another from softmax(lpj / temperature) of those left."""
+    """Select different parents, drawn one after another from softmax(lpj / temperature) of those that are left.
+
+    Parameters
+    ----------
+    z
+        States (N, K, H), bool.
+    lpj
+        Their log joints (N, K).
+    P
+        Parents of each data point, at most K.
+    generator
+        Source of the draws.
+    temperature
+        In nats, positive: the lower, the more the best states are preferred.
+
+    Returns
+    -------
+    Tensor
+        Parents (N, P, H), bool.
+
+    References
+    ----------
+    Kool, van Hoof & Welling, "Stochastic beams and where to find them: the Gumbel-top-k trick for sampling sequences
+    without replacement", ICML, 2019.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import gumbel_top
+    >>> z, lpj = torch.eye(3, dtype=torch.bool)[None], torch.tensor([[0.0, 100.0, 200.0]])
+    >>> gumbel_top(z, lpj, 2, torch.Generator().manual_seed(0)).int().tolist()  # the two best, as others are far below
+    [[[0, 0, 1], [0, 1, 0]]]
+    """
     keys = lpj / temperature + gumbel(lpj.shape, generator, lpj.dtype)
     return _take(z, keys.topk(P, dim=1).indices)
 
@@ -53,13 +136,55 @@ def gumbel_top(z: Tensor, lpj: Tensor, P: int, generator: Generator, temperature
 
 
 def no_cross(z: Tensor, generator: Generator) -> Tensor:
-    """Parents as they are."""
+    """No crossover: parents as they are.
+
+    Parameters
+    ----------
+    z
+        Parents (N, P, H), bool.
+    generator
+        Takes no part.
+
+    Returns
+    -------
+    Tensor
+        The same (N, P, H).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import no_cross
+    >>> no_cross(torch.tensor([[[True, False]]]), torch.Generator())
+    tensor([[[ True, False]]])
+    """
     return z
 
 
 def one_point(z: Tensor, generator: Generator) -> Tensor:
-    """Single-point crossover: parent p keeps its bits before a uniform cut in 1..H-1 and takes the rest
-    from another parent, chosen uniformly among the P - 1 others.
+    """Single-point crossover.
+
+    Each parent keeps its bits before a cut, drawn uniformly from 1 to H - 1, and takes the rest from another parent of
+    the same data point, drawn uniformly from the P - 1 others.  With a single parent or bit there is none.
+
+    Parameters
+    ----------
+    z
+        Parents (N, P, H), bool.
+    generator
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor
+        Parents that exchanged bits (N, P, H), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import one_point
+    >>> z = torch.tensor([[[True, True], [False, False]]])
+    >>> one_point(z, torch.Generator().manual_seed(0)).int().tolist()
+    [[[1, 0], [0, 1]]]
     """
     N, P, H = z.shape
     if P < 2 or H < 2:
@@ -79,7 +204,34 @@ def _flip(z: Tensor, flips: Tensor) -> Tensor:
 
 
 def uniform_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator, bits: int = 1) -> Tensor:
-    """Each child has `bits` different bits of its parent flipped, all choices equally likely (Sec. 2)."""
+    """Children with some bits of their parent flipped, all choices as likely: the paper's rule (Sec. 2).
+
+    Parameters
+    ----------
+    z
+        Parents (N, P, H), bool.
+    C
+        Children of each.
+    lpj
+        Takes no part.
+    generator
+        Source of the draws.
+    bits
+        How many different bits are flipped in each child, from 1 to H.
+
+    Returns
+    -------
+    Tensor
+        Children (N, P * C, H), bool, those of one parent beside each other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import uniform_flip
+    >>> z = torch.zeros(1, 1, 4, dtype=torch.bool)
+    >>> uniform_flip(z, 3, None, torch.Generator().manual_seed(0)).sum(-1)  # one bit on in each of three children
+    tensor([[1, 1, 1]])
+    """
     keys = torch.rand((*z.shape[:2], C, z.shape[2]), generator=generator, device=z.device)
     flips = torch.zeros_like(keys, dtype=torch.bool).scatter(-1, keys.topk(bits, dim=-1).indices, True)
     return _flip(z, flips)
@@ -87,19 +239,41 @@ def uniform_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator, bits: i
 
 @dataclass(frozen=True)
 class SparseFlip:
-    """Sparsity-driven flips: independent bits, about `rate` * H of them, towards the prior's sparsity.
+    """Mutation by independent flips that draw children towards the sparsity of the prior.
 
-    With k bits on, H * rate = (H - k) p01 + k p10 flips are expected, and the child has
-    sum(pi) = k + (H - k) p01 - k p10 bits on in the mean (where both can be met):
-    p01 = (H rate + sum(pi) - k) / 2 (H - k),  p10 = (H rate - sum(pi) + k) / 2 k.
-    The idea is that of Guiraud et al., Evolutionary Expectation Maximization, 2018.
+    With k of the H bits of a parent on, H * rate flips are expected, and children have ``sum(pi) = k + (H - k) p01 - k
+    p10`` bits on in the mean (where both can be met), with the probabilities of switching a bit on and off ``p01 = (H
+    rate + sum(pi) - k) / (2 (H - k))`` and ``p10 = (H rate - sum(pi) + k) / (2 k)``.
+
+    Parameters
+    ----------
+    prior
+        The model's prior, whose pi is looked up whenever children are made.
+    rate
+        Share of the bits that are flipped, in the mean, from 0 to 1.
+
+    References
+    ----------
+    Guiraud, Drefs & Lucke, "Evolutionary Expectation Maximization", GECCO, 2018.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import Search, priors
+    >>> from evovae.operators import SparseFlip
+    >>> mutate = SparseFlip(priors.Bernoulli(100, p=0.05), rate=0.1)
+    >>> z = torch.zeros(1, 1, 100, dtype=torch.bool)
+    >>> children = mutate(z, 1000, None, torch.Generator().manual_seed(0))
+    >>> bool(abs(children.sum(-1).float().mean() - 7.5) < 0.3)  # (H rate + sum(pi)) / 2 bits on in the mean
+    True
+    >>> search = Search(parents=5, children=4, mutate=mutate)
     """
 
     prior: Bernoulli
     rate: float = 0.1
 
     def __call__(self, z: Tensor, C: int, lpj: LogJoint, generator: Generator) -> Tensor:
-        """C children of each parent."""
+        """C children of each parent; see `uniform_flip` for the shapes."""
         H = z.shape[-1]
         k = z.sum(-1, keepdim=True)
         drift = self.prior.pi.sum() - k
@@ -110,7 +284,35 @@ class SparseFlip:
 
 
 def gradient_gains(z: Tensor, lpj: LogJoint) -> Tensor:
-    """About how much lpj changes when bit h flips: (1 - 2 z_h) d lpj / d z_h, shape (N, P, H)."""
+    """About how much the log joint changes when each bit flips, to first order: (1 - 2 z_h) d lpj / d z_h.
+
+    Exact where lpj is linear in each bit; one gradient serves all bits.
+
+    Parameters
+    ----------
+    z
+        States (N, P, H), bool.
+    lpj
+        The log joint as a function of real states, which can be differentiated.
+
+    Returns
+    -------
+    Tensor
+        (N, P, H), in nats.
+
+    References
+    ----------
+    Grathwohl, Swersky, Hashemi, Duvenaud & Maddison, "Oops I took a gradient: scalable sampling for discrete
+    distributions", ICML, 2021.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import gradient_gains
+    >>> weights = torch.tensor([1.0, 2.0, -3.0])
+    >>> gradient_gains(torch.tensor([[[True, False, False]]]), lambda z: z @ weights)
+    tensor([[[-1.,  2., -3.]]])
+    """
     with torch.enable_grad():
         real = z.float().requires_grad_()
         (slope,) = torch.autograd.grad(lpj(real).sum(), real)
@@ -118,14 +320,48 @@ def gradient_gains(z: Tensor, lpj: LogJoint) -> Tensor:
 
 
 def exact_gains(z: Tensor, lpj: LogJoint) -> Tensor:
-    """Exactly how much lpj changes when bit h flips: H decoder passes a parent, (N, P, H)."""
+    """How much the log joint changes when each bit flips, exactly; takes H decoder passes for each state.
+
+    Parameters
+    ----------
+    z
+        States (N, P, H), bool.
+    lpj
+        The log joint as a function of states of bool.
+
+    Returns
+    -------
+    Tensor
+        (N, P, H), in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import exact_gains
+    >>> exact_gains(torch.tensor([[[True, False]]]), lambda z: z.sum(-1).float() ** 2)  # from 1 bit on to 0, or to 2
+    tensor([[[-1.,  3.]]])
+    """
     N, P, H = z.shape
     neighbours = _flip(z, torch.eye(H, dtype=torch.bool, device=z.device).expand(N, P, H, H))
     return lpj(neighbours).unflatten(1, (P, H)) - lpj(z)[..., None]
 
 
 def check_one_flip_each(C: int, H: int) -> None:
-    """C children that differ from a parent of H bits in one bit each, all in another one, need C <= H."""
+    """Fail if there are more children than bits: they could not all differ from their parent in one bit, each in
+    another one.
+
+    Parameters
+    ----------
+    C
+        Children of a parent.
+    H
+        Bits of a state.
+
+    Raises
+    ------
+    ValueError
+        If C > H.
+    """
     if C > H:
         raise ValueError(f"{C} children cannot differ in one bit each from a parent of {H} bits")
 
@@ -138,8 +374,50 @@ def informed_flip(
     gains: Callable[[Tensor, LogJoint], Tensor] = gradient_gains,
     temperature: float = 2.0,
 ) -> Tensor:
-    """One bit flipped in each child: C different bits a parent, drawn without replacement from
-    softmax(gain / temperature), a locally balanced proposal.
+    """Children with one bit of their parent flipped, those flips more likely that raise the log joint.
+
+    The C children of a parent flip different bits, drawn without replacement from softmax(gain / temperature), where
+    the gain of a bit is by how much the log joint changes when it flips.  With the default temperature of 2, this is a
+    locally balanced proposal: in proportion to the square root of p(child) / p(parent).
+
+    Parameters
+    ----------
+    z
+        Parents (N, P, H), bool.
+    C
+        Children of each, at most H.
+    lpj
+        The log joint as a function of (real) states.
+    generator
+        Source of the draws.
+    gains
+        What works out the gains: `gradient_gains`, or `exact_gains`, or another function of z and lpj.
+    temperature
+        In nats, positive: the lower, the more the best flips are preferred.
+
+    Returns
+    -------
+    Tensor
+        Children (N, P * C, H), bool, those of one parent beside each other.
+
+    Raises
+    ------
+    ValueError
+        If C > H.
+
+    References
+    ----------
+    Zanella, "Informed proposals for local MCMC in discrete spaces", Journal of the American Statistical Association
+    115, 852-865, 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import informed_flip
+    >>> weights = torch.tensor([-100.0, 100.0, -100.0])
+    >>> z = torch.tensor([[[True, False, False]]])
+    >>> informed_flip(z, 2, lambda z: z @ weights, torch.Generator().manual_seed(0)).int().tolist()  # two good flips
+    [[[1, 1, 0], [0, 0, 0]]]
     """
     check_one_flip_each(C, z.shape[-1])
     gain = gains(z, lpj)
@@ -149,8 +427,39 @@ def informed_flip(
 
 
 def exactly_informed_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator) -> Tensor:
-    """`informed_flip` by exact gains: for few latents.
+    """`informed_flip` by exact gains, for few latents or for `evovae.likelihoods.LowRankGaussian`.
 
-    Where the compiled engine of subspaces has closed forms, it works them out for the most promising flips only.
+    The compiled engine for that likelihood has a closed form of the gains, which it works out for the most promising
+    flips alone.
+
+    Parameters
+    ----------
+    z
+        Parents (N, P, H), bool.
+    C
+        Children of each, at most H.
+    lpj
+        The log joint as a function of states of bool.
+    generator
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor
+        Children (N, P * C, H), bool, those of one parent beside each other.
+
+    Raises
+    ------
+    ValueError
+        If C > H.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.operators import exactly_informed_flip
+    >>> z = torch.zeros(1, 1, 3, dtype=torch.bool)
+    >>> lpj = lambda z: 100 * z[..., 1].float()
+    >>> exactly_informed_flip(z, 1, lpj, torch.Generator().manual_seed(0)).int().tolist()
+    [[[0, 1, 0]]]
     """
     return informed_flip(z, C, lpj, generator, gains=exact_gains)

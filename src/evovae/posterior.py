@@ -1,4 +1,7 @@
-"""The truncated posterior q_n(z) on a population: softmax(lpj) over its states (Eq. 3)."""
+"""The truncated posterior q_n(z) on a population: softmax(lpj) over its states (Eq. 3).
+
+lpj (N, S) are the log joints log p(x_n, z_ns), in nats, of N data points with S states each.
+"""
 
 import torch
 from torch import Tensor
@@ -7,12 +10,48 @@ from evovae.model import TVAE
 
 
 def elbo(lpj: Tensor) -> Tensor:
-    """The bound of each data point, log sum_s exp(lpj) (Eq. 7): (N, S) -> (N,)."""
+    """The bound on the log-likelihood of each data point, log sum_s exp(lpj_ns)  (Eq. 7).
+
+    Parameters
+    ----------
+    lpj
+        Log joints (N, S).
+
+    Returns
+    -------
+    Tensor
+        (N,), in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.posterior import elbo
+    >>> elbo(torch.log(torch.tensor([[0.25, 0.5]]))).exp()
+    tensor([0.7500])
+    """
     return lpj.logsumexp(1)
 
 
 def weights(lpj: Tensor) -> Tensor:
-    """q_n(z_s), rows that sum to one: (N, S)."""
+    """The truncated posterior, q_n(z_ns) = p(x_n, z_ns) / sum_s p(x_n, z_ns)  (Eq. 3).
+
+    Parameters
+    ----------
+    lpj
+        Log joints (N, S).
+
+    Returns
+    -------
+    Tensor
+        (N, S), with rows that sum to one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.posterior import weights
+    >>> weights(torch.log(torch.tensor([[0.25, 0.75]])))
+    tensor([[0.2500, 0.7500]])
+    """
     return lpj.softmax(1)
 
 
@@ -20,10 +59,40 @@ def weights(lpj: Tensor) -> Tensor:
 def moments(
     model: TVAE, x: Tensor, z: Tensor, observed: Tensor, readout: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the data without its noise, under q: the restored data (Eq. 15) and how unsure it is.
+    """Mean and variance of the data without their noise, under the truncated posterior (Eq. 15).
 
-    x (N, D), z (N, S, H), observed (N, D) -> two tensors (N, D).  With readout (D, E), those of the data times that
-    matrix: (N, E).
+    Parameters
+    ----------
+    model
+        The generative model.
+    x
+        Data (N, D).
+    z
+        States (N, S, H), bool.
+    observed
+        Which values of x are seen, (N, D) bool; the others are predicted.
+    readout
+        A matrix (D, E): what is asked for is the data times this.  Default: the data as they are, E = D.
+
+    Returns
+    -------
+    mean : Tensor
+        (N, E): the restored data.
+    variance : Tensor
+        (N, E): how uncertain they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import States
+    >>> from evovae.datasets import bars_model
+    >>> from evovae.posterior import moments
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model = bars_model()
+    >>> x, z = model.sample(5, generator)
+    >>> mean, variance = moments(model, x, z[:, None], torch.ones_like(x, dtype=torch.bool))
+    >>> bool((mean == model.decode(z)).all()), float(variance.max())  # a single state leaves no doubt
+    (True, 0.0)
     """
     q = weights(model.lpj(x, z, observed))[..., None]
     values, variance = model.likelihood.restore(x, model.decode(z), observed, z, readout)

@@ -1,6 +1,8 @@
-"""Priors p(z) over binary states: the verbs of `evovae.likelihoods`, on z.
+"""Priors p(z) over binary states.
 
-Shapes: z ``(N, S, H)`` (bool, or real where a gradient with respect to z is wanted), q ``(N, S)``.
+A prior has the methods of a likelihood (`evovae.likelihoods`), on states z (N, S, H): S states of H bits for each of N
+data points.  z is bool, or real where a gradient with respect to it is wanted; q (N, S) are the weights of the states
+in the truncated posterior (Eq. 3), with rows that sum to one.
 """
 
 from abc import ABC, abstractmethod
@@ -12,39 +14,136 @@ from evovae.states import States
 
 
 class Prior(nn.Module, ABC):
-    """What a model asks of its prior."""
+    """The base of all priors: a distribution over states of H bits, whose M-step has a closed form."""
 
     @property
     @abstractmethod
     def n_latents(self) -> int:
-        """H, the number of bits of a state."""
+        """H, the number of bits of a state.
+
+        Returns
+        -------
+        int
+            H.
+        """
 
     @abstractmethod
     def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        """N populations of S distinct states, none of them impossible, to start a search from."""
+        """Random populations to start a search from, with states that are possible under the prior.
+
+        Parameters
+        ----------
+        N
+            Number of data points.
+        S
+            Distinct states of each.
+        generator
+            Source of the draws.
+        dtype
+            That of the log joints, which is the one of the data.
+
+        Returns
+        -------
+        States
+            N populations of S states, with log joints of -inf.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than S states.
+        """
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
-        """log p(z): (..., H) -> (...)."""
+        """The log probability log p(z).
+
+        Parameters
+        ----------
+        z
+            States (..., H).
+
+        Returns
+        -------
+        Tensor
+            (...), in nats; -inf for states that are impossible.
+        """
 
     @abstractmethod
     def stats(self, z: Tensor, q: Tensor) -> Tensor:
-        """A flat tensor that adds over data points."""
+        """The sums over data points that `update` needs; those of several batches add.
+
+        Parameters
+        ----------
+        z
+            States (N, S, H).
+        q
+            Their weights (N, S), with rows that sum to one.
+
+        Returns
+        -------
+        Tensor
+            Flat, in double precision.
+        """
 
     @abstractmethod
     def update(self, stats: Tensor) -> None:
-        """Set the parameters to the maximiser of the bound, given the added statistics."""
+        """The M-step: set the parameters to the maximiser of the bound.
+
+        Parameters
+        ----------
+        stats
+            The sum of the `stats` of all data.
+        """
 
     @abstractmethod
     def sample(self, n: int, generator: Generator) -> Tensor:
-        """n states: (n, H) bool."""
+        """Draw states.
+
+        Parameters
+        ----------
+        n
+            How many.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        Tensor
+            (n, H), bool.
+        """
 
 
 class Bernoulli(Prior):
     """Independent bits: p(z) = prod_h pi_h^z_h (1 - pi_h)^(1 - z_h)  (Eq. 1).
 
-    pi starts at `p` (default 1/H) and `update` is Eq. 5: pi = mean of z under q.  It is kept in
-    [margin, 1 - margin], so that no state ever becomes impossible.
+    The M-step is that of Eq. 5: pi_h = sum_n E_q[z_nh] / N.  Populations to start from have few bits on; see
+    `evovae.States.random`.
+
+    Parameters
+    ----------
+    H
+        Number of latents.
+    p
+        The pi that all latents start from, between 0 and 1.  Default: 1 / H, one bit of a state on average.
+    margin
+        How near pi may come to 0 and to 1, so that no state becomes impossible.
+
+    Attributes
+    ----------
+    pi
+        (H,): the probability that each bit is on.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.priors import Bernoulli
+    >>> prior = Bernoulli(3, p=0.5)
+    >>> prior.log_prob(torch.tensor([True, False, False])).exp()  # one of 8 states
+    tensor(0.1250)
+    >>> z = torch.tensor([[[1, 0, 0]], [[1, 1, 0]]], dtype=torch.bool)  # two data points with one state each
+    >>> prior.update(prior.stats(z, torch.ones(2, 1)))
+    >>> prior.pi  # the mean of z, inside the margins
+    tensor([9.9990e-01, 5.0000e-01, 1.0000e-04])
     """
 
     def __init__(self, H: int, p: float | None = None, margin: float = 1e-4) -> None:
@@ -59,7 +158,6 @@ class Bernoulli(Prior):
         return self.pi.numel()
 
     def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        """Of which few bits are on; see `States.random`."""
         return States.random(N, S, self.n_latents, generator, dtype=dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -79,9 +177,31 @@ class Bernoulli(Prior):
 
 
 class OneHot(Prior):
-    """One bit on, always: p(z) = pi_h where bit h is the only one, and no other states (a mixture model).
+    """Exactly one bit on: p(z) = pi_h where bit h is the only one, and no other states.  This makes a mixture model.
 
-    pi starts uniform; `update` is the mean of z under q, and at least `margin`.
+    pi starts uniform.  The M-step is the share of data points that have each bit on: pi_h = sum_n E_q[z_nh] / N.
+    Populations to start from hold a random bit and those after it.
+
+    Parameters
+    ----------
+    H
+        Number of latents, which are the components of the mixture.
+    margin
+        The least pi_h, before they are made to sum to one.
+
+    Attributes
+    ----------
+    pi
+        (H,): the probability of each bit; sums to one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.priors import OneHot
+    >>> prior = OneHot(4)
+    >>> z = torch.tensor([[True, False, False, False], [True, True, False, False]])
+    >>> prior.log_prob(z).exp()  # one component of four; two bits on are impossible
+    tensor([0.2500, 0.0000])
     """
 
     def __init__(self, H: int, margin: float = 1e-6) -> None:
@@ -95,7 +215,6 @@ class OneHot(Prior):
         return self.pi.numel()
 
     def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        """A random bit, and those after it."""
         H = self.n_latents
         if not 1 <= S <= H:
             raise ValueError(f"there are {H} states with one of {H} bits on, so S = {S} is not possible")

@@ -1,7 +1,7 @@
-"""Data shared out over processes: each has its own rows and populations, and only sums over data travel.
+"""Data shared out over processes: each has its own data points and populations, and only sums over data travel.
 
 One process is the identity.  Several are started by ``torchrun``, and talk through `torch.distributed`: gradients and
-`Totals` add over processes as they add over batches (paper, Sec. 3).
+`evovae.engines.Totals` add over processes as they add over batches (paper, Sec. 3).
 """
 
 import os
@@ -20,7 +20,17 @@ from evovae.settings import PATIENCE
 
 
 class Shard(ABC):
-    """This process's share of the data, and the sums over all shares."""
+    """This process's share of the data, and sums over the shares of all processes.
+
+    Attributes
+    ----------
+    rank
+        The number of this process, from 0.
+    world
+        How many processes there are.
+    beside
+        How many of them are on this machine, this one included.
+    """
 
     rank: int
     world: int
@@ -28,28 +38,92 @@ class Shard(ABC):
     """How many of the processes are on this machine, this one included."""
 
     def rows(self, N: int) -> slice:
-        """Which of N data points are this process's: shares differ by one at most."""
+        """Which data points are this process's; the shares of processes differ by one at most.
+
+        Parameters
+        ----------
+        N
+            How many data points there are in all.
+
+        Returns
+        -------
+        slice
+            Their numbers.
+        """
         return slice(N * self.rank // self.world, N * (self.rank + 1) // self.world)
 
     @abstractmethod
     def add(self, values: Tensor) -> Tensor:
-        """The sum over all processes of tensors of one shape."""
+        """The sum of the tensors of all processes.
+
+        Parameters
+        ----------
+        values
+            This process's tensor; that of each process has the same shape.
+
+        Returns
+        -------
+        Tensor
+            The sum, the same in each process.
+
+        Raises
+        ------
+        ConnectionError
+            If another process was lost.
+        """
 
     @abstractmethod
     def total(self, totals: Totals) -> Totals:
-        """The sums over the data of all processes."""
+        """The sums over the data of all processes.
+
+        Parameters
+        ----------
+        totals
+            Those over this process's data.
+
+        Returns
+        -------
+        Totals
+            The same in each process.
+        """
 
     @abstractmethod
     def average(self, parameters: Iterable[Tensor], count: int) -> None:
-        """Make .grad the mean over the data of all processes, from that over `count` data points of this one."""
+        """Make gradients those of the mean over the data of all processes.
+
+        Parameters
+        ----------
+        parameters
+            With .grad, the mean over this process's data points, which is replaced.
+        count
+            How many these were; may be 0.
+        """
 
     @abstractmethod
     def most(self, n: int) -> int:
-        """The largest of all processes' n."""
+        """The largest of the numbers of all processes.
+
+        Parameters
+        ----------
+        n
+            That of this process.
+
+        Returns
+        -------
+        int
+            The same in each process.
+        """
 
 
 class Alone(Shard):
-    """One process has all data."""
+    """The shard of a single process, which has all data.
+
+    Examples
+    --------
+    >>> from evovae.sharding import Alone
+    >>> Alone().rows(100)
+    slice(0, 100, None)
+    """
 
     rank, world, beside = 0, 1, 1
 
@@ -67,7 +141,13 @@ class Alone(Shard):
 
 
 class Group(Shard):
-    """One of the processes of the default group of `torch.distributed`; `sent` counts the bytes given to it."""
+    """The shard of one of several processes, those of the default group of `torch.distributed`.
+
+    Attributes
+    ----------
+    sent
+        How many bytes it has given to sums so far.
+    """
 
     def __init__(self) -> None:
         self.rank, self.world, self.sent = dist.get_rank(), dist.get_world_size(), 0
@@ -115,10 +195,21 @@ class Group(Shard):
 
 @contextmanager
 def joined(patience: float = PATIENCE) -> Iterator[Shard]:
-    """The shard of this process among those that ``torchrun`` started; alone where it did not.
+    """The shard of this process, for the time of a ``with`` block: one of a `Group` that ``torchrun`` started, or
+    `Alone`.
 
-    A process that waits for another one for longer than `patience` seconds gives up with an error, upon which
-    ``torchrun --max-restarts`` starts all of them again.  See `leave` for the end.
+    A process that waits for another one for longer than `patience` gives up with an error, upon which ``torchrun
+    --max-restarts`` starts all of them again.  At the end of the block, each process waits for all others.
+
+    Parameters
+    ----------
+    patience
+        In seconds.
+
+    Yields
+    ------
+    Shard
+        That of this process.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:

@@ -1,8 +1,9 @@
 """Populations of binary latent states, bit-packed: the variational parameters Phi_n of Eq. 3.
 
-Bit h of a state lives in word ``h // 64`` at place ``h % 64``, so N x S states of H bits take
-``N * S * ceil(H / 64) * 8`` bytes.  A population never holds a state twice: a repeat would be
-counted twice in the truncated posterior.
+Each of N data points has a population of S distinct states of H bits, and for each of these its log joint
+lpj = log p(x_n, z_ns) in nats.  Bit h of a state is bit ``h % 64`` of word ``h // 64``, so that populations take
+``N * S * ceil(H / 64) * 8`` bytes.  No population holds a state twice: a repeat would be counted twice in the truncated
+posterior.
 """
 
 from __future__ import annotations
@@ -20,20 +21,55 @@ AT_ONCE = 8192  # data points whose states are unpacked at once
 
 
 def pack(z: Tensor) -> Tensor:
-    """Pack bits z (..., H) bool into words (..., ceil(H / 64)) int64."""
+    """Pack bits into words of 64.
+
+    Parameters
+    ----------
+    z
+        Bits (..., H), bool.
+
+    Returns
+    -------
+    Tensor
+        Words (..., ceil(H / 64)), int64.
+    """
     padded = F.pad(z, (0, -z.shape[-1] % WORD)).unflatten(-1, (-1, WORD))
     return (padded.long() << torch.arange(WORD, device=z.device)).sum(-1)
 
 
 def unpack(words: Tensor, n_latents: int) -> Tensor:
-    """The bits (..., n_latents) bool of words (..., W)."""
+    """The bits of packed words: the inverse of `pack`.
+
+    Parameters
+    ----------
+    words
+        Words (..., W), int64.
+    n_latents
+        H, how many bits they hold; at most 64 W.
+
+    Returns
+    -------
+    Tensor
+        Bits (..., H), bool.
+    """
     octets = words.contiguous().view(torch.uint8)  # little-endian, as all machines are that torch works on
     bits = (octets[..., None] >> torch.arange(8, dtype=torch.uint8, device=words.device)) & 1
     return bits.bool().flatten(-2)[..., :n_latents]
 
 
 def repeats(words: Tensor) -> Tensor:
-    """Which states of words (N, K, W) stand earlier in the same row already: (N, K) bool."""
+    """Which states repeat one that stands earlier in the same row.
+
+    Parameters
+    ----------
+    words
+        Packed states (N, K, W), int64.
+
+    Returns
+    -------
+    Tensor
+        (N, K), bool.
+    """
     order = torch.arange(words.shape[1], device=words.device).expand(words.shape[:2])
     for word in words.flip(-1).unbind(-1):  # lexicographic: stable sorts, last word first
         order = order.gather(1, word.gather(1, order).argsort(dim=1, stable=True))
@@ -44,9 +80,30 @@ def repeats(words: Tensor) -> Tensor:
 
 @dataclass
 class States:
-    """S distinct states for each of N data points.
+    """S distinct states for each of N data points, and their log joints.
 
-    words (N, S, W) int64 packed bits, lpj (N, S) their log joints (-inf before the first E-step).
+    The bound of data point n is ``logsumexp(lpj[n])``, its truncated posterior ``softmax(lpj[n])``.  Indexing with a
+    tensor of rows gives the populations of these data points, and assigning to rows replaces them; ``len(states)`` is
+    N.
+
+    Parameters
+    ----------
+    words
+        The states, packed: (N, S, W) int64 with W = ceil(H / 64); see `pack`.
+    lpj
+        Their log joints log p(x_n, z_ns), (N, S), in nats; -inf before the first E-step.
+    n_latents
+        H, the number of bits of a state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import States
+    >>> states = States.random(100, 8, 12, torch.Generator().manual_seed(0))
+    >>> states.z.shape, states.lpj.shape
+    (torch.Size([100, 8, 12]), torch.Size([100, 8]))
+    >>> States.one_hot(torch.tensor([[2, 0]]), 3).z.int().tolist()
+    [[[0, 0, 1], [1, 0, 0]]]
     """
 
     words: Tensor
@@ -57,7 +114,33 @@ class States:
     def random(
         cls, N: int, S: int, H: int, generator: Generator, *, p: float | None = None, dtype: torch.dtype = torch.float32
     ) -> States:
-        """N populations of S distinct states, each bit on with probability p (default 1/H), which is 1/2 at most."""
+        """Populations of distinct random states.
+
+        Parameters
+        ----------
+        N
+            Number of data points.
+        S
+            States of each, at most 2^H.
+        H
+            Bits of a state.
+        generator
+            Source of the draws.
+        p
+            Probability that a bit is on, at most 1/2 (larger values are taken for 1/2).  Default: 1 / H.
+        dtype
+            That of `lpj`, which is the one of the data.
+
+        Returns
+        -------
+        States
+            With `lpj` of -inf.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than S distinct states of H bits.
+        """
         if not 1 <= S <= 2**H:
             raise ValueError(f"there are 2^{H} = {2**H} distinct states of {H} bits, so S = {S} is not possible")
         p = min(1 / H if p is None else p, 0.5)
@@ -67,7 +150,22 @@ class States:
 
     @classmethod
     def one_hot(cls, numbers: Tensor, H: int, dtype: torch.dtype = torch.float32) -> States:
-        """Populations of states with one bit on, numbers (N, S), which differ within each row."""
+        """Populations of states with exactly one bit on.
+
+        Parameters
+        ----------
+        numbers
+            (N, S): which bit is on, from 0 to H - 1; different ones within each row.
+        H
+            Bits of a state.
+        dtype
+            That of `lpj`, which is the one of the data.
+
+        Returns
+        -------
+        States
+            With `lpj` of -inf.
+        """
         words = torch.zeros(*numbers.shape, -(-H // WORD), dtype=torch.int64, device=numbers.device)
         bit = torch.ones_like(numbers) << numbers % WORD
         words.scatter_(-1, numbers[..., None] // WORD, bit[..., None])
@@ -95,27 +193,69 @@ class States:
         self.words[rows], self.lpj[rows] = new.words, new.lpj
 
     def to(self, device: torch.device) -> States:
-        """On a device; themselves, if they are there already."""
+        """The same on a device.
+
+        Parameters
+        ----------
+        device
+            Where to; where states are there already, nothing is copied.
+
+        Returns
+        -------
+        States
+            Of the same states and log joints.
+        """
         return States(self.words.to(device), self.lpj.to(device), self.n_latents)
 
     def commonest(self, n: int) -> Tensor:
-        """The n states with most of the posterior's mass in all populations together, most first: (n or fewer, W)."""
+        """The states with most of the posterior's mass, summed over all data points.
+
+        Parameters
+        ----------
+        n
+            How many, at most: there may be fewer different ones.
+
+        Returns
+        -------
+        Tensor
+            Packed states (n or fewer, W), the one with most mass first.
+        """
         words, which = self.words.flatten(0, 1).unique(dim=0, return_inverse=True)
         mass = torch.zeros(len(words), dtype=torch.float64, device=words.device)
         mass.index_add_(0, which, self.lpj.softmax(1).flatten().double())
         return words[mass.topk(min(n, len(words))).indices]
 
     def usage(self) -> Tensor:
-        """In how many data points each latent is on, expected under the posterior: (H,)."""
+        """How many data points have each latent on: sum_n E[z_h] under the truncated posterior.
+
+        Returns
+        -------
+        Tensor
+            (H,), double, from 0 to N.
+        """
         rows = torch.arange(len(self), device=self.words.device)
         parts = (self[some] for some in rows.split(AT_ONCE))
         sums = [torch.einsum("ns,nsh->h", part.lpj.softmax(1), part.z.to(part.lpj.dtype)) for part in parts]
         return torch.stack(sums).double().sum(0)
 
     def merge(self, z: Tensor, lpj: Tensor) -> tuple[States, int]:
-        """Keep the S best distinct states of these and z (N, C, H) with log joints lpj (N, C).
+        """Keep the S best distinct states of these and of others.
 
-        Returns the new populations, best first, and the number of states that are new (substitutions).
+        This is the last part of an E-step: as the best states stay, the bound of no data point falls (Eq. 8).
+
+        Parameters
+        ----------
+        z
+            Other states (N, C, H), bool; repeats of each other and of those that are there count once.
+        lpj
+            Their log joints (N, C).
+
+        Returns
+        -------
+        states : States
+            The new populations, best first.
+        substitutions : int
+            How many of all their states are new.
         """
         N, S = self.lpj.shape
         words = torch.cat([self.words, pack(z)], dim=1)

@@ -1,6 +1,6 @@
-"""Tables of data on disk, one data point a row.
+"""Tables of data on disk, one of N data points of D values in each row.
 
-npy, Zarr and HDF5 are read by part, and may be larger than memory; CSV and Parquet are read whole.
+npy, Zarr and HDF5 are read in parts, and may be larger than the memory; CSV and Parquet are read whole.
 """
 
 from __future__ import annotations
@@ -32,15 +32,35 @@ SAMPLED = 2**12  # rows that tell one table from another
 
 @contextmanager
 def opened(source: str | Path) -> Iterator[Any]:
-    """The array of numbers in an .npy file, a .zarr folder, an HDF5 file (``data.h5``, ``data.h5:name``), or a table.
+    """The array of numbers in a file, for the time of a ``with`` block.
 
-    It has a shape (N, ...), N at least 1, and is read where it is sliced.  The columns of a .csv or .parquet table are
-    its values; empty cells are NaN, which is missing.
+    Parameters
+    ----------
+    source
+        An .npy file, a .zarr folder, an HDF5 file (``data.h5``, or ``data.h5:name`` where it holds several), or a table
+        of columns (.csv, .parquet), whose empty cells are NaN, which is missing.
+
+    Yields
+    ------
+    array_like
+        Of shape (N, ...), N at least 1; read where it is sliced.
 
     Raises
     ------
     ValueError, TypeError, OSError
         For what is no table of numbers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from evovae.tables import opened
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "data.npy", np.zeros((100, 16)))
+    ...     with opened(Path(folder) / "data.npy") as table:
+    ...         table.shape
+    (100, 16)
     """
     hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", str(source), re.IGNORECASE | re.DOTALL)
     path, name = hdf5.groups("") if hdf5 else (str(source), "")
@@ -133,7 +153,18 @@ def _checked(source: object, array: Any) -> Any:  # noqa: ANN401 - anything that
 
 
 def digest(array: Any) -> str:  # noqa: ANN401 - anything that can be sliced
-    """A hash of the shape, the type, and rows from all over the table, to tell tables apart."""
+    """A hash of the shape, the type, and rows from all over a table, to tell tables apart.
+
+    Parameters
+    ----------
+    array
+        Of shape (N, ...); anything that can be sliced.
+
+    Returns
+    -------
+    str
+        Hexadecimal digits.
+    """
     hashed = hashlib.sha256(f"{tuple(array.shape)} {np.dtype(array.dtype).str}".encode())
     for start in np.unique(np.linspace(0, array.shape[0] - 1, SAMPLED).astype(int)).tolist():
         hashed.update(np.ascontiguousarray(_read(array, start)).data)
@@ -149,7 +180,7 @@ def _read(array: Any, rows: int | slice) -> np.ndarray:  # noqa: ANN401
 
 
 class Room:
-    """Memory while it lasts, and then files in a folder, which vanish with the process.
+    """Memory for tensors up to a limit, and files in a folder beyond it, which vanish with the process.
 
     Parameters
     ----------
@@ -163,7 +194,20 @@ class Room:
         self.folder, self.left = folder, budget
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor of any content."""
+        """A tensor of any content, in memory if it still fits.
+
+        Parameters
+        ----------
+        shape
+            Its shape.
+        dtype
+            Its type.
+
+        Returns
+        -------
+        Tensor
+            On the CPU.
+        """
         size = prod(shape) * dtype.itemsize
         if size <= self.left:
             self.left -= size
@@ -176,9 +220,20 @@ class Room:
 
 @dataclass(frozen=True)
 class Rows:
-    """This process's rows in the units of a model: x (n, D) = (data - offset) / unit, zero where not observed (n, D).
+    """This process's data points, in the units of a model: x = (data - offset) / unit.
 
-    N counts the rows of all processes.
+    Parameters
+    ----------
+    N
+        Data points of all processes.
+    x
+        Those of this process, (n, D) float32; zero where not observed.
+    observed
+        Which values are there, (n, D) bool.
+    offset
+        Of each value, (D,), in the units of the data.
+    unit
+        One for all values, positive, in the units of the data.
     """
 
     N: int
@@ -190,12 +245,28 @@ class Rows:
     @classmethod
     @np.errstate(over="ignore", invalid="ignore")  # values too large are refused by `_scaled`
     def read(cls, array: Any, likelihood: Likelihood, shard: Shard, room: Room) -> Rows:  # noqa: ANN401
-        """The rows of a shard; NaN is missing.  Offsets and unit are those of all shards.
+        """Read the rows of a shard; offsets and unit are those of the data of all shards.
+
+        Parameters
+        ----------
+        array
+            Of shape (N, ...), flattened to (N, D); anything that can be sliced.  NaN is missing.
+        likelihood
+            That of the model: data of Gaussian and Laplace ones are centred and scaled, others are left as they are.
+        shard
+            This process's share.
+        room
+            Where the data are kept.
+
+        Returns
+        -------
+        Rows
+            Of this process.
 
         Raises
         ------
         ValueError
-            Where values are infinite or too large, or cannot come from the likelihood.
+            Where values are infinite or too large, or impossible under the likelihood.
         """
         own = shard.rows(array.shape[0])
         n, D = own.stop - own.start, prod(array.shape[1:])
@@ -215,7 +286,18 @@ class Rows:
         return cls(array.shape[0], x, observed, offset, unit)
 
     def to(self, device: torch.device) -> Rows:
-        """On a device; themselves, if they are there already."""
+        """The same on a device.
+
+        Parameters
+        ----------
+        device
+            Where to; where they are there already, nothing is copied.
+
+        Returns
+        -------
+        Rows
+            With x and observed on the device.
+        """
         return replace(self, x=self.x.to(device), observed=self.observed.to(device))
 
 
@@ -241,7 +323,22 @@ def _scaled(values: np.ndarray, observed: Tensor, offset: np.ndarray, unit: floa
 
 
 def check_support(likelihood: Likelihood, values: np.ndarray, they_have: str = "the data have") -> None:
-    """Raise a ValueError where observed values cannot come from the likelihood; they_have says whose they are."""
+    """Fail where observed values are impossible under a likelihood.
+
+    Parameters
+    ----------
+    likelihood
+        `Bernoulli` is for zeros and ones, `Poisson` for counts 0, 1, 2, ...; others are for all numbers.
+    values
+        Observed values, of any shape.
+    they_have
+        How the message names the data.
+
+    Raises
+    ------
+    ValueError
+        Where values are impossible.
+    """
     if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
         raise ValueError(f"a Bernoulli likelihood is for zeros and ones, but {they_have} other values")
     if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():

@@ -52,7 +52,13 @@ def _model(settings: Settings, D: int) -> TVAE:
 
 
 class Stop:
-    """Notices requests to end: the first one lets the epoch end, the second one ends at once."""
+    """Notices requests to end: the first one lets the epoch end, the second one interrupts at once.
+
+    Attributes
+    ----------
+    signal
+        The number of the signal that was noticed; 0 before.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -63,7 +69,13 @@ class Stop:
         self.signal = number
 
     def noticed(self) -> AbstractContextManager[None]:
-        """Listen to Ctrl-C and SIGTERM."""
+        """Listen to Ctrl-C and SIGTERM for the time of a ``with`` block.
+
+        Returns
+        -------
+        AbstractContextManager
+            To be entered.
+        """
         return requests_to_end(self._notice)
 
 
@@ -79,11 +91,34 @@ def train(
     stop: Stop,
     save: Callable[[Path, TVAE, Mapping[str, Any]], object] = save_model,
 ) -> TVAE:
-    """Train on the table `source`, keep progress, log and model in `folder`, and go on from what is there.
+    """Train on a table, keep progress, log and model in a folder, and go on from what is there.
 
-    memory says how many bytes data and populations may take in this process; what goes beyond lies in files.  For a
-    device other than the CPU, both must fit into its own memory.  All processes see the same folder.  report is called
-    after each epoch, and save at the end, in the first process alone.
+    Parameters
+    ----------
+    source
+        The table; see `evovae.tables.opened`.
+    folder
+        Where progress, ``log.jsonl`` and ``model.safetensors`` are kept; made if it is not there.  All processes see
+        the same folder.
+    settings
+        The model, and how it is trained.
+    shard
+        This process's share of the data.
+    memory
+        Bytes that data and populations may take in this process; what goes beyond lies in files.
+    device
+        Where work is done; for a device other than the CPU, data and populations must fit into its memory.
+    report
+        Called with the `evovae.Epoch` and the model after each epoch, in the first process alone.
+    stop
+        What ends the training after an epoch.
+    save
+        Writes the model at the end, in the first process alone, from a path, the model, and a description.
+
+    Returns
+    -------
+    TVAE
+        The trained model, in the units of `evovae.tables.Rows`.
 
     Raises
     ------
@@ -115,7 +150,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Run:
-    """All that one process trains with, and what is said about the model."""
+    """All that one process trains with, and the description of the model."""
 
     settings: Settings
     shard: Shard

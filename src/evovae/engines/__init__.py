@@ -1,4 +1,8 @@
-"""Engines: one batch of EM, interchangeable and held to the reference by a conformance test."""
+"""Engines do the work of one batch of EM; they are interchangeable, and all are tested against the reference.
+
+For N data points of D values with populations of S states of H bits: lpj (N, S) are the log joints log p(x_n, z_ns), in
+nats, that an E-step improves.
+"""
 
 from importlib.util import find_spec
 
@@ -11,7 +15,30 @@ __all__ = ["Engine", "Reference", "Totals", "choose"]
 
 
 def choose(model: TVAE, search: Search) -> Engine:
-    """The fastest engine that supports this model and search where the model lies: a fused one, or the reference."""
+    """The fastest engine that supports a model and a search, on the device where the model lies.
+
+    Compiled engines are there for an MLP with Gaussian noise and Bernoulli prior, for `LowRankGaussian`, and for
+    mixtures of `FullGaussian` (on the CPU, with numba), and for CUDA devices (with triton).
+
+    Parameters
+    ----------
+    model
+        The generative model.
+    search
+        Settings of the E-step.
+
+    Returns
+    -------
+    Engine
+        A compiled one, or `Reference`, which runs anything.
+
+    Examples
+    --------
+    >>> from evovae import Search, TVAE, decoders, likelihoods, priors
+    >>> from evovae.engines import choose
+    >>> choose(TVAE(decoders.MLP(4, 8), likelihoods.Laplace(), priors.Bernoulli(4)), Search())
+    Reference(model=TVAE(MLP, Laplace, Bernoulli; H = 4, 45 parameters))
+    """
     if next(model.parameters()).device.type != "cpu":
         if find_spec("triton"):
             from evovae.engines import cuda

@@ -14,9 +14,20 @@ from evovae.states import States
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over data points.  They add over batches (and over processes) alike.
+    """Sums over data points, which add over batches and over processes.
 
-    Bound (double) and substitutions are tensors without axes: where a device works them out, nobody need wait for them.
+    Parameters
+    ----------
+    count
+        How many data points.
+    elbo
+        The sum of their bounds, in nats: a tensor without axes, double, so that a device need not be waited for.
+    substitutions
+        How many of their states are new: a tensor without axes.
+    likelihood
+        The `stats` of the likelihood, flat.
+    prior
+        The `stats` of the prior, flat.
     """
 
     count: int
@@ -35,31 +46,116 @@ class Totals:
         )
 
     def scaled(self, factor: float) -> Totals:
-        """With the sums that updates are made from times a factor."""
+        """The same with the sums that M-steps are made from times a factor.
+
+        Parameters
+        ----------
+        factor
+            For `likelihood` and `prior`.
+
+        Returns
+        -------
+        Totals
+            With all else as it is.
+        """
         return replace(self, likelihood=factor * self.likelihood, prior=factor * self.prior)
 
 
 class Engine(Protocol):
-    """One batch of EM for one model.  x (N, D) and observed (N, D) are all data, `rows` the batch."""
+    """What does the work of one batch of EM, for one model.
+
+    x (N, D) and observed (N, D) are always those of all data points; `rows` are the numbers of those in the batch.
+    """
 
     def running(self) -> AbstractContextManager[None]:
-        """Surrounds the steps of an epoch; what the engine needs of its surroundings holds inside."""
+        """A context that surrounds the batches of an epoch, such as one that gives all threads to the engine.
+
+        Returns
+        -------
+        AbstractContextManager
+            To be entered before `step` or `search`.
+        """
         ...
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """E-step on states[rows], in place; gradients of minus the mean bound into .grad; sums returned."""
+        """An E-step on a batch, and the gradients and sums of its M-step.
+
+        Gradients of minus the mean bound go into ``.grad`` of the decoder's parameters.
+
+        Parameters
+        ----------
+        x
+            All data (N, D), zero where missing.
+        observed
+            Which values are seen, (N, D) bool.
+        rows
+            Numbers of the data points of the batch.
+        states
+            All populations; those of the batch are improved in place.
+        search
+            Settings of the E-step.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        Totals
+            Sums over the batch.
+        """
         ...
 
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """The E-step alone, on states[rows], in place: how many states are new."""
+        """An E-step on a batch, alone.
+
+        Parameters
+        ----------
+        x
+            All data (N, D), zero where missing.
+        observed
+            Which values are seen, (N, D) bool.
+        rows
+            Numbers of the data points of the batch.
+        states
+            All populations; those of the batch are improved in place.
+        search
+            Settings of the E-step.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        int
+            How many states are new.
+        """
         ...
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Posterior mean and variance of the data points `rows`, each (len(rows), D); see `posterior.moments`."""
+        """Posterior mean and variance of the data without their noise; see `evovae.posterior.moments`.
+
+        Parameters
+        ----------
+        x
+            All data (N, D), zero where missing.
+        observed
+            Which values are seen, (N, D) bool.
+        rows
+            Numbers of the data points that are asked for.
+        states
+            All populations.
+        readout
+            A matrix (D, E): what is asked for is the data times this.  Default: the data as they are, E = D.
+
+        Returns
+        -------
+        mean : Tensor
+            (len(rows), E).
+        variance : Tensor
+            (len(rows), E).
+        """
         ...

@@ -60,6 +60,8 @@ def _has_room(likelihood: LowRankGaussian) -> bool:
 class FusedSubspaces:
     """One batch of EM by compiled loops.
 
+    States with more than `MOST_DIMS` coefficients have no weight: they are left out of the bound.
+
     Parameters
     ----------
     model
@@ -68,8 +70,6 @@ class FusedSubspaces:
         States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
     threads
         How many work at once (default: as many as torch uses); changes nothing but the time.
-
-    States with more than `MOST_DIMS` coefficients have no weight: they are left out of the bound.
     """
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:

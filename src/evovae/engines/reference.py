@@ -1,4 +1,7 @@
-"""The reference engine: plain torch, any decoder, likelihood and prior, any device."""
+"""The reference engine: plain torch, for any decoder, likelihood and prior, on any device.
+
+Data x (N, D) and states z (N, S, H) have the log joints lpj = log p(x_n, z_ns), in nats.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,18 +23,56 @@ ROWS_AT_ONCE, VALUES = 512, 2**23
 
 @dataclass(frozen=True)
 class Reference:
-    """One batch of EM by torch and its autograd."""
+    """The engine that runs any model, by torch and its automatic derivatives.
+
+    The derivative of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4.
+
+    Parameters
+    ----------
+    model
+        The generative model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import Search, States
+    >>> from evovae.datasets import bars_images, bars_model
+    >>> from evovae.engines import Reference
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model, x = bars_model(), bars_images(50, generator)
+    >>> states, observed = model.prior.populations(50, 8, generator), torch.ones_like(x, dtype=torch.bool)
+    >>> totals = Reference(model).step(x, observed, torch.arange(50), states, Search(4, 4), generator)
+    >>> totals.count, model.decoder.layers[0].weight.grad.shape
+    (50, torch.Size([16, 8]))
+    """
 
     model: TVAE
 
     def running(self) -> AbstractContextManager[None]:
-        """Nothing to arrange."""
+        """A context that changes nothing; see `Engine.running`.
+
+        Returns
+        -------
+        AbstractContextManager
+            Of no effect.
+        """
         return nullcontext()
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """See `Engine.step`.  Autograd of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4."""
+        """An E-step on a batch, and the gradients and sums of its M-step; see `Engine.step`.
+
+        Parameters
+        ----------
+        x, observed, rows, states, search, generator
+            As there.
+
+        Returns
+        -------
+        Totals
+            Sums over the batch.
+        """
         substitutions = self._evolve(x, observed, rows, states, search, generator)
         model, x, observed, z = self.model, x[rows], observed[rows], states[rows].z
         mean = model.decode(z)
@@ -51,7 +92,18 @@ class Reference:
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """See `Engine.search`."""
+        """An E-step on a batch, alone; see `Engine.search`.
+
+        Parameters
+        ----------
+        x, observed, rows, states, search, generator
+            As there.
+
+        Returns
+        -------
+        int
+            How many states are new.
+        """
         tried = states.lpj.shape[1] + search.parents * search.children
         parts = rows.split(max(VALUES // (tried * x.shape[1]), 1))
         return sum(self._evolve(x, observed, part, states, search, generator) for part in parts)
@@ -67,7 +119,20 @@ class Reference:
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Engine.moments`."""
+        """Posterior mean and variance of the data without their noise; see `Engine.moments`.
+
+        Parameters
+        ----------
+        x, observed, rows, states, readout
+            As there.
+
+        Returns
+        -------
+        mean : Tensor
+            (len(rows), E).
+        variance : Tensor
+            (len(rows), E).
+        """
         parts = [
             moments(self.model, x[part], states[part].z, observed[part], readout) for part in rows.split(ROWS_AT_ONCE)
         ]

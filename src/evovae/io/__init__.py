@@ -4,6 +4,19 @@ Pictures (PNG, JPEG), stacks (TIFF with ImageJ's and OME's axes, npy, Zarr) and 
 `Content` and written from it; GIF, BMP and WebP are read only.  What a file cannot hold is refused before any work,
 never converted silently; what it says beside its values (axes, sizes of pixels, compression, EXIF, sampling rate) is
 written again where it fits.
+
+Examples
+--------
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> import numpy as np
+>>> from evovae import io
+>>> with TemporaryDirectory() as folder:
+...     picture = Path(folder) / "picture.png"
+...     io.write(picture, io.Content(np.zeros((8, 12), np.uint8), "YX"))
+...     read = io.read(picture)
+>>> read.values.shape, read.values.dtype, read.axes
+((8, 12), dtype('uint8'), 'YX')
 """
 
 from evovae.files import write_atomically

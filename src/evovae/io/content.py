@@ -24,7 +24,7 @@ class CorruptFileError(ValueError):
 
 
 def unasked_animation(frames: int) -> UnsupportedFormatError:
-    """What to say of an animation that nobody asked to take for a stack."""
+    """The error for an animation that nobody asked to take for a stack."""
     return UnsupportedFormatError(
         f"is an animation of {frames} frames; "
         "take them for a stack with axes = TYX (grey) or TYXC, or choose one as a page"
@@ -40,10 +40,31 @@ class Content:
     """What a file holds: values, a letter for each axis where they are known, and the alpha channel, if any.
 
     Z, Y and X are spatial, and so is W, the samples of a sound.  S (samples of a colour) and C are channels.  Every
-    other letter (T, I, Q, R, P, ...) is a batch axis, whose members have nothing to do with each other; but T is the
-    time of a film, where there are frames of Y and X, `FRAMES` of them at least or as many as may be if `asked`.
-    `metadata` is what else the file said, for the writers alone.  `planes` are the same values as the file holds them,
-    where it holds other ones.
+    other letter (T, I, Q, R, P, ...) is a batch axis, along which images are restored one by one; but T is the time of
+    a film where there are Y and X and 5 frames at least.
+
+    Parameters
+    ----------
+    values
+        The array, of the type that the file stores.
+    axes
+        A letter for each axis of values; None where the file does not tell.
+    alpha
+        The alpha channel, which is no part of values; None where there is none.
+    metadata
+        What else the file said, for the writers alone.
+    planes
+        Brightness and colours as the file stores them, where values were computed from these (as in JPEG).
+    asked
+        Whether T is the time of a film however few frames there are; see `as_film`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from evovae.io import Content
+    >>> stack = Content(np.zeros((7, 64, 64, 3), np.uint8), "ZYXC")
+    >>> stack.channel_axis, stack.batch_axes, stack.page(0).axes
+    (3, (), 'YXC')
     """
 
     values: np.ndarray
@@ -58,13 +79,25 @@ class Content:
 
     @property
     def channel_axis(self) -> int | None:
-        """Which axis is one of channels; of S and C the one that has several, and S where both do."""
+        """Which axis is one of channels: of S and C the one that has several, and S where both do.
+
+        Returns
+        -------
+        int or None
+            None where there are no channels.
+        """
         found = [axis for axis in map((self.axes or "").find, CHANNELS) if axis >= 0]
         return min(found, key=lambda axis: self.values.shape[axis] == 1, default=None)
 
     @property
     def crowd(self) -> int:
-        """How many channels, if so many that they may be planes of a stack, which some programs store so; else 0."""
+        """How many channels there are, if so many that they may be planes of a stack, which some programs store so.
+
+        Returns
+        -------
+        int
+            0 where there are no more than 12.
+        """
         axes = self.axes or ""
         axis = axes.find("C")
         alone = axis == self.channel_axis and "X" in axes and "Z" not in axes
@@ -72,29 +105,46 @@ class Content:
 
     @property
     def film(self) -> bool:
-        """Whether T is the time of a film, whose frames are restored together."""
+        """Whether T is the time of a film, whose frames are restored together.
+
+        Returns
+        -------
+        bool
+            True where it is.
+        """
         axes = self.axes or ""
         frames = "T" in axes and {letter for letter in axes if letter in SPATIAL} == {"Y", "X"}
         return frames and (self.asked or self.values.shape[axes.index("T")] >= FRAMES)
 
     @property
     def batch_axes(self) -> tuple[int, ...]:
-        """Which axes count things to be restored one by one."""
+        """Which axes count images that are restored one by one.
+
+        Returns
+        -------
+        tuple of int
+            Numbers of axes.
+        """
         return tuple(axis for axis in self._apart if not self.film or self.axes[axis] != "T")  # type: ignore[index]
 
     @property
     def _apart(self) -> tuple[int, ...]:
-        """Which axes are none of space or channels."""
+        """Which axes are neither spatial nor of channels."""
         letters, channels = enumerate(self.axes or ""), self.channel_axis
         return tuple(axis for axis, letter in letters if letter not in SPATIAL and axis != channels)
 
     def as_film(self) -> "Content":
         """The same with frames that belong together, however few they are.
 
+        Returns
+        -------
+        Content
+            A film.
+
         Raises
         ------
         ValueError
-            Where there is no axis of time, or not two of space.
+            Where there is no axis of time, or not two spatial ones.
         """
         asked = replace(self, asked=True, planes=None)
         if not asked.film:
@@ -106,7 +156,13 @@ class Content:
 
     @property
     def pages(self) -> int:
-        """How many pages there are: along the batch axes or, without any, along the first axis of a stack."""
+        """How many pages there are: along the batch axes or, without any, along the first axis of a stack.
+
+        Returns
+        -------
+        int
+            1 at least.
+        """
         return int(np.prod([self.values.shape[axis] for axis in self._page_axes]))
 
     @property
@@ -118,17 +174,40 @@ class Content:
 
     @property
     def alpha_axis(self) -> int:
-        """Where the alpha channel was: beside the samples of the colour, or else last."""
+        """Which axis the alpha channel belongs to: that of the samples of the colour, or else the last one.
+
+        Returns
+        -------
+        int
+            Number of the axis in the values with their alpha channel.
+        """
         samples = (self.axes or "").find("S")
         channels = self.channel_axis
         return samples if samples >= 0 else -1 if channels is None else channels
 
     def replaced(self, values: np.ndarray) -> "Content":
-        """The same with other values."""
+        """The same with other values.
+
+        Parameters
+        ----------
+        values
+            Of the same axes.
+
+        Returns
+        -------
+        Content
+            With all else as it is.
+        """
         return replace(self, values=values, planes=None)
 
     def whole(self) -> "Content":
-        """The same with the alpha channel among the values again."""
+        """The same with the alpha channel among the values again.
+
+        Returns
+        -------
+        Content
+            Without an alpha channel of its own.
+        """
         if self.alpha is None:
             return self
         if self.values.ndim == self.alpha.ndim:
@@ -139,7 +218,13 @@ class Content:
         return replace(self, values=values, alpha=None)
 
     def drawn(self) -> np.ndarray:
-        """A mask as it was drawn: brightness in place of colours; of a layer in one colour, where it is painted."""
+        """The brightness of a mask that was drawn: of colours their mean; of a layer in one colour its alpha channel.
+
+        Returns
+        -------
+        ndarray
+            Without the axis of colours.
+        """
         values, samples = self.values, (self.axes or "").find("S")
         if samples >= 0:
             values = values.mean(samples, dtype=float)
@@ -149,7 +234,23 @@ class Content:
         return self.alpha if not np.ptp(painted) else np.where(self.alpha > 0, values, painted.min())
 
     def page(self, number: int) -> "Content":
-        """One page alone, counted from 0 through all batch axes."""
+        """One page alone.
+
+        Parameters
+        ----------
+        number
+            From 0, counted through all batch axes or, without any, along the first axis of a stack.
+
+        Returns
+        -------
+        Content
+            Without these axes.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such page.
+        """
         if not 0 <= number < self.pages:
             raise ValueError(f"page {number} is not there; there are {self.pages} pages, from 0 to {self.pages - 1}")
         taken = self._page_axes
@@ -165,6 +266,16 @@ class Content:
 
     def with_axes(self, axes: str) -> "Content":
         """The same with other letters for its axes.
+
+        Parameters
+        ----------
+        axes
+            One letter for each axis.
+
+        Returns
+        -------
+        Content
+            With the same values, but with the alpha channel among them where axes make it one of other axes.
 
         Raises
         ------

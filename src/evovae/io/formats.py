@@ -1,4 +1,4 @@
-"""Which format a file has, and the two verbs: `read`, and `write` with its check before any work."""
+"""Which format a file has, and how it is read and written: `read`, and `write` with its checks before any work."""
 
 import os
 import traceback
@@ -62,7 +62,18 @@ def _format(path: Path, *, written: bool = False) -> Format:
 
 
 def opening(path: Path) -> bytes:
-    """The first bytes of a file, as far as they say of what format it is."""
+    """The first bytes of a file, as far as they tell its format.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    bytes
+        12 at most; of a RIFF file without the length that it states.
+    """
     with path.open("rb") as file:
         start = file.read(12)
     riff = start.startswith((b"RIFF", b"RF64"))  # then follows the length of the file, and after that what it is
@@ -70,12 +81,40 @@ def opening(path: Path) -> bytes:
 
 
 def written_name(path: Path) -> Path:
-    """The name of a file for what is restored from this one: that of a PNG, if files of its kind are only read."""
+    """The name of the file for what is restored from another one: the same, or that of a PNG if such files are only
+    read.
+
+    Parameters
+    ----------
+    path
+        The name of the file that was read.
+
+    Returns
+    -------
+    Path
+        Of a format that can be written.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        For an ending that is not known.
+    """
     return path if _format(path).write else path.with_suffix(".png")
 
 
 def is_known(path: Path) -> bool:
-    """Whether a name is that of a file (or a Zarr store) that can be read, as far as the name says."""
+    """Whether a name is that of a file (or a Zarr store) that can be read, as far as the name tells.
+
+    Parameters
+    ----------
+    path
+        The name.
+
+    Returns
+    -------
+    bool
+        True for known endings.
+    """
     try:
         _format(path)
     except UnsupportedFormatError:
@@ -84,23 +123,40 @@ def is_known(path: Path) -> bool:
 
 
 def read(path: Path, *, axes: str | None = None, page: int | None = None, series: int | None = None) -> Content:
-    """What is in a file, dtype as stored.
+    """Read a file: values of the type that it stores, and what it says about them.
 
     Parameters
     ----------
     path
-        A file whose ending and first bytes say what it is, or a directory ending in .zarr.
+        A file whose ending and first bytes tell its format, or a directory ending in .zarr.
     axes
-        Letters for the axes, one for each, in place of what the file says.  Makes a stack of an animation.
+        Letters for the axes, one for each, in place of what the file says; see `Content`.  Makes a stack of an
+        animation.
     page
         Take this page alone, counted from 0 through all batch axes or, without any, along the first axis of a stack.
     series
-        Take this series of a TIFF or a Zarr store that holds several, counted from 0; by default the first.
+        Take this series of a TIFF or a Zarr store that holds several, counted from 0.  Default: the first.
+
+    Returns
+    -------
+    Content
+        What the file holds.
 
     Raises
     ------
     FileNotFoundError, UnsupportedFormatError, CorruptFileError, ValueError
         Each with the path and the reason in one sentence.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from evovae.io import read
+    >>> with TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "stack.npy", np.zeros((7, 64, 64)))
+    ...     read(Path(folder) / "stack.npy", axes="ZYX", page=3).values.shape
+    (64, 64)
     """
     form = _format(path)
     _check_opening(path, form)
@@ -165,7 +221,16 @@ def _check_opening(path: Path, form: Format) -> None:
 
 
 def check_writable(path: Path, content: Content | np.dtype, *, overwrite: bool) -> None:
-    """Fail before any work is done if the content, or a picture of that dtype, cannot be written to path.
+    """Fail before any work is done if a content cannot be written to a path.
+
+    Parameters
+    ----------
+    path
+        Where it is to be written; the ending tells the format.
+    content
+        What is to be written, or the dtype of a picture in grey levels.
+    overwrite
+        Whether what is there may be replaced.
 
     Raises
     ------
@@ -185,7 +250,31 @@ def _check(path: Path, form: Format, content: Content) -> None:
 
 
 def write(path: Path, content: Content) -> None:
-    """Write the content whole or not at all: beside path, from where it is renamed."""
+    """Write a content whole or not at all: to a temporary file beside the path, which is then renamed.
+
+    Parameters
+    ----------
+    path
+        The file, or the directory ending in .zarr; the ending tells the format.  What is there is replaced.
+    content
+        What to write.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        If the format cannot hold it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from evovae.io import Content, read, write
+    >>> with TemporaryDirectory() as folder:
+    ...     write(Path(folder) / "stack.tif", Content(np.ones((7, 8, 9), np.uint16), "ZYX"))
+    ...     read(Path(folder) / "stack.tif").axes
+    'ZYX'
+    """
     form = _format(path, written=True)
     _check(path, form, content)
     save = form.write

@@ -36,7 +36,14 @@ def exists(path: Path) -> bool:
 
 
 def check_place(path: Path, *, overwrite: bool) -> None:
-    """Fail before any work is done if no file, or no directory for names ending in .zarr, can be put at path.
+    """Fail before any work is done if no file, or no directory for names ending in .zarr, can be put at a path.
+
+    Parameters
+    ----------
+    path
+        Where something is to be written.
+    overwrite
+        Whether what is there may be replaced.
 
     Raises
     ------

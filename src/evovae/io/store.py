@@ -1,8 +1,8 @@
 """Zarr, versions 2 and 3, in directories: a lone array, or the finest level of OME-NGFF, with their attributes.
 
-What bioformats2raw writes are several pictures in numbered groups, series as they are called; one of them is taken.
+What bioformats2raw writes are several pictures in numbered groups, called series, of which one is read.
 
-Chunks are decoded one by one into the one array that is handed on.
+Chunks are decoded one by one into the one array that is returned.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 @dataclass(frozen=True)
 class Layout:
-    """How an array was stored, and what was said of it: outer of all series, where they are numbered."""
+    """How an array was stored, and its attributes; outer are those of all series, where there are several."""
 
     version: Any
     outer: Mapping[str, Any] | None
@@ -68,7 +68,7 @@ def read(path: Path, series: int = 0) -> Content:
 def _one_series(
     node: zarr.Array | zarr.Group, number: int, path: Path
 ) -> tuple[Mapping[str, Any] | None, zarr.Array | zarr.Group]:
-    """What is said of all series, and the chosen one; None and the node itself, where they are not numbered."""
+    """The attributes of all series, and the chosen one; None and the node itself, where they are not numbered."""
     there = [] if isinstance(node, zarr.Array) else sorted((n for n in node.group_keys() if n.isdecimal()), key=int)
     if isinstance(node, zarr.Array) or not there or _multiscales(dict(node.attrs)) or [*node.array_keys()]:
         if number:
@@ -93,7 +93,7 @@ def _only_array(group: zarr.Group) -> tuple[zarr.Array, str]:
 
 
 def _check(array: zarr.Array) -> None:
-    """Fail if decoding would run code, or take memory out of all proportion."""
+    """Fail for data whose decoding would run code, or take memory out of all proportion."""
     dtype = np.dtype(array.dtype)
     codecs = [*array.filters, *array.compressors]
     if dtype.kind not in "biufc" or any("pickle" in repr(codec).lower() for codec in codecs):

@@ -40,7 +40,19 @@ MAX_BYTES = 2**32 - 2**16
 
 @dataclass(frozen=True)
 class Recording:
-    """What a sound is besides its samples."""
+    """What a sound file says beside its samples.
+
+    Parameters
+    ----------
+    rate
+        Samples per second.
+    container
+        The kind of file, such as WAV, as libsndfile names it.
+    subtype
+        How samples are stored, such as PCM_16, as libsndfile names it.
+    texts
+        Texts in the file, such as title and artist.
+    """
 
     rate: int
     container: str

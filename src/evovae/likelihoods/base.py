@@ -1,4 +1,4 @@
-"""The verbs that every likelihood has, with the identities of one that has no parameters."""
+"""The methods that every likelihood has, with defaults for one that has no parameters."""
 
 from abc import ABC, abstractmethod
 
@@ -7,42 +7,155 @@ from torch import Generator, Tensor, nn
 
 
 class Likelihood(nn.Module, ABC):
-    """What the decoder's output says about the data; shapes as in `evovae.likelihoods`."""
+    """The base of all likelihoods p(x | z); shapes are those of `evovae.likelihoods`."""
 
     @abstractmethod
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        """log p(x_n | z_ns) over the observed pixels: (N, S)."""
+        """The log density log p(x_n | z_ns) of the observed values.
+
+        Parameters
+        ----------
+        x
+            Data (N, D).
+        mean
+            The decoder's output for z, (N, S, D).
+        observed
+            Which values are seen, (N, D) bool.
+        z
+            States (N, S, H), bool.
+
+        Returns
+        -------
+        Tensor
+            (N, S), in nats, constants included.
+        """
 
     @abstractmethod
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
-        """A draw of x from p(x | z), shaped like mean."""
+        """A draw of x from p(x | z).
+
+        Parameters
+        ----------
+        mean
+            The decoder's output for z, (..., D).
+        generator
+            Source of the draws.
+        z
+            States (..., H), bool.
+
+        Returns
+        -------
+        Tensor
+            (..., D).
+        """
 
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
-        """E[x | z], shaped like mean."""
+        """The mean of the data for a state, E[x | z].
+
+        Parameters
+        ----------
+        mean
+            The decoder's output for z, (..., D).
+        z
+            States (..., H), of bool or numbers.
+
+        Returns
+        -------
+        Tensor
+            (..., D); the decoder's output itself, by default.
+        """
         return mean
 
     def restore(
         self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the data without its noise, given x and z: two of (N, S, D).
+        """Mean and variance of the data without its noise, given x and z.
 
-        With readout (D, E), those of the data times that matrix: two of (N, S, E).
+        Parameters
+        ----------
+        x
+            Data (N, D).
+        mean
+            The decoder's output for z, (N, S, D).
+        observed
+            Which values are seen, (N, D) bool.
+        z
+            States (N, S, H), bool.
+        readout
+            A matrix (D, E): what is asked for is the data times this.  Default: the data as they are, E = D.
+
+        Returns
+        -------
+        mean : Tensor
+            (N, S, E).
+        variance : Tensor
+            (N, S, E); zero where z tells the data but for their noise.
         """
         values = through(self.expectation(mean, z), readout)
         return values, torch.zeros_like(values)
 
     def responses(self, means: Tensor) -> Tensor:
-        """Along what each latent moves the data, (H, R, D): by how the decoder's mean moves with it, means (H, D)."""
+        """How data move when each latent is switched on: the directions that belong to it.
+
+        Parameters
+        ----------
+        means
+            By how much the decoder's mean moves with each latent, (H, D).
+
+        Returns
+        -------
+        Tensor
+            (H, R, D): R directions of each latent.  The first is the change of the mean; where latents own subspaces,
+            the others are their principal axes, longest first, each one standard deviation long.
+        """
         return means[:, None]
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        """Sums over the data points that `update` needs."""
+        """The sums over data points that `update` needs; those of several batches add.
+
+        Parameters
+        ----------
+        x
+            Data (N, D).
+        mean
+            The decoder's output for z, (N, S, D).
+        observed
+            Which values are seen, (N, D) bool.
+        q
+            The weights of the states, (N, S), with rows that sum to one.
+        z
+            States (N, S, H), bool.
+
+        Returns
+        -------
+        Tensor
+            Flat, in double precision; empty where there are no parameters.
+        """
         return x.new_zeros(0, dtype=torch.float64)
 
     def update(self, stats: Tensor) -> None:  # noqa: B027 - nothing to maximise is an identity
-        """Set the parameters to the maximiser of the bound, given the added statistics."""
+        """The M-step: set the parameters to the maximiser of the bound.
+
+        Parameters
+        ----------
+        stats
+            The sum of the `stats` of all data.
+        """
 
 
 def through(values: Tensor, readout: Tensor | None) -> Tensor:
-    """values (..., D) @ readout (D, E); values themselves where there is none."""
+    """Values times a matrix, or values themselves where there is none.
+
+    Parameters
+    ----------
+    values
+        (..., D).
+    readout
+        (D, E), or None.
+
+    Returns
+    -------
+    Tensor
+        (..., E), or the values.
+    """
     return values if readout is None else values @ readout

@@ -1,4 +1,8 @@
-"""A Gaussian likelihood with a full covariance for each latent: with one active bit, a mixture of dense Gaussians."""
+"""A Gaussian likelihood with a full covariance for each latent: with one active bit, a mixture of Gaussians.
+
+Shapes are those of `evovae.likelihoods`: N data points of D values, with S states of H = K bits each, of which exactly
+one is on: that of the component.
+"""
 
 import math
 from collections.abc import Iterator
@@ -15,41 +19,73 @@ REACH = 4.0  # by how many pixels, at least, the places of data points of one co
 
 
 class FullGaussian(Likelihood):
-    """x | z ~ N(mean(z) + m_k, C_k), where k is the one bit of z that is on, and C_k >= sigma2 I.
+    """A mixture of Gaussians: x | z ~ N(mean(z) + m_k, C_k), where k is the one bit of z that is on, and C_k >= sigma2
+    I.
 
     Equivalently x is a clean signal ~ N(mean(z) + m_k, C_k - sigma2 I) and white noise of variance sigma2, which is
-    given: full covariances have room for any noise, so that it cannot be told from the signal by them alone.
+    given: a full covariance fits any noise, so that the noise cannot be told from the signal by it alone.
 
-    Data points may say where they lie: the last `places` values of x are then coordinates, with a Gaussian over them
-    for each component, so that components belong to regions (a mixture model with spatial priors).  Where x holds no
+    Data points may have coordinates: the last `places` values of x are then these, with a Gaussian over them for each
+    component, so that components belong to regions (a mixture model with spatial priors).  Where x holds no
     coordinates, or they are not observed, they take no part.
 
-    `update` sets means and covariances to their maximum likelihood under C_k >= sigma2 I: principal axes of the data
-    with a variance below sigma2 get sigma2.  With `edge` above 0, so do axes that noise alone could have: in n data
-    points of D values it has principal components of up to sigma2 (1 + sqrt(D / n))^2 (Marchenko & Pastur 1967), and
-    axes of less than sigma2 (1 + edge (2 sqrt(D / n) + D / n)) are taken for noise.  With a `rank`, so are all but that
-    many of the largest, which is still the maximum (Tipping & Bishop 1999): noise whose covariance is known roughly has
-    large axes, too.
+    The M-step sets means and covariances to their maximum likelihood under C_k >= sigma2 I: principal axes of the data
+    with a variance below sigma2 get sigma2.  With `edge` above 0, so do axes that noise alone could explain: in n data
+    points of D values it has principal components of up to sigma2 (1 + sqrt(D / n))^2 (Marchenko & Pastur), and axes
+    with a variance below sigma2 (1 + edge (2 sqrt(D / n) + D / n)) are taken for noise.  With a `rank`, so are all but
+    that many of the largest, which still is the maximum under that constraint (Tipping & Bishop).
+
+    States must be of bool, as bits are compared and not weighted.
 
     Parameters
     ----------
-    K, D
-        Numbers of components (latents), and of values of a data point, without its coordinates.
+    K
+        Number of components, which are the latents.
+    D
+        Values of a data point, without its coordinates.
     places
-        How many coordinates there are.
+        Number of coordinates.
     sigma2
-        Variance of the noise.
+        Variance of the noise, positive, in squared units of the data; not learnt.
     edge
-        See above; 0 gives the exact M-step.
+        From which variance on an axis is one of signal, see above; 0 gives the exact M-step.
     rank
-        How many axes of a component are of signal, at most; None for all.
+        How many axes of a component are of signal, at most.  Default: all.
 
     Attributes
     ----------
-    means, lengths, axes
-        (K, D): m_k; (K, D): variances along the principal axes, largest first; (K, D, D): axes, one in each row.
-    centres, areas
-        (K, places) and (K, places, places): mean and covariance of the coordinates.
+    sigma2
+        The variance of the noise, a tensor without axes.
+    means
+        (K, D): m_k.
+    lengths
+        (K, D): variances of C_k along its principal axes, largest first.
+    axes
+        (K, D, D): principal axes, one in each row.
+    centres
+        (K, places): means of the coordinates.
+    areas
+        (K, places, places): covariances of the coordinates.
+
+    References
+    ----------
+    Marchenko & Pastur, "Distribution of eigenvalues for some sets of random matrices", Mathematics of the USSR-Sbornik
+    1, 457-483, 1967. Tipping & Bishop, "Probabilistic principal component analysis", Journal of the Royal Statistical
+    Society B 61, 611-622, 1999. Zoran & Weiss, "From learning models of natural image patches to whole image
+    restoration", ICCV, 479-486, 2011.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import TVAE, decoders, likelihoods, priors
+    >>> likelihood = likelihoods.FullGaussian(K=2, D=3, sigma2=0.01)
+    >>> likelihood.means.copy_(torch.tensor([[0.0, 0.0, 0.0], [5.0, 5.0, 5.0]]))
+    tensor([[0., 0., 0.],
+            [5., 5., 5.]])
+    >>> model = TVAE(decoders.Silent(3), likelihood, priors.OneHot(2))
+    >>> x, z = torch.full((1, 3), 4.9), torch.eye(2, dtype=torch.bool)[None]  # one data point, with both components
+    >>> model.lpj(x, z, torch.ones(1, 3, dtype=torch.bool)).softmax(1).detach().round()
+    tensor([[0., 1.]])
     """
 
     def __init__(
@@ -73,7 +109,13 @@ class FullGaussian(Likelihood):
 
     @property
     def shrinkage(self) -> Tensor:
-        """How much of a deviation along each axis is signal: (K, D)."""
+        """How much of a deviation along each principal axis is signal: 1 - sigma2 / lengths.
+
+        Returns
+        -------
+        Tensor
+            (K, D), from 0 to 1.
+        """
         return 1 - self.sigma2 / self.lengths
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
@@ -101,7 +143,6 @@ class FullGaussian(Likelihood):
         return values, variance
 
     def responses(self, means: Tensor) -> Tensor:
-        """The mean, and then the principal axes of the signal, each one standard deviation long."""
         return torch.cat([means[:, None], (self.lengths - self.sigma2).clamp(min=0).sqrt()[..., None] * self.axes], 1)
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
@@ -110,7 +151,20 @@ class FullGaussian(Likelihood):
         return mean + self.means[k] + ((normal * self.lengths[k].sqrt())[..., None, :] @ self.axes[k])[..., 0, :]
 
     def moved(self, sigma2: float, to: Tensor | None = None) -> "FullGaussian":
-        """The same signal, without places, in white noise of variance sigma2; that of data x @ to, with to (D, E)."""
+        """The same signal in other white noise, and in other coordinates of the data.
+
+        Parameters
+        ----------
+        sigma2
+            Variance of the noise there.
+        to
+            A matrix (D, E): data there are x @ to.  Default: as they are.
+
+        Returns
+        -------
+        FullGaussian
+            Without places.
+        """
         means, signal, axes = self.means, (self.lengths - self.sigma2).clamp(min=0), self.axes
         if to is not None:
             means = means @ to
@@ -128,9 +182,24 @@ class FullGaussian(Likelihood):
         return there
 
     def at(self, k: Tensor, q: Tensor, places: Tensor) -> "FullGaussian":
-        """The same with components where data points are that have them: k and q (N, S), places (N, P).
+        """The same mixture with coordinates, whose Gaussians are those of the data points of each component.
 
-        Each starts with `SPREAD` of them all over the place, so that those of few are not taken for small regions.
+        To each, `SPREAD` data points are added that lie everywhere, so that components of few data points do not get
+        small regions.
+
+        Parameters
+        ----------
+        k
+            Components of each data point, (N, S).
+        q
+            Their weights (N, S), with rows that sum to one.
+        places
+            Coordinates of the data points, (N, P).
+
+        Returns
+        -------
+        FullGaussian
+            With P places.
         """
         (K, D), P = self.means.shape, places.shape[1]
         there = FullGaussian(K, D, P, sigma2=float(self.sigma2), edge=self.edge, rank=self.rank).to(self.means)
@@ -149,10 +218,6 @@ class FullGaussian(Likelihood):
         return there
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        """For each component [count, t (E), t t' (E, E)], expected under q and summed over the data, flat.
-
-        t is what the decoder's mean leaves of x, and the coordinates.  Missing values are expected ones.
-        """
         K, D, P = *self.means.shape, self.centres.shape[1]
         total = torch.zeros(K, 1 + (D + P) + (D + P) ** 2, dtype=torch.float64, device=x.device)
         for k, n, s in _by_component(z):
@@ -163,7 +228,18 @@ class FullGaussian(Likelihood):
         return total.flatten()
 
     def sums(self, count: float) -> Tensor:
-        """The `stats` of so many data points of each component, if they are just what it says."""
+        """The `stats` that data exactly as each component describes them would have.
+
+        Parameters
+        ----------
+        count
+            How many data points each component stands for.
+
+        Returns
+        -------
+        Tensor
+            Flat, in double precision; adds to the `stats` of data.
+        """
         (K, D), P = self.means.shape, self.centres.shape[1]
         mean = torch.cat([self.means, self.centres], 1).double()
         square = mean[:, :, None] * mean[:, None]
@@ -198,7 +274,9 @@ class FullGaussian(Likelihood):
         return torch.cat(lengths), torch.cat(axes)
 
     def _given(self, k: int, x: Tensor, mean: Tensor, observed: Tensor) -> "_Given":
-        """What data points x (n, D or D + places) of component k say, as deviations from its mean."""
+        """Data points x (n, D or D + places) of component k, as deviations from its mean, given what is observed of
+        them.
+        """
         D, P = self.means.shape[1], self.centres.shape[1]
         if x.shape[1] == D:  # nothing is said about places
             x = torch.cat([x, x.new_zeros(len(x), P)], 1)
@@ -223,7 +301,7 @@ class FullGaussian(Likelihood):
 
 
 class _Given(NamedTuple):
-    """log p (n), deviations with missing ones as expected (n, E), and what is unsure about these (n, E, E)."""
+    """log p (n,), deviations with missing ones as expected (n, E), and the covariance of these (n, E, E)."""
 
     log_prob: Tensor
     filled: Tensor

@@ -1,4 +1,7 @@
-"""A Gaussian likelihood whose latents own small linear subspaces, all integrated out exactly."""
+"""A Gaussian likelihood whose latents own small linear subspaces, all integrated out exactly.
+
+Shapes are those of `evovae.likelihoods`: N data points of D values, with S states of H bits each.
+"""
 
 import math
 from typing import NamedTuple
@@ -10,40 +13,71 @@ from evovae.likelihoods.base import Likelihood, through
 
 
 class LowRankGaussian(Likelihood):
-    """x | z ~ N(mean(z) + sum_h z_h m_h,  sigma2 I + A' A + sum_h z_h B_h' B_h).
+    """Latents that switch small linear subspaces on, which are integrated out exactly.
 
-    Equivalently x = mean(z) + A' s_0 + sum_h z_h (m_h + B_h' s_h) + noise with standard normal s: a
-    binary code chooses which subspaces a data point lives in, and s, its continuous place in them, is
-    integrated out.  A (always, D) is there for every state, as the brightness of a patch is; B_h
-    (rank, D) and the offset m_h (D) belong to latent h.  A decoder's mean(z) is trained by its gradient.
+    The model is ``x | z ~ N(mean(z) + sum_h z_h m_h,  sigma2 I + A' A + sum_h z_h B_h' B_h)``.  Equivalently x =
+    mean(z) + A' s_0 + sum_h z_h (m_h + B_h' s_h) + noise with standard normal s: the binary state chooses which
+    subspaces a data point lies in, and s, its continuous coordinates in them, is integrated out.  A (always, D), the
+    factor loadings that all states have, is there for what is common, such as the brightness of a patch; B_h (rank, D)
+    and the offset m_h (D,) belong to latent h.  A decoder's mean(z) is trained by its gradient.
 
-    `update` is an EM step in closed form for A, B, m and sigma2: a regression of x on (s, z), after
-    which each block of s is scaled to unit covariance (parameter expansion; Liu, Rubin & Wu 1998).  It
-    never lowers the bound.
+    The M-step is an EM step in closed form for A, B, m and sigma2: a regression of x on (s, z), after which each block
+    of s is scaled to unit covariance (parameter expansion).  It never lowers the bound.
 
-    Special cases, with `Silent` as the decoder: rank 1 is spike-and-slab sparse coding (slabs around
-    m_h, or around zero without offsets); one active bit is a mixture of factor analysers; rank 0 with
+    Special cases, with `evovae.decoders.Silent` as the decoder: rank 1 is spike-and-slab sparse coding (slabs around
+    m_h, or around zero without offsets); exactly one active bit gives a mixture of factor analysers; rank 0 with
     offsets is binary sparse coding.  With rank 0 and always 0, and a decoder, it is `Gaussian`.
+
+    States must be of bool: `evovae.operators.exactly_informed_flip` or `evovae.operators.uniform_flip` search for them.
 
     Parameters
     ----------
-    H, D
-        Numbers of latents and of observables.
-    rank, always
-        Rows of each B_h, and of A.
+    H
+        Number of latents.
+    D
+        Values of a data point.
+    rank
+        Dimension of the subspace of each latent: rows of each B_h, 0 or more.
+    always
+        Dimension of the subspace of all states: rows of A, 0 or more.
     offsets
-        Whether latents have an m_h.
-    sigma2, floor
-        Variance of the noise, at the start and at least.
+        Whether latents have an offset m_h.
+    sigma2
+        Variance of the noise to start from, positive, in squared units of the data.
+    floor
+        The least variance that the M-step sets.
     generator
-        Source of the starting directions; see also `start`.
+        Source of the directions to start from; see also `start`.  Default: torch's own.
 
     Attributes
     ----------
+    sigma2
+        The variance of the noise, a tensor without axes.
     always
         (always, D): A.
     directions
         (rank or rank + 1, H, D): row j of all B_h, for each j; the last one is m_h, where there are offsets.
+
+    References
+    ----------
+    Liu, Rubin & Wu, "Parameter expansion to accelerate EM: the PX-EM algorithm", Biometrika 85, 755-770, 1998.
+    Sheikh, Shelton & Lucke, "A truncated EM approach for spike-and-slab sparse coding", Journal of Machine Learning
+    Research 15, 2653-2687, 2014.
+    Henniges, Puertas, Bornschein, Eggert & Lucke, "Binary Sparse Coding", LVA/ICA, 450-457, 2010.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import TVAE, decoders, likelihoods, priors
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> H, D = 12, 16
+    >>> likelihood = likelihoods.LowRankGaussian(H, D, rank=2, sigma2=0.01, generator=generator)
+    >>> model = TVAE(decoders.Silent(D), likelihood, priors.Bernoulli(H))
+    >>> x, z = model.sample(100, generator)
+    >>> model.lpj(x, z[:, None], torch.ones_like(x, dtype=torch.bool)).shape
+    torch.Size([100, 1])
+    >>> likelihood.subspaces.shape, likelihood.always.shape
+    (torch.Size([12, 2, 16]), torch.Size([1, 16]))
     """
 
     def __init__(
@@ -72,16 +106,38 @@ class LowRankGaussian(Likelihood):
 
     @property
     def subspaces(self) -> Tensor:
-        """B: (H, rank, D)."""
+        """B, the directions of the subspace of each latent.
+
+        Returns
+        -------
+        Tensor
+            (H, rank, D).
+        """
         return self.directions[: self.rank].transpose(0, 1)
 
     @property
     def rows(self) -> Tensor:
-        """All directions below each other, (K, D): A, then the first ones of all latents, the second ones, ..."""
+        """All directions below each other: A, then the first ones of all latents, then their second ones, and so on.
+
+        Returns
+        -------
+        Tensor
+            (always + (rank or rank + 1) H, D).
+        """
         return torch.cat([self.always, self.directions.flatten(0, 1)])
 
     def start(self, x: Tensor, common: Tensor, generator: Generator) -> None:
-        """Start from the data x (N, D): common (D,), such as brightness, in A, random data points in the subspaces."""
+        """Start from data: what is common to all of them in A, random data points as the directions of the latents.
+
+        Parameters
+        ----------
+        x
+            Data (N, D).
+        common
+            What is common to all data points, such as their brightness, (D,).
+        generator
+            Source of the draws.
+        """
         J, H, D = self.directions.shape
         level = x @ common / common.square().sum()
         fall = torch.full((J, 1, 1), 0.3)
@@ -97,13 +153,24 @@ class LowRankGaussian(Likelihood):
         return mean + sum(z.to(mean.dtype) @ m for m in self.directions[self.rank :])
 
     def drop_noise(self, usage: Tensor, edge: float = 1.0) -> None:
-        """Turn each subspace to its principal axes, longest first, and prune those that noise alone could have.
+        """Turn each subspace to its principal axes, longest first, and prune those that noise alone could explain.
 
         In n data points of D values, noise alone has principal components of up to sigma2 (1 + sqrt(D / n))^2
-        (Marchenko & Pastur 1967), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).
-        Axes of less than `edge` times that squared length become zero, and stay zero; data points that overlap,
-        or chose the latent as it fits their noise, make for longer ones than independent points do.  usage (H,)
-        is n, how many data points have each latent on, expected under the posterior.
+        (Marchenko & Pastur), which a fit takes for axes of squared length sigma2 (2 sqrt(D / n) + D / n).  Axes of less
+        than `edge` times that squared length become zero, and stay zero.  Data points that overlap, or that have the
+        latent on because it fits their noise, make for longer axes of noise than independent ones do.
+
+        Parameters
+        ----------
+        usage
+            How many data points, n, have each latent on, expected under the posterior, (H,): `evovae.States.usage`.
+        edge
+            Least squared length of an axis, over the longest that independent noise gives.
+
+        References
+        ----------
+        Marchenko & Pastur, "Distribution of eigenvalues for some sets of random matrices", Mathematics of the
+        USSR-Sbornik 1, 457-483, 1967.
         """
         g = (self.directions.shape[2] / usage.clamp(min=1e-8))[:, None]
         _, lengths, axes = torch.linalg.svd(self.subspaces.double(), full_matrices=False)
@@ -112,12 +179,24 @@ class LowRankGaussian(Likelihood):
         self.directions[: lengths.shape[1]] = ((lengths * told)[..., None] * axes).transpose(0, 1).to(self.sigma2.dtype)
 
     def responses(self, means: Tensor) -> Tensor:
-        """The mean's own, and then the principal axes of each subspace, one standard deviation long."""
         _, lengths, axes = torch.linalg.svd(self.subspaces, full_matrices=False)
         return torch.cat([means[:, None], lengths[..., None] * axes], 1)
 
     def moved(self, sigma2: float, to: Tensor | None = None) -> "LowRankGaussian":
-        """The same signal in white noise of variance sigma2; that of data x @ to, with to (D, E)."""
+        """The same signal in other white noise, and in other coordinates of the data.
+
+        Parameters
+        ----------
+        sigma2
+            Variance of the noise there.
+        to
+            A matrix (D, E): data there are x @ to.  Default: as they are.
+
+        Returns
+        -------
+        LowRankGaussian
+            With E values of a data point.
+        """
         always, directions = through(self.always, to), through(self.directions, to)
         J, H, E = directions.shape
         offsets, floor = J > self.rank, min(self.floor, sigma2)
@@ -146,11 +225,6 @@ class LowRankGaussian(Likelihood):
         return self.expectation(mean, z) + own + common + self.sigma2.sqrt() * normal(D)
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        """[values, t^2, z (H), u t' (K, D), u u' (K, K)], expected under q and s, and summed over the data.
-
-        t is what the decoder's mean leaves of x, u = (s_0, z_h s_h, z_h) the coefficients of `rows`.
-        Missing values of t are expected ones, too (their own EM).
-        """
         p = self._posterior(x, mean, observed, z)
         K, D = self.rows.shape
         unseen = p.rows * ~observed[:, None, None]
@@ -207,7 +281,7 @@ class LowRankGaussian(Likelihood):
         return turn
 
     def _posterior(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> "_Posterior":
-        """What is known about s given x and z, in the coefficients that z has (Woodbury's identity)."""
+        """The Gaussian posterior of s given x and z, for those coefficients that z has (Woodbury's identity)."""
         if z.dtype != torch.bool:
             raise TypeError(
                 "LowRankGaussian needs states of bool, whole bits; use operators.exact_gains to compare flips"
@@ -245,7 +319,7 @@ class LowRankGaussian(Likelihood):
 
 class _Posterior(NamedTuple):
     """log p(x | z) (N, S), and for the k coefficients of each state: their numbers (K where there are fewer),
-    directions, what is to be explained, and the coefficients' moments.
+    directions, the data to be explained, and the coefficients' moments.
     """
 
     log_prob: Tensor

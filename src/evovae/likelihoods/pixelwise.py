@@ -1,4 +1,7 @@
-"""Likelihoods whose pixels are independent given z: all that z says, the decoder has said."""
+"""Likelihoods whose D values are independent given the state z, through the decoder's output alone.
+
+Shapes are those of `evovae.likelihoods`: N data points with S states of H bits each.
+"""
 
 import math
 
@@ -10,25 +13,91 @@ from evovae.likelihoods.base import Likelihood
 
 
 def over_pixels(terms: Tensor, observed: Tensor) -> Tensor:
-    """Sum terms (N, S, D) over the observed pixels (N, D), giving (N, S)."""
+    """Sum over the observed values.
+
+    Parameters
+    ----------
+    terms
+        (N, S, D).
+    observed
+        Which values are seen, (N, D) bool.
+
+    Returns
+    -------
+    Tensor
+        (N, S).
+    """
     return torch.where(observed[:, None], terms, 0).sum(-1)
 
 
 def error_stats(error: Tensor, observed: Tensor, q: Tensor) -> Tensor:
-    """The q-weighted error (N, S) and the number of observed values, each summed over the data."""
+    """The q-weighted error and the number of observed values, each summed over the data.
+
+    Parameters
+    ----------
+    error
+        The error of each state, (N, S).
+    observed
+        Which values are seen, (N, D) bool.
+    q
+        The weights of the states, (N, S).
+
+    Returns
+    -------
+    Tensor
+        (2,), double.
+    """
     return torch.stack([(q * error).sum(), observed.sum()]).double()
 
 
 def mean_error(stats: Tensor, floor: float) -> Tensor:
-    """The error per observed value from `error_stats`, at least `floor`."""
+    """The error per observed value.
+
+    Parameters
+    ----------
+    stats
+        Sums of `error_stats`.
+    floor
+        What it is at least.
+
+    Returns
+    -------
+    Tensor
+        A number.
+    """
     error, count = stats
     return (error / count.clamp(min=1)).clamp(min=floor)
 
 
 class Gaussian(Likelihood):
-    """x_d ~ N(mean_d, sigma2), one variance for all pixels (Eq. 1).
+    """White noise: x_d ~ N(mean_d, sigma2), with one variance for all values (Eq. 1).
 
-    `update` is Eq. 5: sigma2 = sum q (x - mean)^2 / number of observed values, at least `floor`.
+    The M-step is Eq. 5: sigma2 = sum_n E_q[|x_n - mean(z)|^2] / number of observed values.
+
+    Parameters
+    ----------
+    sigma2
+        The variance to start from, positive, in squared units of the data.
+    floor
+        The least variance that the M-step sets.
+
+    Attributes
+    ----------
+    sigma2
+        The variance, a tensor without axes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.likelihoods import Gaussian
+    >>> likelihood = Gaussian(sigma2=1.0)
+    >>> x, mean = torch.zeros(1, 4), torch.zeros(1, 1, 4)  # one data point of 4 values, with one state
+    >>> seen, z = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1, 8, dtype=torch.bool)
+    >>> likelihood.log_prob(x, mean, seen, z)  # -4/2 log(2 pi)
+    tensor([[-3.6758]])
+    >>> likelihood.update(likelihood.stats(x + 0.5, mean, seen, torch.ones(1, 1), z))
+    >>> likelihood.sigma2
+    tensor(0.2500)
     """
 
     def __init__(self, sigma2: float = 0.01, floor: float = 1e-8) -> None:
@@ -54,7 +123,31 @@ class Gaussian(Likelihood):
 
 
 class Laplace(Likelihood):
-    """x_d ~ Laplace(mean_d, scale): robust to outliers; `update`: scale = mean absolute error."""
+    """Noise with heavier tails, robust to outliers: p(x_d) = exp(-|x_d - mean_d| / scale) / (2 scale).
+
+    The M-step sets scale to the mean absolute error per observed value, E_q|x - mean(z)|.
+
+    Parameters
+    ----------
+    scale
+        The scale to start from, positive, in units of the data; the standard deviation is sqrt(2) times that.
+    floor
+        The least scale that the M-step sets.
+
+    Attributes
+    ----------
+    scale
+        The scale, a tensor without axes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.likelihoods import Laplace
+    >>> x, mean = torch.ones(1, 4), torch.zeros(1, 1, 4)
+    >>> seen, z = torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 1, 8, dtype=torch.bool)
+    >>> Laplace(scale=0.5).log_prob(x, mean, seen, z)  # four errors of two scales each, and log(2 scale) = 0
+    tensor([[-8.]])
+    """
 
     def __init__(self, scale: float = 0.1, floor: float = 1e-4) -> None:
         super().__init__()
@@ -79,7 +172,16 @@ class Laplace(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """Binary x_d with log-odds mean_d (the decoder's output is the logit)."""
+    """Binary data: p(x_d = 1) = 1 / (1 + exp(-mean_d)), so that the decoder's output is the log-odds of a one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.likelihoods import Bernoulli
+    >>> logits = torch.tensor([0.0, 100.0, -100.0])
+    >>> Bernoulli().expectation(logits, torch.zeros(8))
+    tensor([0.5000, 1.0000, 0.0000])
+    """
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         return over_pixels(x[:, None] * mean - F.softplus(mean), observed)
@@ -92,7 +194,17 @@ class Bernoulli(Likelihood):
 
 
 class Poisson(Likelihood):
-    """Counts x_d with log-rate mean_d (the decoder's output is the log of the rate)."""
+    """Counts: x_d ~ Poisson(exp(mean_d)), so that the decoder's output is the log of the rate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.likelihoods import Poisson
+    >>> rates = torch.tensor([1.0, 100.0])
+    >>> counts = Poisson().sample(rates.log(), torch.Generator().manual_seed(0), torch.zeros(8))
+    >>> bool((abs(counts - rates) < 5 * rates.sqrt()).all())
+    True
+    """
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         return over_pixels(x[:, None] * mean - mean.exp() - torch.lgamma(x + 1)[:, None], observed)

@@ -1,4 +1,4 @@
-"""How noise of unit variance goes together in space and over channels: whitening, draws, and what is missing.
+"""How noise of unit variance is correlated in space and over channels: whitening, draws, and what is missing.
 
 Stationary: the covariance of two values depends on their channels and on the lag between their places alone.
 """
@@ -19,9 +19,14 @@ STEPS, ENOUGH = 60, 1e-3  # of conjugate gradients at most, and of the first res
 
 @dataclass(frozen=True)
 class Whitening:
-    """Patches of values whose noise has the covariance R, and patches with white noise: x R^-1/2, and back.
+    """The map from patches of values whose noise has the covariance R to patches with white noise, x R^-1/2, and back.
 
-    forward and back are (D, D), or None where noise is white already.
+    Parameters
+    ----------
+    forward
+        R^-1/2, (D, D); None where noise is white already.
+    back
+        R^1/2, (D, D); None where noise is white already.
     """
 
     forward: Tensor | None
@@ -29,6 +34,13 @@ class Whitening:
 
     @property
     def is_identity(self) -> bool:
+        """Whether patches stay as they are.
+
+        Returns
+        -------
+        bool
+            True where noise is white already.
+        """
         return self.forward is None
 
     def __call__(self, patches: Tensor) -> Tensor:
@@ -47,30 +59,74 @@ class Covariance:
     ----------
     lags
         (C, C, *(2 r + 1)): E[n_c(p) n_d(p + lag)] for the lags -r .. r of each spatial axis (r may differ), of noise
-        whose variance is 1 in each channel; zero beyond.
+        whose variance is 1 in each of the C channels; zero beyond.
+
+    Examples
+    --------
+    Noise of a picture in one channel, of which neighbours along the second axis share half:
+
+    >>> import numpy as np
+    >>> from evovae.noise import Covariance
+    >>> covariance = Covariance(np.array([0.5, 1.0, 0.5]).reshape(1, 1, 1, 3))
+    >>> covariance.nearest, covariance.is_white
+    (0.5, False)
+    >>> covariance.draw((32, 32, 1), np.random.default_rng(0)).shape
+    (32, 32, 1)
     """
 
     lags: np.ndarray
 
     @classmethod
     def white(cls, channels: int, axes: int) -> Covariance:
-        """Noise that is independent in each value."""
+        """Noise that is independent in each value.
+
+        Parameters
+        ----------
+        channels
+            Number of channels.
+        axes
+            Number of spatial axes.
+
+        Returns
+        -------
+        Covariance
+            Without lags.
+        """
         return cls(np.eye(channels).reshape(channels, channels, *(1,) * axes))
 
     @property
     def is_white(self) -> bool:
+        """Whether noise is independent in each value.
+
+        Returns
+        -------
+        bool
+            True where it is.
+        """
         return self.lags.size == len(self.lags) ** 2 and np.array_equal(
             self.lags.reshape(self.lags.shape[:2]), np.eye(len(self.lags))
         )
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """The largest lag along each spatial axis."""
+        """The largest lag along each spatial axis.
+
+        Returns
+        -------
+        tuple of int
+            In pixels.
+        """
         return tuple(n // 2 for n in self.lags.shape[2:])
 
     @property
     def nearest(self) -> float:
-        """The correlation between neighbours: the mean over channels and axes of more than one lag."""
+        """The correlation between neighbours: the mean over channels and over those axes that have lags.
+
+        Returns
+        -------
+        float
+            From -1 to 1; 0 without lags.
+        """
         found = [
             self.lags[(c, c, *(r + (axis == other) for other, r in enumerate(self.reach)))]
             for c in range(len(self.lags))
@@ -80,16 +136,44 @@ class Covariance:
         return float(np.mean(found)) if found else 0.0
 
     def config(self) -> dict[str, Any]:
-        """What makes another one like it, in what JSON can hold."""
+        """The settings, in what JSON can hold.
+
+        Returns
+        -------
+        dict
+            What `from_config` makes the same covariance of.
+        """
         return {"lags": self.lags.tolist()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Covariance:
-        """The inverse of `config`."""
+        """The inverse of `config`.
+
+        Parameters
+        ----------
+        config
+            What `config` returned.
+
+        Returns
+        -------
+        Covariance
+            The same as was described.
+        """
         return cls(np.array(config["lags"]))
 
     def of_patch(self, size: tuple[int, ...]) -> np.ndarray:
-        """R (D, D) for patches of a size (*spatial, C), flattened with the channels last."""
+        """The covariance matrix R of the noise of a patch.
+
+        Parameters
+        ----------
+        size
+            That of the patch, (*spatial, C).
+
+        Returns
+        -------
+        ndarray
+            (D, D), for patches that are flattened with the channels last.
+        """
         *spatial, C = size
         place = np.stack(np.meshgrid(*map(np.arange, spatial), indexing="ij"), -1).reshape(-1, len(spatial))
         lag = place[None] - place[:, None]
@@ -100,9 +184,21 @@ class Covariance:
         return covariance.transpose(2, 0, 3, 1).reshape(len(place) * C, len(place) * C)
 
     def whitening(self, size: tuple[int, ...]) -> Whitening:
-        """For patches of a size (*spatial, C), which may have leading axes of one more.
+        """What makes the noise of patches white.
 
-        Where there are several times the channels, those of each time are independent of the others, as in frames.
+        Where a patch has several times the channels that the noise has, as one through several frames of a film, the
+        noise of each frame is independent of that of the others.
+
+        Parameters
+        ----------
+        size
+            That of the patches, (*spatial, C), which may have more axes in front than the noise, in which it is
+            independent.
+
+        Returns
+        -------
+        Whitening
+            For patches that are flattened with the channels last.
         """
         if self.is_white:
             return WHITE
@@ -114,7 +210,22 @@ class Covariance:
         return Whitening(forward, back)
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """Noise with this covariance, of a shape (*spatial, C): periodic, and as close as positive spectra come."""
+        """Draw noise with this covariance.
+
+        It is periodic.  Lags that no spectrum has (one that would be negative somewhere) are met as well as possible.
+
+        Parameters
+        ----------
+        shape
+            That of the noise, (*spatial, C).
+        rng
+            Source of the draws.
+
+        Returns
+        -------
+        ndarray
+            Of this shape, with variance 1.
+        """
         white = rng.standard_normal(shape)
         if self.is_white:
             return white
@@ -126,9 +237,22 @@ class Covariance:
         return np.fft.ifftn(mixed, axes=axes).real
 
     def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """E[noise | its known values], of shape (.., *spatial, C); values that are not known are not used (kriging).
+        """The mean of noise everywhere, given its known values (kriging).
 
-        C_mo C_oo^-1 n_o for the stationary covariance C, by conjugate gradients.
+        That is C_mo C_oo^-1 n_o for the stationary covariance C of known values (o) and all others (m), found by
+        conjugate gradients.
+
+        Parameters
+        ----------
+        noise
+            (.., *spatial, C); values that are not known may be anything.
+        known
+            Which values are known, of the same shape, bool.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape; known values as they are.
         """
         if self.is_white or known.all():
             return np.where(known, noise, 0)

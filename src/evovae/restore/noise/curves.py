@@ -22,34 +22,101 @@ Clip = tuple[float | None, float | None] | None
 
 @dataclass(frozen=True)
 class Curve(ABC):
-    """The standard deviation of noise against the signal, and the map to values with even noise."""
+    """The standard deviation of noise against the clean signal, and the map to values with even noise."""
 
     @abstractmethod
     def forward(self, values: ArrayLike) -> np.ndarray:
-        """From image units to values with noise of standard deviation 1."""
+        """Even values: those with noise of standard deviation 1.
+
+        Parameters
+        ----------
+        values
+            In image units, of any shape.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape, double.
+        """
 
     @abstractmethod
     def inverse(self, even: ArrayLike) -> np.ndarray:
-        """The signal whose values are `even` on average, after `forward`; rises, and goes on beyond the table."""
+        """The signal whose values are, after `forward`, the given ones on average.
+
+        Parameters
+        ----------
+        even
+            Means of even values, of any shape.
+
+        Returns
+        -------
+        ndarray
+            In image units, of the same shape; rises with `even`, and goes on beyond the range of plausible signals.
+        """
 
     @abstractmethod
     def slope(self, even: ArrayLike) -> np.ndarray:
-        """By how many image units `inverse` changes per unit of `even`; positive."""
+        """By how many image units `inverse` changes per unit of its argument.
+
+        Parameters
+        ----------
+        even
+            Even values, of any shape.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape, positive.
+        """
 
     @abstractmethod
     def std(self, signal: ArrayLike) -> np.ndarray:
-        """The standard deviation of the noise of pixels with this clean signal, before any clipping."""
+        """The standard deviation of the noise, before any clipping.
+
+        Parameters
+        ----------
+        signal
+            The clean signal, in image units, of any shape.
+
+        Returns
+        -------
+        ndarray
+            In image units, of the same shape.
+        """
 
     @abstractmethod
     def scaled(self, factor: float) -> Curve:
-        """The curve of noise that is stronger by a factor."""
+        """The curve of noise that is stronger.
+
+        Parameters
+        ----------
+        factor
+            How many times its standard deviation is.
+
+        Returns
+        -------
+        Curve
+            Of the same kind.
+        """
 
     @abstractmethod
     def describe(self) -> str:
-        """What the noise is like, in plain words."""
+        """What the noise is like, in words.
+
+        Returns
+        -------
+        str
+            A part of a sentence, such as "grows with the signal (gain 2.5)".
+        """
 
     def config(self) -> dict[str, Any]:
-        """The kind and its settings; `from_config` makes the same again."""
+        """The kind and its settings, in what JSON can hold.
+
+        Returns
+        -------
+        dict
+            What makes the same curve again.
+        """
         return {"kind": type(self).__name__.lower(), **asdict(self)}
 
 
@@ -75,7 +142,13 @@ class Flat(Curve):
     Parameters
     ----------
     sigma
-        Its standard deviation, in image units.
+        Its standard deviation, in image units, positive.
+
+    Examples
+    --------
+    >>> from evovae.noise import Flat
+    >>> Flat(10.0).forward([20.0, 50.0])
+    array([2., 5.])
     """
 
     sigma: float
@@ -106,10 +179,11 @@ class Flat(Curve):
 class Line(_Tabulated):
     """Photons and read noise: the variance is gain * m + offset (generalised Anscombe transform).
 
-    y = gain * Poisson((m - dark) / gain) + dark + N(0, offset + gain * dark).  In counts above the level where the
-    line is zero, x = (y + offset / gain) / gain, T = 2 sqrt(x + 3/8); below x = 0, where photons alone never are, T
-    goes on with the slope T(1) - T(0) that E[T] has there, so that nothing is cut off.  No photons: dark =
-    max(-offset / gain, min(low, 0)); signals below have Gaussian noise of the line's variance, or none.
+    y = gain * Poisson((m - dark) / gain) + dark + N(0, offset + gain * dark).  In counts above the signal where the
+    line is zero, x = (y + offset / gain) / gain, the transform is T = 2 sqrt(x + 3/8); below x = 0, where photons alone
+    never are, T goes on with the slope T(1) - T(0) that E[T] has there, so that nothing is cut off.  The signal without
+    photons is dark = max(-offset / gain, min(low, 0)); signals below it have Gaussian noise of the line's variance, or
+    none.
 
     Parameters
     ----------
@@ -117,14 +191,23 @@ class Line(_Tabulated):
         Image units per count, positive.
     offset
         Variance where the signal is zero, in squared image units; negative on a pedestal.
-    low, high
-        The smallest and largest plausible signal, in image units.  The inverse is unbiased far beyond.
+    low
+        The smallest plausible signal, in image units.
+    high
+        The largest plausible signal, in image units.  The inverse is unbiased far beyond.
     clip
         The smallest and largest value that can be stored, in image units; None: no limit.
 
     References
     ----------
-    Makitalo & Foi, "Optimal inversion of the generalized Anscombe transformation for Poisson-Gaussian noise", 2013.
+    Makitalo & Foi, "Optimal inversion of the generalized Anscombe transformation for Poisson-Gaussian noise", IEEE
+    Transactions on Image Processing 22, 91-103, 2013.
+
+    Examples
+    --------
+    >>> from evovae.noise import Line
+    >>> Line(gain=2.0, offset=9.0, low=0.0, high=1000.0).std([0.0, 8.0])  # sqrt(gain * signal + offset)
+    array([3., 5.])
     """
 
     gain: float
@@ -163,23 +246,31 @@ class Line(_Tabulated):
 class Monotone(_Tabulated):
     """Gaussian noise of any positive standard deviation s(m): the variance is linear between knots, constant beyond.
 
-    T' is 1 / s, divided a few times by the standard deviation that T(y) still has (in the spirit of Foi 2009).
-    Values may have been clipped: y = min(max(N(m, s(m)^2), lowest), highest).
+    The slope of the transform T is 1 / s, divided a few times by the standard deviation that T(y) still has (in the
+    spirit of Foi).  Values may have been clipped: y = min(max(N(m, s(m)^2), lowest), highest).
 
     Parameters
     ----------
     signal
         Knots, rising, in image units.
     spread
-        The standard deviation at each, of noise before clipping, in image units.
-    low, high
-        The smallest and largest plausible signal, in image units; covered by the table.
+        The standard deviation at each, of noise before clipping, in image units; positive.
+    low
+        The smallest plausible signal, in image units.
+    high
+        The largest plausible signal, in image units.
     clip
         The smallest and largest value that can be stored, in image units; None: no limit.
 
     References
     ----------
-    Foi, "Practical denoising of clipped or overexposed noisy images", 2008.
+    Foi, "Practical denoising of clipped or overexposed noisy images", EUSIPCO, 2008.
+
+    Examples
+    --------
+    >>> from evovae.noise import Monotone
+    >>> Monotone(signal=(0.0, 100.0), spread=(1.0, 7.0), low=0.0, high=100.0).std([0.0, 50.0, 200.0])
+    array([1., 5., 7.])
     """
 
     signal: tuple[float, ...]
@@ -216,10 +307,10 @@ class Monotone(_Tabulated):
 
 @dataclass(frozen=True)
 class Log(Curve):
-    """Speckle: y = m G, where G is gamma with mean 1 and shape `looks`.
+    """Speckle: y = m G, where G has a gamma distribution with mean 1 and shape `looks`.
 
-    T(y) = log(max(y, floor)) / sqrt(trigamma(looks)), and E[log max(y, floor)] = log(floor) + E[max(log G - a, 0)]
-    with a = log(floor / m); where the floor plays no part this is log(m) + digamma(looks) - log(looks).
+    T(y) = log(max(y, floor)) / sqrt(trigamma(looks)), and E[log max(y, floor)] = log(floor) + E[max(log G - a, 0)] with
+    a = log(floor / m); where the floor plays no part this is log(m) + digamma(looks) - log(looks).
 
     Parameters
     ----------
@@ -227,6 +318,12 @@ class Log(Curve):
         The number of independent looks averaged, positive: 1 / (relative standard deviation)^2.
     floor
         In image units, positive: smaller values, zero included, count as this.  Best the smallest positive value.
+
+    Examples
+    --------
+    >>> from evovae.noise import Log
+    >>> Log(looks=4.0).std([10.0, 100.0])  # half of the signal
+    array([ 5., 50.])
     """
 
     looks: float
@@ -259,20 +356,27 @@ class Log(Curve):
 
 @dataclass(frozen=True)
 class Rician(Curve):
-    """Magnitudes: y = sqrt((m + n1)^2 + n2^2), n1 and n2 normal with standard deviation sigma.
+    """Magnitudes: y = sqrt((m + n1)^2 + n2^2), with n1 and n2 normal and of standard deviation sigma.
 
-    T is numerical, as in `Monotone`.  The inverse starts like a square root, with `slope` held from m = sigma / 2
-    downwards, and is 0 below.
+    The transform is numerical, as that of `Monotone`.  The inverse starts like a square root, with `slope` held
+    constant from m = sigma / 2 downwards, and is 0 below.
 
     Parameters
     ----------
     sigma
-        Standard deviation of n1 and of n2, in image units.
+        Standard deviation of n1 and of n2, in image units, positive.
 
     References
     ----------
-    Koay & Basser, "Analytically exact correction scheme for signal extraction from noisy magnitude MR signals", 2006.
-    Foi, "Noise estimation and removal in MR imaging: the variance-stabilization approach", 2011.
+    Koay & Basser, "Analytically exact correction scheme for signal extraction from noisy magnitude MR signals", Journal
+    of Magnetic Resonance 179, 317-322, 2006. Foi, "Noise estimation and removal in MR imaging: the
+    variance-stabilization approach", ISBI, 1809-1814, 2011.
+
+    Examples
+    --------
+    >>> from evovae.noise import Rician
+    >>> float(Rician(3.0).std(1000.0).round(2))  # where the signal is strong, the noise is nearly normal
+    3.0
     """
 
     sigma: float

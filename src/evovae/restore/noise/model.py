@@ -1,4 +1,4 @@
-"""What noise does to an image, as one object that goes there and back.
+"""The noise of an image, as one object that maps values to those with white noise and back.
 
 The values of an image become *even* ones, whose noise has a standard deviation of 1 in every place and channel, and
 patches of those become *white* ones, whose noise is independent in each value.  What is then restored comes back the
@@ -21,73 +21,175 @@ from evovae.restore.noise.curves import Curve, Flat
 
 
 class NoiseModel(ABC):
-    """The noise of an image.  Frozen: found in one, or made by a user and passed as `noise`."""
+    """The base of all models of the noise of an image; found in one, or made by a user and passed as `noise`."""
 
     @abstractmethod
     def forward(self, image: Image) -> Image:
-        """Even values; what noise has destroyed is not observed any more."""
+        """An image of even values: those whose noise has a standard deviation of 1.
+
+        Parameters
+        ----------
+        image
+            Values in image units, and which of them are observed.
+
+        Returns
+        -------
+        Image
+            Of even values; where noise has destroyed the signal, as impulses do, values are not observed any more.
+        """
 
     @abstractmethod
     def evened(self, signal: np.ndarray) -> np.ndarray:
-        """Even values of a clean signal, in image units: about what `inverse` goes back from."""
+        """The even values of a clean signal: about the inverse of `inverse`.
+
+        Parameters
+        ----------
+        signal
+            In image units, (*spatial, C).
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
 
     @abstractmethod
     def inverse(self, even: np.ndarray) -> np.ndarray:
-        """The signal, in image units, whose even values are these on average."""
+        """The clean signal whose even values are the given ones on average.
+
+        Parameters
+        ----------
+        even
+            Means of even values, (*spatial, C).
+
+        Returns
+        -------
+        ndarray
+            In image units, of the same shape.
+        """
 
     @abstractmethod
     def slope(self, even: np.ndarray) -> np.ndarray:
-        """How many image units a small step of the even values is, where they are these."""
+        """By how many image units the signal changes per unit of the even values.
+
+        Parameters
+        ----------
+        even
+            Even values, (*spatial, C).
+
+        Returns
+        -------
+        ndarray
+            Of the same shape, positive.
+        """
 
     @abstractmethod
     def whitening(self, size: tuple[int, ...]) -> Whitening:
-        """What makes the noise of even patches of a size (*spatial, C) white."""
+        """What makes the noise of patches of even values white.
+
+        Parameters
+        ----------
+        size
+            That of the patches, (*spatial, C).
+
+        Returns
+        -------
+        Whitening
+            For patches that are flattened with the channels last.
+        """
 
     @abstractmethod
     def expected(self, noise: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """The even noise (*spatial, C) to expect everywhere, given that of the known values."""
+        """The mean of the noise of even values everywhere, given that of the known values.
+
+        Parameters
+        ----------
+        noise
+            (*spatial, C); values that are not known may be anything.
+        known
+            Which values are known, of the same shape, bool.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
 
     @property
     @abstractmethod
     def kept(self) -> np.ndarray:
-        """True where values of the image come back as they are: an array that fits it, or False."""
+        """Which values of the image come back as they are.
+
+        Returns
+        -------
+        ndarray of bool
+            An array that broadcasts to the values of the image.
+        """
 
     @abstractmethod
     def anywhere(self) -> NoiseModel:
-        """The same noise without what belongs to places of one image, for patches from any place."""
+        """The same noise without what belongs to places of one image, for patches from any place.
+
+        Returns
+        -------
+        NoiseModel
+            Of the same kind.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What was found, in words ("summary") and numbers that JSON can hold."""
+        """What the noise is like, in words and numbers.
+
+        Returns
+        -------
+        dict
+            What JSON can hold: a "summary" in words, and details that depend on the kind.
+        """
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """What makes `anywhere()` again, in what JSON can hold."""
+        """What makes `anywhere` again, in what JSON can hold.
+
+        Returns
+        -------
+        dict
+            Settings.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class Noise(NoiseModel):
-    """Parts, each the identity where it is not needed; arrays fit the values of the image, or are single numbers.
+    """Noise that is made of a curve, a covariance, lines, impulses and a level for each place.
+
+    Each part is the identity where it is not needed.  Arrays are of the shape of the values of the image, with the
+    channels in the last axis, or single numbers.
 
     Parameters
     ----------
     curves
-        One for all channels, or for each its own: how the variance depends on the signal.
+        How the variance depends on the signal: one curve for all channels, or one for each.
     covariance
-        Of the noise in even values.
+        Of the noise in even values, between neighbours and channels.
     level
-        By how much it is stronger than the curves say, by place.
+        How many times stronger the noise is than the curves say, at each place.
     lines
         Offsets of rows and columns, in even units, which are taken off.
     impulses
-        True where a value says nothing, and is filled: impulses, and values that stand for "no data".
+        True where a value tells nothing of the signal, and is filled: impulses, and values that stand for "no data".
     apart
-        True where values come back as they are, and have no part in what is learnt: regions of one value, such as
-        borders, and values that are very far from all others.
+        True where values come back as they are, and take no part in training: regions of one value, such as borders,
+        and values that are very far from all others.
     exact
         True where values are known to be without noise.
     notes
-        What there is to say about how sure all this is, in sentences.
+        How sure all this is, in sentences.
+
+    Examples
+    --------
+    >>> from evovae.noise import Noise
+    >>> noise = Noise.white(10.0, channels=1, axes=2)
+    >>> noise.describe()["summary"]
+    'the same everywhere (standard deviation 10), white'
     """
 
     curves: tuple[Curve, ...]
@@ -101,7 +203,22 @@ class Noise(NoiseModel):
 
     @classmethod
     def white(cls, sigma: ArrayLike, channels: int, axes: int) -> Noise:
-        """Noise of one standard deviation, in image units, or of one for each channel."""
+        """Noise of one standard deviation, or of one for each channel, that is independent in each value.
+
+        Parameters
+        ----------
+        sigma
+            The standard deviation, in image units: a number, or one for each channel.
+        channels
+            Number of channels.
+        axes
+            Number of spatial axes.
+
+        Returns
+        -------
+        Noise
+            White noise.
+        """
         return cls(tuple(Flat(float(s)) for s in np.ravel(sigma)), Covariance.white(channels, axes))
 
     def forward(self, image: Image) -> Image:
@@ -113,11 +230,33 @@ class Noise(NoiseModel):
         )
 
     def typical(self, values: np.ndarray) -> float:
-        """The noise's standard deviation at values with the channels in the last axis, the mean over them."""
+        """The standard deviation of the noise at some values, the root mean square over them.
+
+        Parameters
+        ----------
+        values
+            In image units, with the channels in the last axis.
+
+        Returns
+        -------
+        float
+            In image units.
+        """
         return float(np.sqrt(np.mean(np.square(self._by_channel("std", values) * self.level))))
 
     def even(self, values: np.ndarray) -> np.ndarray:
-        """Even values, of values with the channels in the last axis."""
+        """Even values: those whose noise has a standard deviation of 1.
+
+        Parameters
+        ----------
+        values
+            In image units, with the channels in the last axis.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape.
+        """
         return self._by_channel("forward", values) / self.level - self.lines
 
     def evened(self, signal: np.ndarray) -> np.ndarray:
@@ -175,6 +314,17 @@ class Noise(NoiseModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Noise:
-        """The inverse of `config`."""
+        """The inverse of `config`.
+
+        Parameters
+        ----------
+        config
+            What `config` returned.
+
+        Returns
+        -------
+        Noise
+            The same as was described.
+        """
         kinds = tuple(curves.from_config(curve) for curve in config["curves"])
         return cls(kinds, Covariance.from_config(config["covariance"]), np.array(config["level"]))
