@@ -113,7 +113,7 @@ def test_input_is_left_alone():
     ("change", "message"),
     [
         ({"x": data(20)[:, 0]}, "must both be"),
-        ({"x": data(19)}, "N = 20"),
+        ({"x": data(19)}, "19 data points and 20 populations"),
         ({"x": torch.full((20, 6), torch.nan)}, "not finite"),
         ({"search": Search(parents=13)}, "cannot select 13 distinct parents from 12 states"),
         ({"x": data(20).double()}, "float64"),

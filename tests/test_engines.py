@@ -5,6 +5,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from evovae.em import fit
 from evovae.engines import Reference, choose
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
-from evovae.likelihoods import Laplace
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
 from evovae.model import TVAE
 from evovae.posterior import elbo
 from evovae.states import States, repeats
@@ -48,6 +49,11 @@ DECODERS = {
 }
 SELECT = [operators.gumbel_top, operators.uniformly, operators.by_fitness]
 MUTATE = [operators.informed_flip, operators.uniform_flip]
+LIKELIHOODS = [Gaussian(0.2), Laplace(0.3), Bernoulli(), Poisson()]
+
+
+class Heavy(Laplace):
+    """A likelihood of someone's own, which no kernel knows."""
 
 
 def make(name: str) -> TVAE:
@@ -62,19 +68,45 @@ def make(name: str) -> TVAE:
 @pytest.mark.parametrize("select", SELECT, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("mutate", MUTATE, ids=lambda f: f.__name__)
 def test_a_step_agrees_with_the_reference_on_the_states_it_found(make_engine, name, select, mutate):
+    step_as_the_reference(make_engine, make(name), Search(4, 3, 2, select, mutate))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda part: type(part).__name__)
+def test_each_likelihood_agrees_with_the_reference(name, likelihood):
+    model = make(name)
+    step_as_the_reference(on_cpu, TVAE(model.decoder, likelihood, model.prior), Search(4, 3, 2))
+
+
+def test_outputs_of_any_size_have_the_likelihood_that_they_should():
+    """Log-odds so large that a naive exponential would overflow, and counts of hundreds."""
+    H, D = 6, 20
+    for likelihood, most, error in ((Bernoulli(), 400.0, 1e-4), (Poisson(), 6.0, 1e-2)):
+        model = TVAE(MLP(H, D, generator=seeded()), likelihood, small_model(H).prior)
+        with torch.no_grad():
+            model.decoder.layers[0].bias.copy_(torch.linspace(-most, most, D))
+        x, _ = model.sample(10, seeded())
+        states, seen = States.random(10, 8, H, seeded()), torch.ones_like(x, dtype=torch.bool)
+        on_cpu(model).search(x, seen, torch.arange(10), states, Search(2, 2), seeded())
+        exact = TVAE(model.decoder.double(), likelihood.double(), model.prior.double())
+        assert_close(states.lpj.double(), exact.lpj(x.double(), states.z, seen).detach(), rtol=2e-6, atol=error)
+
+
+def step_as_the_reference(make_engine, model, search):
     """lpj, bound, gradients, statistics and moments, with missing pixels; monotone and without repeats."""
     device = torch.device(DEVICES[make_engine])
-    model = make(name).to(device)
-    x = data(45, D=DECODERS[name][0][-1]).to(device)
+    model = model.to(device)
+    H, D = model.decoder.sizes[0], model.decoder.sizes[-1]
+    x = drawn_for(model.likelihood, data(45, D)).to(device)
     observed = holes(x.cpu()).to(device)
     x = torch.where(observed, x, 0)
-    states = States.random(45, 8, model.prior.pi.numel(), seeded()).to(device)
+    states = States.random(45, 8, H, seeded()).to(device)
     rows = torch.randperm(45, generator=seeded())[:33]
     before = states.words.clone()
     with torch.no_grad():
         bound = elbo(model.lpj(x, states.z, observed))
     engine = make_engine(model)
-    totals = engine.step(x, observed, rows, states, Search(4, 3, 2, select, mutate), seeded(1))
+    totals = engine.step(x, observed, rows, states, search, seeded(1))
     gradients = [p.grad.clone() for p in model.decoder.parameters()]
 
     frozen = Search(4, 3, generations=0)  # the reference on the same states: no search, only the sums
@@ -102,6 +134,11 @@ def test_a_step_agrees_with_the_reference_on_the_states_it_found(make_engine, na
     assert totals.count == 33
 
 
+def drawn_for(likelihood: Likelihood, x: torch.Tensor) -> torch.Tensor:
+    """Data in the support of a likelihood, made from real numbers."""
+    return {Bernoulli: lambda: (x > 0).float(), Poisson: lambda: x.exp().round()}.get(type(likelihood), lambda: x)()
+
+
 def chosen_children(engine, model, search, N=6000):
     """Children of one and the same population, N times: which states are drawn how often."""
     x = data(1).expand(N, 6).to(next(model.parameters()).device).contiguous()
@@ -126,6 +163,19 @@ def test_searches_draw_what_the_reference_draws(make_engine, select, mutate, gen
     )
     for state in ours.keys() | theirs.keys():
         assert abs(ours.get(state, 0) - theirs.get(state, 0)) < 0.05, state
+
+
+def test_temperatures_are_those_that_were_asked_for():
+    hot = Search(
+        2, 2, 1, partial(operators.gumbel_top, temperature=0.7), partial(operators.informed_flip, temperature=9.0)
+    )
+    ours, theirs = (
+        chosen_children(make_one(model := make("two hidden layers, leaky")), model, hot)
+        for make_one in (on_cpu, Reference)
+    )
+    usual = chosen_children(Fused(model := make("two hidden layers, leaky")), model, Search(2, 2))
+    assert max(abs(ours[s] - theirs.get(s, 0)) for s in ours) < 0.05
+    assert max(abs(ours[s] - usual.get(s, 0)) for s in ours) > 0.05
 
 
 def run(model, engine, x, seed, epochs=5):
@@ -198,7 +248,7 @@ def test_sizes_and_operators_that_do_not_fit_are_refused():
     with pytest.raises(TypeError, match="no_cross"):
         step(cross=operators.one_point)
     with pytest.raises(TypeError, match="MLP decoder"):
-        Fused(TVAE(model.decoder, Laplace(), model.prior))
+        Fused(TVAE(model.decoder, Heavy(), model.prior))
 
 
 def test_flat_posteriors_over_many_states_still_give_gradients():
@@ -237,7 +287,9 @@ def test_skipping_states_of_little_mass_changes_gradients_little():
 def test_the_fused_engine_is_chosen_where_it_applies():
     model = make("one hidden layer")
     assert isinstance(choose(model, Search()), Fused)
-    other = TVAE(model.decoder, Laplace(), model.prior)
+    for likelihood in LIKELIHOODS:
+        assert isinstance(choose(TVAE(model.decoder, likelihood, model.prior), Search()), Fused)
+    other = TVAE(model.decoder, Heavy(), model.prior)
     for unsupported, search in (
         (other, Search()),
         (make("linear").double(), Search()),

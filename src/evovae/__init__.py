@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
     from evovae.em import Epoch, fit
+    from evovae.evaluation import Evaluation, evaluate
     from evovae.evolve import Search
     from evovae.inference import infer
     from evovae.model import TVAE
@@ -29,6 +30,7 @@ __version__ = version("evovae")
 __all__ = [
     "TVAE",
     "Epoch",
+    "Evaluation",
     "PatchModel",
     "FittedDenoiser",
     "FittedPatches",
@@ -42,6 +44,7 @@ __all__ = [
     "datasets",
     "decoders",
     "denoise",
+    "evaluate",
     "exact",
     "fit",
     "fit_denoiser",
@@ -54,7 +57,16 @@ __all__ = [
     "priors",
     "schedules",
 ]
-_PLACES = {"Epoch": "em", "Search": "evolve", "States": "states", "TVAE": "model", "fit": "em", "infer": "inference"}
+_PLACES = {
+    "Epoch": "em",
+    "Evaluation": "evaluation",
+    "Search": "evolve",
+    "States": "states",
+    "TVAE": "model",
+    "evaluate": "evaluation",
+    "fit": "em",
+    "infer": "inference",
+}
 _MODULES = {"datasets", "decoders", "exact", "likelihoods", "noise", "operators", "posterior", "priors", "schedules"}
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from evovae.borders import check_data
 from evovae.engines import Engine, Totals, choose
 from evovae.evolve import Search
 from evovae.inference import without_unseen
@@ -23,7 +24,6 @@ from evovae.schedules import Schedule, warm_up_decay
 from evovae.sharding import Alone, Shard
 from evovae.states import States
 
-BLOCK = 2**16  # data points that are looked at together before training
 SETBACKS = 3  # how often training goes back to its last good epoch before it gives up
 
 Snapshot = dict[str, Tensor]
@@ -296,10 +296,9 @@ def _check(
     model: TVAE, x: Tensor, observed: Tensor, states: States, search: Search, epochs: int, batch_size: int
 ) -> None:
     N, S, _ = states.words.shape
-    if x.ndim != 2 or x.shape != observed.shape or len(x) != N or not N:
+    if len(x) != N or not N:
         raise ValueError(
-            f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D) with N = {N}, "
-            "the number of populations in states"
+            f"there are {len(x)} data points and {N} populations; one is needed for each, and one at least"
         )
     if states.n_latents != model.prior.n_latents:
         raise ValueError(f"the populations have {states.n_latents} latents, the prior {model.prior.n_latents}")
@@ -308,10 +307,7 @@ def _check(
         raise ValueError(f"model, data and populations lie on {sorted(map(str, devices))}; move them to one device")
     if x.dtype != states.lpj.dtype:
         raise TypeError(f"x is {x.dtype} but the populations are {states.lpj.dtype}; convert one of them")
-    if not all(
-        (torch.isfinite(part) | ~seen).all() for part, seen in zip(x.split(BLOCK), observed.split(BLOCK), strict=True)
-    ):
-        raise ValueError("x holds values that are not finite; mark them as missing with observed=torch.isfinite(x)")
+    check_data(model, x, observed)
     if search.parents > S:
         raise ValueError(f"cannot select {search.parents} distinct parents from {S} states")
     if epochs < 1 or batch_size < 1:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
+from evovae.borders import check_data
 from evovae.engines import Engine, Reference, choose
 from evovae.evolve import Search
 from evovae.migration import nobody
@@ -84,8 +85,7 @@ def infer(
     (torch.Size([5, 4, 8]), torch.Size([5, 4]))
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
-    if x.ndim != 2 or x.shape != observed.shape:
-        raise ValueError(f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D)")
+    check_data(model, x, observed)
     x, observed = without_unseen(x, observed), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     still = replace(search, generations=0, migrate=nobody)

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evovae.likelihoods import Bernoulli, Likelihood, Poisson
+from evovae.likelihoods import Likelihood
+from evovae.likelihoods.base import check_support
 from evovae.sharding import Shard
 from evovae.units import Moments
 
@@ -274,7 +275,7 @@ class Rows:
         moments = Moments.none(D)
         for part, values in _blocks(array, own):
             seen = ~np.isnan(values)
-            check_support(likelihood, values[seen])
+            check_support(likelihood, torch.from_numpy(values[seen]), "the data have")
             observed[part] = torch.from_numpy(seen)
             moments += Moments.of(values, seen)
         moments = moments.of_all(shard)
@@ -320,26 +321,3 @@ def _scaled(values: np.ndarray, observed: Tensor, offset: np.ndarray, unit: floa
     if not (np.isfinite(unit) and np.isfinite(scaled).all()):
         raise ValueError("the data hold values too large to work with; scale them down")
     return torch.from_numpy(scaled)
-
-
-def check_support(likelihood: Likelihood, values: np.ndarray, they_have: str = "the data have") -> None:
-    """Fail where observed values are impossible under a likelihood.
-
-    Parameters
-    ----------
-    likelihood
-        `Bernoulli` is for zeros and ones, `Poisson` for counts 0, 1, 2, ...; others are for all numbers.
-    values
-        Observed values, of any shape.
-    they_have
-        How the message names the data.
-
-    Raises
-    ------
-    ValueError
-        Where values are impossible.
-    """
-    if isinstance(likelihood, Bernoulli) and not np.isin(values, (0, 1)).all():
-        raise ValueError(f"a Bernoulli likelihood is for zeros and ones, but {they_have} other values")
-    if isinstance(likelihood, Poisson) and not ((values >= 0) & (values == np.rint(values))).all():
-        raise ValueError(f"a Poisson likelihood is for counts 0, 1, 2, ..., but {they_have} other values")

@@ -4,6 +4,7 @@ For N data points of D values with populations of S states of H bits: lpj (N, S)
 nats, that an E-step improves.
 """
 
+import logging
 from importlib.util import find_spec
 
 from evovae.engines.base import Engine, Totals
@@ -12,13 +13,17 @@ from evovae.evolve import Search
 from evovae.model import TVAE
 
 __all__ = ["Engine", "Reference", "Totals", "choose"]
+logger = logging.getLogger(__name__)
 
 
 def choose(model: TVAE, search: Search) -> Engine:
     """The fastest engine that supports a model and a search, on the device where the model lies.
 
-    Compiled engines are there for an MLP with Gaussian noise and Bernoulli prior, for `LowRankGaussian`, and for
-    mixtures of `FullGaussian` (on the CPU, with numba), and for CUDA devices (with triton).
+    Compiled engines are there for an `MLP` with a likelihood of independent values and a Bernoulli prior, for
+    `LowRankGaussian`, and for mixtures of `FullGaussian` (on the CPU in single precision, with numba), and for CUDA
+    devices (with triton).  Their searches select by `gumbel_top`, `uniformly` or `by_fitness`, mutate by
+    `informed_flip` or `uniform_flip`, at any temperature, and do not cross.  Which engine was chosen is logged (INFO,
+    logger ``evovae.engines``).
 
     Parameters
     ----------
@@ -36,9 +41,20 @@ def choose(model: TVAE, search: Search) -> Engine:
     --------
     >>> from evovae import Search, TVAE, decoders, likelihoods, priors
     >>> from evovae.engines import choose
-    >>> choose(TVAE(decoders.MLP(4, 8), likelihoods.Laplace(), priors.Bernoulli(4)), Search())
-    Reference(model=TVAE(MLP, Laplace, Bernoulli; H = 4, 45 parameters))
+    >>> choose(TVAE(decoders.MLP(4, 8).double(), likelihoods.Gaussian(), priors.Bernoulli(4)), Search())
+    Reference(model=TVAE(MLP, Gaussian, Bernoulli; H = 4, 45 parameters))
     """
+    engine = _fastest(model, search)
+    if isinstance(engine, Reference):
+        parts = (search.select, search.mutate, search.cross)
+        operators = ", ".join(getattr(part, "__name__", repr(part)) for part in parts)
+        logger.info("the reference engine runs: no compiled one knows %s with %s here", model, operators)
+    else:
+        logger.info("the compiled engine %s runs", type(engine).__name__)
+    return engine
+
+
+def _fastest(model: TVAE, search: Search) -> Engine:
     if next(model.parameters()).device.type != "cpu":
         if find_spec("triton"):
             from evovae.engines import cuda

@@ -21,6 +21,7 @@ from evovae.engines.kernels import (
     on_bits,
     slopes,
 )
+from evovae.engines.observations import expect, normaliser
 from evovae.engines.plans import Plan
 
 
@@ -34,7 +35,7 @@ def make_room(n_states: int, plan: Plan, net: Net, words: np.ndarray) -> Room:
         words=np.empty((K, W), np.uint64),
         tags=np.empty(K, np.uint64),
         lpj=np.empty(K, f4),
-        error=np.empty(K, f4),
+        misfit=np.empty(K, f4),
         prior=np.empty(K, f4),
         delta=np.empty(units, f4),
         gain=np.empty(H, f4),
@@ -48,15 +49,6 @@ def make_room(n_states: int, plan: Plan, net: Net, words: np.ndarray) -> Room:
         seen=np.empty(D, f4),
         q=np.empty(n_states, f4),
     )
-
-
-@part
-def total(a):
-    """Sum of a."""
-    t = f4(0)
-    for d in range(a.shape[0]):
-        t += a[d]
-    return t
 
 
 @part
@@ -87,7 +79,7 @@ def weigh(n, S, room):
 @part
 def add_gradients(s, q, x, net, room, weight_grads, bias_grads):
     """Add q * d lpj / d(weights, biases) of state s."""
-    slopes(s, x, q / net.variance, net, room)
+    slopes(s, x, q * net.weight, net, room)
     off, act, delta = net.off, room.act[s], room.delta
     for layer in range(len(net.fan_out)):
         row = delta[off[layer] : off[layer + 1]]
@@ -98,7 +90,7 @@ def add_gradients(s, q, x, net, room, weight_grads, bias_grads):
             for j in range(n):
                 room.val[j] = 1
         else:
-            n = active(act[off[layer - 1] : off[layer]], net.slope, room.idx, room.val)
+            n = active(act[off[layer - 1] : off[layer]], net.leak, room.idx, room.val)
         add_outer(weight_grads[layer], room.idx, room.val, n, row)
 
 
@@ -107,16 +99,16 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, room, weight_grads,
     """One EM step of the data points `rows`.
 
     Populations words (N, S, W) and lpj (N, S) are replaced; gradients of the summed bound, sums =
-    [elbo, substitutions, q-weighted squared error, observed values] and usage (H,) = sum q z are added to.
+    [elbo, substitutions, q-weighted misfit, observed values] and usage (H,) = sum q z are added to.
     """
     S = words.shape[1]
     for n in rows:
         load(n, words, x, observed, net, room)
         found = evolve(S, bits_at(seed ^ bits_at(uint64(n))), choose_flips, bear, (plan, x[n], net), room)
-        n_seen = total(room.seen)
-        constant = net.constant - 0.5 * n_seen * math.log(2 * math.pi * net.variance)
+        constant = net.constant - normaliser(net.kind, x[n], room.seen, net.each)
         sums[0] += weigh(found, S, room) + constant
-        sums[3] += n_seen
+        for d in range(room.seen.shape[0]):
+            sums[3] += room.seen[d]
         for j in range(S):
             s = room.order[j]
             copy(room.words[s], words[n, j])
@@ -125,7 +117,7 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, room, weight_grads,
             q = room.q[j]
             if q == f4(0):
                 continue
-            sums[2] += q * room.error[s]
+            sums[2] += q * room.misfit[s]
             for i in range(on_bits(room.words[s], room.idx)):
                 usage[room.idx[i]] += q
             if q >= plan.q_min * room.q[0]:
@@ -134,7 +126,7 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, room, weight_grads,
 
 @kernel
 def moments_chunk(rows, x, observed, words, net, room, mean, variance):
-    """Posterior mean and variance of the decoded data of `rows`, each (len(rows), D)."""
+    """Posterior mean and variance of E[x | z] for the data points `rows`, each (len(rows), D)."""
     S = words.shape[1]
     for place, n in enumerate(rows):
         load(n, words, x, observed, net, room)
@@ -144,6 +136,7 @@ def moments_chunk(rows, x, observed, words, net, room, mean, variance):
             m[d] = v[d] = 0
         for j in range(S):
             value = room.act[room.order[j], net.off[-2] :]
+            expect(net.kind, value)
             for d in range(m.shape[0]):
                 m[d] += room.q[j] * value[d]
         for j in range(S):

@@ -13,14 +13,16 @@ from numba.extending import intrinsic
 
 from evovae.engines.draws import add_gumbel, f4, top, uniform_at
 from evovae.engines.jit import part
+from evovae.engines.observations import GAUSSIAN, misfit, slope
 from evovae.engines.simd import add_rows
 
 # The decoder with L layers, and the rest of the model.  fan_out[l] (n_in, n_out) and bias[l] carry
 # a state down to the data, fan_in[l] (n_out, n_in) carries slopes back; odds (H,) are the prior's
-# log-odds, variance is sigma2, constant the part of lpj that is the same for all states.
-Net = namedtuple("Net", "fan_out fan_in bias off slope odds variance constant")
+# log-odds; kind, weight and each are the likelihood (see `observations`; each is its normaliser for one value),
+# constant the part of the log prior that is the same for all states.
+Net = namedtuple("Net", "fan_out fan_in bias off leak odds kind weight each constant")
 # Room for the K = S + P C G states that one data point may see in a step.
-Room = namedtuple("Room", "act words tags lpj error prior delta gain keys idx val order chosen flips pool seen q")
+Room = namedtuple("Room", "act words tags lpj misfit prior delta gain keys idx val order chosen flips pool seen q")
 
 
 @intrinsic
@@ -50,16 +52,16 @@ def add_outer(total, idx, val, n, row):
 
 
 @part
-def active(a, slope, idx, val):
+def active(a, leak, idx, val):
     """List the units of a that pass the (leaky) ReLU, and what they pass on; returns how many."""
-    if slope == f4(0):
+    if leak == f4(0):
         n = 0
         for m in range(a.shape[0]):
             idx[n], val[n] = m, a[m]
             n += 1 if a[m] > f4(0) else 0
         return n
     for m in range(a.shape[0]):
-        idx[m], val[m] = m, a[m] * (f4(1) if a[m] > f4(0) else slope)
+        idx[m], val[m] = m, a[m] * (f4(1) if a[m] > f4(0) else leak)
     return a.shape[0]
 
 
@@ -133,7 +135,7 @@ def decode(s, net, room):
     """Fill in the outputs of layers 1..L-1 of state s, whose layer 0 is there."""
     off, act = net.off, room.act[s]
     for layer in range(1, len(net.fan_out)):
-        n = active(act[off[layer - 1] : off[layer]], net.slope, room.idx, room.val)
+        n = active(act[off[layer - 1] : off[layer]], net.leak, room.idx, room.val)
         out = act[off[layer] : off[layer + 1]]
         copy(net.bias[layer], out)
         add_rows(out, net.fan_out[layer], room.idx, room.val, n)
@@ -141,24 +143,17 @@ def decode(s, net, room):
 
 @part
 def evaluate(s, x, net, room):
-    """Decode state s and set its error over the observed pixels and its lpj (but for a constant)."""
+    """Decode state s and set its misfit to the observed values and its lpj (but for a constant)."""
     decode(s, net, room)
-    mean = room.act[s, net.off[-2] :]
-    error = f4(0)
-    for d in range(x.shape[0]):
-        t = (x[d] - mean[d]) * room.seen[d]
-        error += t * t
-    room.error[s] = error
-    room.lpj[s] = f4(-0.5) * error / net.variance + room.prior[s]
+    room.misfit[s] = misfit(net.kind, x, room.act[s, net.off[-2] :], room.seen)
+    room.lpj[s] = room.prior[s] - net.weight * room.misfit[s]
 
 
 @part
 def slopes(s, x, scale, net, room):
-    """delta = scale * d(-error / 2) / d(output) for every layer of state s, before its ReLU."""
+    """delta = -scale * d misfit / d(output) for every layer of state s, before its ReLU."""
     off, act, delta = net.off, room.act[s], room.delta
-    mean, last = act[off[-2] :], delta[off[-2] :]
-    for d in range(x.shape[0]):
-        last[d] = (x[d] - mean[d]) * room.seen[d] * scale
+    slope(net.kind, x, act[off[-2] :], room.seen, scale, delta[off[-2] :])
     for layer in range(len(net.fan_in) - 1, 0, -1):
         above, below = delta[off[layer] : off[layer + 1]], delta[off[layer - 1] : off[layer]]
         for m in range(below.shape[0]):
@@ -166,26 +161,26 @@ def slopes(s, x, scale, net, room):
         add_rows(below, net.fan_in[layer], room.idx, room.val, nonzero(above, room.idx, room.val))
         a = act[off[layer - 1] : off[layer]]
         for m in range(a.shape[0]):
-            below[m] *= f4(1) if a[m] > f4(0) else net.slope
+            below[m] *= f4(1) if a[m] > f4(0) else net.leak
 
 
 @part
 def flip_gains(s, x, net, room):
-    """About how much lpj changes when each bit of state s flips; exactly for a linear decoder."""
-    slopes(s, x, f4(1) / net.variance, net, room)
+    """About how much lpj changes when each bit of state s flips; exactly for a linear decoder with Gaussian noise."""
+    slopes(s, x, net.weight, net, room)
     n = nonzero(room.delta[: net.off[1]], room.idx, room.val)
     gain, words = room.gain, room.words[s]
     copy(net.odds, gain)
     add_rows(gain, net.fan_in[0], room.idx, room.val, n)
     for j in range(on_bits(words, room.idx)):
         gain[room.idx[j]] = -gain[room.idx[j]]
-    if len(net.fan_in) == 1:
+    if len(net.fan_in) == 1 and net.kind == GAUSSIAN:
         rows = net.fan_out[0]
         for h in range(gain.shape[0]):
             curvature = f4(0)
             for d in range(x.shape[0]):
                 curvature += rows[h, d] * rows[h, d] * room.seen[d]
-            gain[h] -= f4(0.5) * curvature / net.variance
+            gain[h] -= net.weight * curvature
 
 
 @part

@@ -1,12 +1,14 @@
-"""The fused CPU engine: MLP decoders with Gaussian likelihood and Bernoulli prior, compiled.
+"""The fused CPU engine: MLP decoders with Bernoulli prior and a likelihood of independent values, compiled.
 
-One call per `CHUNK` data points does their whole E-step and their sums of the M-step without
+One call does the whole E-step of some data points, a chunk, and their sums of the M-step without
 leaving the cache.  Threads work off the chunks; each chunk has its own sums, which are added in a
-fixed order, so that results are the same for any number of threads.
+fixed order, and chunks follow from the batch alone, so that results are the same for any number of threads.
 """
 
+import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,17 +19,26 @@ from evovae.decoders import MLP
 from evovae.engines.base import Totals
 from evovae.engines.chunks import em_chunk, make_room, moments_chunk
 from evovae.engines.kernels import Net
+from evovae.engines.observations import BERNOULLI, GAUSSIAN, LAPLACE, POISSON
 from evovae.engines.plans import knows
 from evovae.engines.plans import plan as plan_of
 from evovae.engines.reference import Reference
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
-from evovae.likelihoods import Gaussian
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
 from evovae.model import TVAE
-from evovae.priors import Bernoulli
+from evovae.priors import Bernoulli as Bits
 from evovae.states import States
 
-CHUNK = 32
+# Data points in a chunk: few, so that small batches are work for several threads; each chunk has its own gradients.
+LEAST, MOST, CHUNKS = 8, 32, 16
+# What the kernels want to know of a likelihood: kind, weight and normaliser of each value, as in `observations`.
+KINDS: dict[type[Likelihood], Callable[[Any], tuple[int, float, float]]] = {
+    Gaussian: lambda own: (GAUSSIAN, 0.5 / own.sigma2.item(), 0.5 * math.log(2 * math.pi * own.sigma2.item())),
+    Laplace: lambda own: (LAPLACE, 1 / own.scale.item(), math.log(2 * own.scale.item())),
+    Bernoulli: lambda own: (BERNOULLI, 1.0, 0.0),
+    Poisson: lambda own: (POISSON, 1.0, 0.0),
+}
 
 
 def supports(model: TVAE, search: Search) -> bool:
@@ -40,18 +51,19 @@ def supports(model: TVAE, search: Search) -> bool:
 
 
 def _has_parts(model: TVAE) -> bool:
-    return type(model.decoder) is MLP and type(model.likelihood) is Gaussian and type(model.prior) is Bernoulli
+    return type(model.decoder) is MLP and type(model.likelihood) in KINDS and type(model.prior) is Bits
 
 
 class Fused:
     """One batch of EM by compiled loops.
 
-    For a linear decoder the gains of `informed_flip` are exact; otherwise first order, as in the reference.
+    For a linear decoder with Gaussian noise the gains of `informed_flip` are exact; otherwise first order, as in the
+    reference.
 
     Parameters
     ----------
     model
-        An MLP decoder with Gaussian likelihood and Bernoulli prior, all float32 on the CPU.
+        An MLP decoder with a likelihood of independent values and a Bernoulli prior, all float32 on the CPU.
     q_min
         States with less posterior mass than this share of the best one's give no decoder gradients; 0 is
         exact.  All other sums always are.
@@ -73,12 +85,13 @@ class Fused:
         """See `Engine.step`."""
         sums = self._em(x, observed, rows, states, search, generator, self.q_min)
         _set_gradients(self.model.decoder, sums, len(rows))
-        elbo, substitutions, error, count = np.sum([s.scalars for s in sums], axis=0)
+        elbo, substitutions, *errors = np.sum([s.scalars for s in sums], axis=0)
+        learns = len(self.model.likelihood.state_dict()) > 0  # then from its misfit and the number of values
         return Totals(
             count=len(rows),
             elbo=torch.tensor(elbo),
             substitutions=torch.tensor(int(substitutions)),
-            likelihood=torch.tensor([error, count], dtype=torch.float64),
+            likelihood=torch.tensor(errors if learns else [], dtype=torch.float64),
             prior=torch.from_numpy(np.append(sum(s.usage for s in sums), len(rows))),
         )
 
@@ -138,7 +151,7 @@ class Fused:
 
 
 class _Sums:
-    """The sums of one chunk: gradients, [elbo, substitutions, error, observed values], and usage of bits."""
+    """The sums of one chunk: gradients, [elbo, substitutions, misfit, observed values], and usage of bits."""
 
     def __init__(self, net: Net) -> None:
         self.weights = tuple(np.zeros_like(w) for w in net.fan_out)
@@ -147,21 +160,23 @@ class _Sums:
 
 
 def _chunks(rows: Tensor) -> list[np.ndarray]:
-    return np.split(rows.numpy(), range(CHUNK, len(rows), CHUNK))
+    size = min(max(-(-len(rows) // CHUNKS), LEAST), MOST)
+    return np.split(rows.numpy(), range(size, len(rows), size))
 
 
 class _Parts(NamedTuple):
     """A model that can be compiled, by its parts."""
 
     decoder: MLP
-    likelihood: Gaussian
-    prior: Bernoulli
+    likelihood: Likelihood
+    prior: Bits
 
     @classmethod
     def of(cls, model: TVAE) -> "_Parts":
         if not _has_parts(model):
-            raise TypeError("the fused engine needs an MLP decoder, Gaussian likelihood and Bernoulli prior")
-        return cls(cast(MLP, model.decoder), cast(Gaussian, model.likelihood), cast(Bernoulli, model.prior))
+            names = ", ".join(kind.__name__ for kind in KINDS)
+            raise TypeError(f"the fused engine needs an MLP decoder, a Bernoulli prior, and a likelihood of {names}")
+        return cls(cast(MLP, model.decoder), model.likelihood, cast(Bits, model.prior))
 
     def check(self, x: Tensor, states: States) -> None:
         """Kernels read and write where they are told: sizes must fit together."""
@@ -176,14 +191,17 @@ class _Parts(NamedTuple):
 def _net(model: _Parts) -> Net:
     weights = [layer.weight.detach().numpy() for layer in model.decoder.layers]
     pi = model.prior.pi.numpy().astype(float)
+    kind, weight, each = KINDS[type(model.likelihood)](model.likelihood)
     return Net(
         fan_out=tuple(np.ascontiguousarray(w.T) for w in weights),
         fan_in=tuple(np.ascontiguousarray(w) for w in weights),
         bias=tuple(layer.bias.detach().numpy() for layer in model.decoder.layers),
         off=np.cumsum([0, *model.decoder.sizes[1:]]),
-        slope=np.float32(model.decoder.slope),
+        leak=np.float32(model.decoder.slope),
         odds=np.log(pi / (1 - pi)).astype(np.float32),
-        variance=np.float32(model.likelihood.sigma2.item()),
+        kind=kind,
+        weight=np.float32(weight),
+        each=each,
         constant=np.log1p(-pi).sum(),
     )
 

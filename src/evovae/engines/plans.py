@@ -1,19 +1,14 @@
 """Searches as compiled loops understand them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from evovae import operators
 from evovae.evolve import Search
 from evovae.migration import nobody
-
-SELECT: dict[Callable, tuple[int, float]] = {
-    operators.gumbel_top: (0, 1 / 3),
-    operators.uniformly: (0, 0.0),
-    operators.by_fitness: (1, 0.0),
-}
 
 
 class Plan(NamedTuple):
@@ -31,28 +26,54 @@ class Plan(NamedTuple):
     q_min: np.float32
 
 
+def _taken_apart(operator: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401 - any callable
+    """A function, and what `functools.partial` holds for it."""
+    if isinstance(operator, partial) and not operator.args:
+        return operator.func, operator.keywords
+    return operator, {}
+
+
+def _selection(select: Callable) -> tuple[int, float] | None:
+    """The rule and the inverse temperature of a selection; None of one that the loops do not know."""
+    function, options = _taken_apart(select)
+    if function is operators.gumbel_top and {*options} <= {"temperature"}:
+        return 0, 1 / options.get("temperature", 3.0)
+    if function is operators.uniformly and not options:
+        return 0, 0.0
+    return (1, 0.0) if function is operators.by_fitness and not options else None
+
+
+def _mutation(mutate: Callable, informed: Callable) -> tuple[int, float] | None:
+    """The same of a mutation, where `informed` is the one that looks at gains."""
+    function, options = _taken_apart(mutate)
+    warm = {"temperature"} if function is operators.informed_flip else set()
+    if function is informed and {*options} <= warm:
+        return 0, 1 / options.get("temperature", 2.0)
+    return (1, 0.0) if function is operators.uniform_flip and not options else None
+
+
 def knows(search: Search, informed: Callable) -> bool:
     """Whether there are loops for this search, where `informed` is the mutation that looks at gains."""
-    known = search.mutate in (informed, operators.uniform_flip)
-    return known and search.select in SELECT and search.cross is operators.no_cross and search.migrate is nobody
+    known = _selection(search.select) is not None and _mutation(search.mutate, informed) is not None
+    return known and search.cross is operators.no_cross and search.migrate is nobody
 
 
 def plan(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
     """The search for states of H bits, by numbers."""
-    if not knows(search, informed):
+    selection, mutation = _selection(search.select), _mutation(search.mutate, informed)
+    if selection is None or mutation is None or not knows(search, informed):
         known = f"gumbel_top, uniformly, by_fitness, {informed.__name__}, uniform_flip, no_cross, nobody"
         raise TypeError(f"this engine knows {known}")
-    uniform = search.mutate is operators.uniform_flip
+    (fitness, beta_select), (uniform, beta_mutate) = selection, mutation
     if not uniform:
         operators.check_one_flip_each(search.children, H)
-    fitness, beta_select = SELECT[search.select]
     return Plan(
         search.parents,
         search.children,
         search.generations,
         fitness,
         np.float32(beta_select),
-        int(uniform),
-        np.float32(1 / 2),
+        uniform,
+        np.float32(beta_mutate),
         np.float32(q_min),
     )

@@ -20,11 +20,11 @@ from evovae.estimators.training import Settings, train
 from evovae.evolve import Search
 from evovae.inference import infer
 from evovae.likelihoods import Likelihood
+from evovae.likelihoods.base import check_support
 from evovae.model import TVAE
 from evovae.operators import gumbel_top, informed_flip
 from evovae.posterior import elbo, moments, weights
 from evovae.states import States, unpack
-from evovae.tables import check_support
 from evovae.units import Moments
 
 VALUES = 2**22  # bounds the memory of what is decoded together; changes no result
@@ -160,7 +160,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         observed = ~np.isnan(data)
         if not observed.any():
             raise ValueError("X has no observed values: all are NaN")
-        check_support(settings.likelihood(), data[observed], "X has")
+        check_support(settings.likelihood(), torch.from_numpy(data[observed]), "X has")
         self.offset_, self.unit_ = Moments.of(data.astype(float), observed).units(settings.likelihood())
         x, seen = self._to_model(data)
         runs = (train(x.float().to(device), seen.to(device), settings, generator) for _ in range(settings.n_init))

@@ -7,7 +7,35 @@ from torch import Generator, Tensor, nn
 
 
 class Likelihood(nn.Module, ABC):
-    """The base of all likelihoods p(x | z); shapes are those of `evovae.likelihoods`."""
+    """The base of all likelihoods p(x | z); shapes are those of `evovae.likelihoods`.
+
+    Attributes
+    ----------
+    support
+        In words, which values have a density.
+    """
+
+    support = "real numbers"
+
+    @property
+    def coordinates(self) -> int:
+        """How many coordinates data points may have behind their D values, of which the decoder says nothing."""
+        return 0
+
+    def admits(self, values: Tensor) -> bool:
+        """Whether all of some observed values are in the support.
+
+        Parameters
+        ----------
+        values
+            Of any shape.
+
+        Returns
+        -------
+        bool
+            True, by default.
+        """
+        return True
 
     @abstractmethod
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
@@ -159,3 +187,10 @@ def through(values: Tensor, readout: Tensor | None) -> Tensor:
         (..., E), or the values.
     """
     return values if readout is None else values @ readout
+
+
+def check_support(likelihood: Likelihood, values: Tensor, they_have: str) -> None:
+    """Raise a ValueError where observed values cannot come from the likelihood; they_have says whose they are."""
+    if not likelihood.admits(values):
+        name = type(likelihood).__name__
+        raise ValueError(f"a {name} likelihood is for {likelihood.support}, but {they_have} other values")

@@ -118,6 +118,10 @@ class FullGaussian(Likelihood):
         """
         return 1 - self.sigma2 / self.lengths
 
+    @property
+    def coordinates(self) -> int:
+        return self.centres.shape[1]
+
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         out = x.new_zeros(z.shape[:2])
         for k, n, s in _by_component(z):

@@ -183,6 +183,11 @@ class Bernoulli(Likelihood):
     tensor([0.5000, 1.0000, 0.0000])
     """
 
+    support = "zeros and ones"
+
+    def admits(self, values: Tensor) -> bool:
+        return bool(((values == 0) | (values == 1)).all())
+
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         return over_pixels(x[:, None] * mean - F.softplus(mean), observed)
 
@@ -205,6 +210,11 @@ class Poisson(Likelihood):
     >>> bool((abs(counts - rates) < 5 * rates.sqrt()).all())
     True
     """
+
+    support = "counts 0, 1, 2, ..."
+
+    def admits(self, values: Tensor) -> bool:
+        return bool(((values >= 0) & (values == values.round())).all())
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         return over_pixels(x[:, None] * mean - mean.exp() - torch.lgamma(x + 1)[:, None], observed)

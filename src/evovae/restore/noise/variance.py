@@ -40,8 +40,9 @@ TOGETHER = 8  # blocks in a mean
 UNSURE = 0.05  # relative error of an energy beyond that of chance
 LEAST_TEXTURE = 0.02  # t, at least
 # Gains in log likelihood from which on a curve is not flat, chosen on crops of BSD with white noise and photons (how
-# often they err is in docs/explain/noise.md).  The more texture there is in the coarse band, and the more energies differ
-# from pair to pair where variances are large, the more it takes; variances that fall must stand out twice as much.
+# often they err is in docs/explain/noise.md).  The more texture there is in the coarse band, and the more energies
+# differ from pair to pair where variances are large, the more it takes; variances that fall must stand out twice as
+# much.
 GAIN, GAIN_PER_TEXTURE, NO_TEXTURE = 5.5, 12.0, 0.3
 GAIN_PER_UNREST, NO_UNREST, AT_END = 60.0, 1.3, 5  # of so many bins at the end with the larger variance
 SWING = 0.3  # log of the variances at both ends, one over the other, at least
