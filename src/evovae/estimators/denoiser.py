@@ -47,9 +47,11 @@ class Denoiser(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
+    >>> from evovae import MixturePatches
     >>> from evovae.estimators import Denoiser
     >>> noisy = np.random.default_rng(0).normal(100, 10, (3, 16, 16))
-    >>> denoiser = Denoiser(preset="fast", random_state=0).fit(list(noisy[:2]))
+    >>> small = MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> denoiser = Denoiser(preset=small, random_state=0).fit(list(noisy[:2]))
     >>> denoiser.predict(noisy[2]).shape
     (16, 16)
     """
