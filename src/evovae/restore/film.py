@@ -74,7 +74,7 @@ class Film:
         return self if count < 2 * self.width else self.around(slice(2 * reach, count - 2 * reach))
 
     def beside(self, even: Image) -> Image:
-        """Each frame with those that it is stacked with as channels, (T, Y, X, width C); the image itself with width 1."""
+        """Each frame with those it is stacked with as channels, (T, Y, X, width C); with width 1, the image itself."""
         if self.width == 1:
             return even
         parts = (even.values, even.observed, np.broadcast_to(even.wanted, even.values.shape))

@@ -104,7 +104,7 @@ def _subspaces(
     states: int,
     parents: int = 2,
 ) -> LowRankPatches:
-    """Subspaces by the size and the noise of a picture: noise hides more of large ones, and small pictures teach few."""
+    """Subspaces by the size and the noise of a picture: noise hides more of large ones, small pictures teach few."""
     latents = 96 if picture.high else 128
     search = Search(parents, 5, mutate=exactly_informed_flip)
     width = picture.width(patch)

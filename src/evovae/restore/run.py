@@ -257,7 +257,7 @@ def _learn(
     keep: Keep,
     resume: Snapshot,
 ) -> bool:
-    """Train one learner, after so many epochs of others; returns whether it was stopped or interrupted before its end."""
+    """Train one learner, after so many epochs of others; returns whether it was stopped before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}

@@ -62,7 +62,7 @@ class Tiling(Sampling):
     def estimate(
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
     ) -> Estimate:
-        """A model's estimate of a picture that it was not trained on; `tick` is called with the share of the work done."""
+        """A model's estimate of a picture that it was not trained on; `tick` is called with the work done, 1 in all."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class _Values:
         return cls(*(np.stack([getattr(frame, each.name) for frame in frames]) for each in fields(cls)))
 
     def placed(self, model: Noise, image: Image, *, impulsive: bool) -> Noise:
-        """The noise with what belongs to places of the image: impulses, if there may be any, and values that are apart."""
+        """The noise with what belongs to places of the image: impulses, if there may be any, and values apart."""
         found = np.zeros((), bool)
         if impulsive and model.typical(self.calm) > NOISELESS * self.values[self.usable].std():
             found = impulses.find(model.even(self.values), self.usable)
@@ -121,7 +121,7 @@ class _Values:
 
 
 def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
-    """The noise of an image: of a kind, one of `NOISE`, and of a level (see `evovae.denoise`), where these are given."""
+    """The noise of an image, of a kind (one of `NOISE`) and a level (see `evovae.denoise`), where these are given."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
     seen = _Values.of(image)
