@@ -92,7 +92,7 @@ def evolve(
     fitness = lpj(pool)
     states = States(states.words, fitness, states.n_latents)
     pools = [] if proposed is None or not proposed.shape[1] else [unpack(proposed, states.n_latents)]
-    fitnesses = [lpj(guests) for guests in pools]
+    fitnesses = [lpj(theirs) for theirs in pools]
     for _ in range(search.generations):
         parents = search.cross(search.select(pool, fitness, search.parents, generator), generator)
         pool = search.mutate(parents, search.children, lpj, generator)

@@ -71,7 +71,7 @@ class Progress:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what is no whole step, and all but the last ones; nobody writes before that is done."""
+        """Remove incomplete steps, and all but the last ones; no process writes before that is done."""
         if self.shard.rank == 0:
             whole = self._steps()[-KEPT:]
             for step in self.folder.glob(STEP):

@@ -1,4 +1,4 @@
-"""How a restoration shows how far it is, and how it is stopped."""
+"""A progress bar for restorations, and how they are stopped."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def _restore_all(
 
 
 def _found(source: Path, recursive: bool) -> tuple[list[Path], str]:
-    """Pictures in a folder, relative to it, and in words what is left out; nobody asks about hidden files."""
+    """Pictures in a folder, relative to it, and in words what is left out; hidden files are skipped."""
     inside = sorted(source.rglob("*") if recursive else source.iterdir())
     seen = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(source).parts)]
     known = [path for path in seen if io.is_known(path)]

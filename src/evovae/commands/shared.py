@@ -1,4 +1,4 @@
-"""What all commands share: how they speak, and how they fail."""
+"""What all commands share: messages, warnings and errors."""
 
 import re
 import tempfile

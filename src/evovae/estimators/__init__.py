@@ -1,4 +1,4 @@
-"""Faces that scikit-learn knows: `BinaryLatentVAE` for tables of numbers, `Denoiser` for images.
+"""Estimators for scikit-learn: `BinaryLatentVAE` for tables of numbers, `Denoiser` for images.
 
 They need scikit-learn (``pip install "evovae[sklearn]"``) and are imported by name only:
 ``from evovae.estimators import BinaryLatentVAE``.

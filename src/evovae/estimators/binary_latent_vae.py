@@ -1,4 +1,4 @@
-"""The model on tables of numbers."""
+"""The model on tables of numbers: N rows of D features each, and H binary latents."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
 
     Trained by an evolutionary search over states, without an encoder (see `evovae.fit`).
 
-    **Units.** Gaussian and Laplace noise has one scale for all features.  For these, each feature is
-    centred, and all are divided by one number, their overall standard deviation.  As in PCA, that changes
-    nothing about the model: where features have units of their own, standardise them first.  Other
-    likelihoods see X as it is.  All results are in the units of X.
+    **Units.** Gaussian and Laplace noise has one scale for all features.  For these, each feature is centred, and all
+    are divided by one number, their overall standard deviation.  As in PCA, that changes nothing about the model: where
+    features have units of their own, standardise them first.  Other likelihoods take X as it is.  All results are in
+    the units of X.
 
     **Missing values.** NaN is a value that was not observed, everywhere.
 
-    **Data that were not trained on.** What is said about a row depends on that row alone, and nothing is
-    drawn.  It is exact for up to 10 latents, where all 2^H states are compared; with more, the n_states
-    best are searched for, first among those that explain the training data best, and results are those of
-    the truncated posterior, their `score` a bound.
+    **Rows that were not trained on.** The result for a row depends on that row alone, and nothing is drawn.  It is
+    exact for up to 10 latents, where all 2^H states are compared; with more, the n_states best are searched for, first
+    among those that explain the training data best, and results are those of the truncated posterior, their `score` a
+    bound.
 
     Parameters
     ----------
@@ -60,18 +60,21 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         Units of the decoder's hidden layers, from the latents to the data; () is a linear decoder.
     n_states
         States that each data point keeps, at most 2^H.  Default: 32, or all.
-    n_parents, n_children
-        In each step, the states (at most `n_states`) that are selected, and the flips (at most H) of each
-        that are tried.  Default: 8, or as many as there are.
+    n_parents
+        In each step, how many states (at most `n_states`) are selected.  Default: 8, or as many as there are.
+    n_children
+        How many flips (at most H) of each parent are tried.  Default: 8, or as many as there are.
     likelihood
         What makes one: a class from `evovae.likelihoods`, or any callable without arguments that returns a
-        Likelihood; what it starts from is in the units above.  `Bernoulli` is for zeros and ones, `Poisson`
-        for counts; LowRankGaussian needs `evovae.fit` itself.  Default: ``partial(Gaussian, 0.25)``, which
-        takes half of what data deviate from their mean for noise at first.
+        Likelihood, whose starting values are in the units above.  `Bernoulli` is for zeros and ones, `Poisson`
+        for counts; LowRankGaussian needs `evovae.fit` itself.  Default: ``partial(Gaussian, 0.25)``, by which
+        half of the standard deviation of the data is noise at first.
     max_iter
         Passes over the data.  Learning rates rise and fall over all of them, so none is left out.
-    batch_size, learning_rate
-        Data points per step of the optimiser (Adam), and its peak rate.
+    batch_size
+        Data points per step of the optimiser (Adam).
+    learning_rate
+        Its peak rate, in the units above.
     n_init
         Runs from different starts, of which the one with the best bound is kept: there are local optima.
     device
@@ -83,17 +86,24 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
     ----------
     model_
         The trained `evovae.TVAE`, in double precision, for data (X - `offset_`) / `unit_`.
-    offset_, unit_
-        The mean of each feature (D,), and the unit they are measured in.
+    offset_
+        The mean of each feature (D,), in the units of X; 0 where the likelihood takes X as it is.
+    unit_
+        The standard deviation that all features were divided by; 1 where the likelihood takes X as it is.
     sigma_
         Standard deviation of the noise in the units of X: the root mean square of what the model leaves over.
     elbo_
         The mean bound of a training row, in nats, as met in each epoch (max_iter,).
-    codebook_, n_states_
-        The states (K, H) bool that new data are compared with first, and how many each row keeps if
-        these are not all.
-    n_iter_, n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    codebook_
+        The states (K, H) bool that new data are compared with first.
+    n_states_
+        How many states each row keeps, if the codebook does not hold all there are.
+    n_iter_
+        Passes over the data that were made.
+    n_features_in_
+        D.
+    feature_names_in_
+        Names of the features, where X had any.
 
     Examples
     --------
@@ -145,7 +155,19 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: object = None) -> BinaryLatentVAE:
-        """Train on X (N, D).
+        """Train the model.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+        y
+            Takes no part.
+
+        Returns
+        -------
+        BinaryLatentVAE
+            Itself.
 
         Raises
         ------
@@ -172,14 +194,36 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """The posterior mean of the bits of each row, between 0 and 1: (N, D) -> (N, H)."""
+        """The posterior mean of the bits of each row.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            (N, H), from 0 to 1.
+        """
         data = self._checked(X)
         states = [states for *_, states in self._posterior(data)]
         bits = [torch.einsum("ns,nsh->nh", weights(part.lpj), part.z.double()) for part in states]
         return torch.cat(bits).clamp(0, 1).numpy().astype(data.dtype)
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
-        """What the decoder expects of X for states, or for means of bits, Z: (N, H) -> (N, D)."""
+        """The mean of the data for given bits.
+
+        Parameters
+        ----------
+        Z
+            States, or means of bits, (N, H).
+
+        Returns
+        -------
+        ndarray
+            (N, D), in the units of the data.
+        """
         check_is_fitted(self, "model_")
         bits = check_array(Z, dtype=[np.float64, np.float32])
         if bits.shape[1] != self._n_features_out:
@@ -190,31 +234,87 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         return self._to_user(x).astype(bits.dtype)
 
     def reconstruct(self, X: ArrayLike) -> np.ndarray:
-        """The posterior mean of X without its noise (Eq. 15), missing values too: (N, D) -> (N, D)."""
+        """The posterior mean of the data without their noise (Eq. 15), missing values too.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            (N, D).
+        """
         data = self._checked(X)
         means = [moments(self.model_, x, states.z, observed)[0] for x, observed, states in self._posterior(data)]
         return self._to_user(torch.cat(means)).astype(data.dtype)
 
     def impute(self, X: ArrayLike) -> np.ndarray:
-        """X with its `reconstruct`ed values in place of NaN, and all others as they are: (N, D) -> (N, D)."""
+        """The data with their `reconstruct`ed values in place of NaN, and all others as they are.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            (N, D).
+        """
         data = self._checked(X)
         return np.where(np.isnan(data), self.reconstruct(X), data)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
-        """The bound on log p(x_n) of each row, as a density in the units of X, in nats: (N, D) -> (N,).
+        """The bound on log p(x_n) of what was observed of each row; up to 10 latents, log p(x_n) itself.
 
-        x_n is what was observed of the row.  Up to 10 latents, it is log p(x_n) itself.
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            (N,), in nats, as a density in the units of the data.
         """
         data = self._checked(X)
         bounds = [elbo(states.lpj) for *_, states in self._posterior(data)]
         return torch.cat(bounds).numpy() - (~np.isnan(data)).sum(1) * np.log(self.unit_)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        """The mean of `score_samples`."""
+        """The mean of `score_samples`.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+        y
+            Takes no part.
+
+        Returns
+        -------
+        float
+            In nats.
+        """
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw data points X (n_samples, D), and the bits Z (n_samples, H) behind them."""
+        """Draw data points and the bits behind them.
+
+        Parameters
+        ----------
+        n_samples
+            How many.
+
+        Returns
+        -------
+        X : ndarray
+            Data points (n_samples, D).
+        Z : ndarray
+            Their bits (n_samples, H), 0 or 1.
+        """
         check_is_fitted(self, "model_")
         generator = Generator().manual_seed(seed(self.random_state))
         x, z = self.model_.sample(whole("n_samples", n_samples), generator)

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state, check_scalar
 
 
 def whole(name: str, value: int | None, default: int | None = None, most: int | None = None) -> int:
-    """A whole number from 1 to most.  A default stands for None, and is cut to that."""
+    """A whole number from 1 to most.  A default stands for None, and is cut to most."""
     if value is None and default is not None:
         return default if most is None else min(default, most)
     return int(check_scalar(value, name, Integral, min_val=1, max_val=most))

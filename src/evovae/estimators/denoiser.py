@@ -1,4 +1,4 @@
-"""Denoising as an object."""
+"""Denoising images as an estimator of scikit-learn."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Denoiser(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sigma, channel_axis, time_axis, time_width, nonfinite, noise, preset, max_seconds, strength, dtype, tile, \
-    max_memory, device
-        See `evovae.denoise`.
+    sigma, channel_axis, time_axis, time_width, nonfinite, noise, preset
+        As those of `evovae.denoise`.
     random_state
         Seed, `numpy.random.RandomState` or None; a seed is the `rng` of `evovae.denoise`.
+    max_seconds, strength, dtype, tile, max_memory, device
+        As those of `evovae.denoise`.
 
     Attributes
     ----------
@@ -46,9 +47,11 @@ class Denoiser(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
+    >>> from evovae import MixturePatches
     >>> from evovae.estimators import Denoiser
     >>> noisy = np.random.default_rng(0).normal(100, 10, (3, 16, 16))
-    >>> denoiser = Denoiser(preset="fast", random_state=0).fit(list(noisy[:2]))
+    >>> small = MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> denoiser = Denoiser(preset=small, random_state=0).fit(list(noisy[:2]))
     >>> denoiser.predict(noisy[2]).shape
     (16, 16)
     """
@@ -90,7 +93,20 @@ class Denoiser(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: ArrayLike | Sequence[ArrayLike], y: object = None) -> Denoiser:
-        """Learn from an image, or from a list of them.  Raises what `evovae.fit_denoiser` does."""
+        """Learn from one image or several; see `evovae.fit_denoiser`, whose errors it raises.
+
+        Parameters
+        ----------
+        X
+            An image, or a list of images.
+        y
+            Takes no part.
+
+        Returns
+        -------
+        Denoiser
+            Itself.
+        """
         self.denoiser_ = fit_denoiser(X, rng=seed(self.random_state), **self._options(LEARNING))
         self.sigma_ = self.denoiser_.members[0].level
         return self
@@ -99,7 +115,18 @@ class Denoiser(TransformerMixin, BaseEstimator):
         return {name: value for name, value in self.get_params(deep=False).items() if name in names}
 
     def predict(self, image: ArrayLike) -> np.ndarray:
-        """The restored image, of the same shape and units, and the same dtype if no other is set."""
+        """Restore an image without training.
+
+        Parameters
+        ----------
+        image
+            Like those of `fit`.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape and units, and of the same dtype if no other is set.
+        """
         check_is_fitted(self)
         options = self._options(RESTORING)
         restoration = self.denoiser_.restore(image, rng=seed(self.random_state), full_output=True, **options)
@@ -107,11 +134,35 @@ class Denoiser(TransformerMixin, BaseEstimator):
         return restoration.image
 
     def transform(self, image: ArrayLike) -> np.ndarray:
-        """As `predict`."""
+        """Restore an image without training: as `predict`.
+
+        Parameters
+        ----------
+        image
+            Like those of `fit`.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape and units, and of the same dtype if no other is set.
+        """
         return self.predict(image)
 
     def fit_transform(self, image: ArrayLike, y: object = None) -> np.ndarray:
-        """Learn from an image and restore it, as `evovae.denoise` does: with what its own patches have learnt."""
+        """Learn from an image and restore it, as `evovae.denoise` does.
+
+        Parameters
+        ----------
+        image
+            The image.
+        y
+            Takes no part.
+
+        Returns
+        -------
+        ndarray
+            Of the same shape and units, and of the same dtype if no other is set.
+        """
         settings = self.get_params(deep=False)
         restoration = denoise(image, rng=seed(settings.pop("random_state")), full_output=True, **settings)
         assert isinstance(restoration, Restoration)
@@ -120,12 +171,18 @@ class Denoiser(TransformerMixin, BaseEstimator):
         return restoration.image
 
     def save(self, path: str | Path) -> None:
-        """Write what `fit` has learnt to a file, without pickle; see `evovae.FittedDenoiser.load`."""
+        """Write what `fit` has learnt to a file, without pickle; see `evovae.FittedDenoiser.load`.
+
+        Parameters
+        ----------
+        path
+            The file, of the ending .safetensors by convention; replaced as a whole, where there is one.
+        """
         check_is_fitted(self)
         self.denoiser_.save(path)
 
     def __call__(self, image: ArrayLike, **parameters: object) -> np.ndarray:
-        """`fit_transform` with some parameters replaced: what functions that compare denoisers call."""
+        """`fit_transform` with some parameters replaced, which functions that compare denoisers call."""
         return clone(self).set_params(**parameters).fit_transform(image)
 
     def __sklearn_tags__(self) -> Tags:

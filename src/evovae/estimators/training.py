@@ -24,7 +24,7 @@ from evovae.states import States
 
 
 class Settings(NamedTuple):
-    """Parameters that make sense together; sizes are those of the decoder, but for the data."""
+    """Parameters that fit together; sizes are those of the decoder, without that of the data."""
 
     sizes: tuple[int, ...]
     n_states: int
@@ -49,7 +49,7 @@ class Settings(NamedTuple):
         learning_rate: float,
         n_init: int,
     ) -> Settings:
-        """Check parameters, and fill defaults in."""
+        """Check parameters, and fill in defaults."""
         H = whole("n_latents", n_latents)
         S = whole("n_states", n_states, default=32, most=2**H)
         P, C = whole("n_parents", n_parents, default=8, most=S), whole("n_children", n_children, default=8, most=H)
@@ -92,7 +92,7 @@ class Run(NamedTuple):
 
 
 def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator) -> Run:
-    """One run on x (N, D) in the units of the model, where x lies; what it gives lies on the CPU."""
+    """One run on x (N, D) in the units of the model, on the device of x; the result lies on the CPU."""
     H, *_ = settings.sizes
     decoder = MLP(*settings.sizes, x.shape[1], generator=generator)
     model = TVAE(decoder, settings.likelihood().float(), Bits(H, p=min(1 / H, 0.5))).to(x.device)

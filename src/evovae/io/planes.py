@@ -20,7 +20,7 @@ class Planes:
 
     @cached_property
     def colours(self) -> np.ndarray:
-        """Cb and Cr of the cells; found when someone asks, as few who read a picture do."""
+        """Cb and Cr of the cells; computed when they are asked for, as most readers of a picture do without."""
         return coarse(self.interpolated, self.cell)
 
     def rgb_change(self, brightness: np.ndarray, colours: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Denoise or fill an image by training on the image itself, or learn from some to restore others: no clean data."""
+"""Denoise or fill an image by training on the image itself, or learn from some images to restore others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -47,9 +47,9 @@ def denoise(
 ) -> np.ndarray | Restoration:
     """Denoise one image, and fill the pixels that are missing in it.
 
-    One or several `TVAE`s are trained on all overlapping patches of the image; each patch is replaced
-    by its posterior mean (Eq. 15), each pixel is the average of the patches that cover it, and what
-    several models say is mixed.
+    One or several models (`evovae.TVAE`) are trained on all overlapping patches of the image itself; each patch is
+    replaced by its posterior mean (Eq. 15), each pixel is the average of the patches that cover it, and the results of
+    several models are mixed.
 
     Parameters
     ----------
@@ -58,32 +58,33 @@ def denoise(
         a tensor of torch, a DataArray of xarray, a picture of Pillow, or what numpy makes an array of.
     sigma
         A known noise level (standard deviation), in image units: models find no less.  Default: found.  A number, one
-        for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are
-        known exactly.
+        for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are known
+        exactly.
     mask
         True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.
     channel_axis
         The axis of colours or other channels, which patches reach through; all others are spatial.
     time_axis
         The axis of time, if the image is a film: frames of two spatial axes (and channels).  Patches then reach through
-        frames beside each other, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are
-        learnt from parts of them, drawn from all over, and restored block by block; image may then be anything with a
-        shape and a dtype that gives arrays for slices, such as a memory-mapped file or a Zarr array.
+        neighbouring frames, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are learnt
+        from parts of them, drawn from all over, and restored block by block; image may then be anything with a shape
+        and a dtype that gives arrays for slices, such as a memory-mapped file or a Zarr array.
     time_width
         Through how many frames patches reach; 1 restores each for itself.  Default: 5 where frames have most of their
         detail in common, else 1.
     nonfinite
         Infinite pixels "raise" an error (the default), or "mask" takes them for missing, as NaN are.
     noise
-        What the noise is like.  "auto" (the default) finds it in the image: how it depends on the signal, how
-        neighbours share it, offsets of lines, impulses.  A name says how it depends on the signal, and leaves its
-        numbers to be found: "white" (the same everywhere, and independent), "poisson" (the variance grows as the
-        signal does: photons), "speckle" (the deviation does: radar, ultrasound), "rician" (magnitude images, as of
-        MRI).  A `NoiseModel`, such as the `Restoration.noise` of another image, is taken as it is.  Noise that
-        depends on the signal is made even first, and the exact unbiased inverse of that ends the work.
+        What the noise is like.  "auto" (the default) finds it in the image: how it depends on the signal, how it is
+        correlated between neighbours, offsets of lines, impulses.  A name tells how it depends on the signal, and
+        leaves its parameters to be found: "white" (the same everywhere, and independent), "poisson" (the variance grows
+        in proportion to the signal: photons), "speckle" (the standard deviation does: radar, ultrasound), "rician"
+        (magnitude images, as of MRI).  A `evovae.noise.NoiseModel`, such as the `Restoration.noise` of another image,
+        is taken as it is.  Where noise depends on the signal, values are transformed so that it is the same everywhere,
+        and the exact unbiased inverse of that transform is applied at the end.
     preset
-        "fast" (seconds), "balanced" (some 20 seconds for 256 x 256 on two cores), "best" (about
-        a minute), "paper" (Table 3, hours), or a `PatchModel` or several of your own.
+        "fast" (seconds), "balanced" (some 20 seconds for 256 x 256 on two cores), "best" (about a minute), "paper"
+        (Table 3, hours), or a `PatchModel` or several of your own.
     rng
         Seed or numpy generator; the same seed gives the same bytes on the same machine.
     max_seconds
@@ -91,22 +92,22 @@ def denoise(
     callback
         Called with a `Progress` after each epoch; return True to stop with the best so far.
     held_out
-        Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough):
-        quality without a clean image, as `Restoration.held_out`.  Takes some time and little quality.
+        Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough): quality without a
+        clean image, as `Restoration.held_out`.  Takes some time and little quality.
     strength
-        How much of what was taken off stays off, from 0 (known pixels come back as they were) to 1 (the default).
-        Missing pixels are filled in any case.
+        How much of the noise that was found in known pixels is removed, from 0 (they come back as they were) to 1 (all
+        of it, the default).  Missing pixels are filled in any case.
     dtype
         That of the result, of integers or floats; by default that of image.  "float32" keeps what rounding takes from
         an image of few grey levels, such as counts of single photons.
     tile
-        Work on large pictures in tiles of this width, without seams.  Default: as memory allows.  Pictures of
-        more than 2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
+        Work on large pictures in tiles of this width, without seams.  Default: as memory allows.  Pictures of more than
+        2^18 patches (512 x 512 pixels) are trained on crops of that many, whatever the tiles.
     max_memory
         Bytes to use at most, as estimated in advance, beside Python itself.  Default: half of what is free.
     device
         Where networks are trained: "cpu" (the default), "cuda", "cuda:1", ..., or "auto", which is "cuda" where there
-        is one.  `LowRankPatches`, and so most of the presets' work, are at home on the CPU, and stay there.
+        is one.  `LowRankPatches` and `MixturePatches`, and so most of the presets' work, always run on the CPU.
     resume
         A folder in which progress is kept: after epochs, 20 seconds apart or more, and where callback or max_seconds
         stop it.  Where it holds some of the same call, work goes on from there, to the bit as if it had never stopped.
@@ -137,6 +138,10 @@ def denoise(
     -----
     An interrupt (Ctrl-C) after the first epoch ends training and returns the best so far.
 
+    References
+    ----------
+    "Direct Evolutionary Optimization of Variational Autoencoders with Binary Latents", under review at ICLR 2021.
+
     Examples
     --------
     >>> import numpy as np, evovae
@@ -144,9 +149,10 @@ def denoise(
     >>> evovae.denoise(noisy, preset="fast", rng=0).shape
     (16, 16)
 
-    Noise of a known kind and level, of which half stays:
+    Noise of a known kind and level, of which half stays; a small model of one's own is trained in place of a preset:
 
-    >>> half = evovae.denoise(noisy, 10, noise="white", strength=0.5, preset="fast", rng=0)
+    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)
+    >>> half = evovae.denoise(noisy, 10, noise="white", strength=0.5, preset=small, rng=0)
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
     """
@@ -184,23 +190,49 @@ def inpaint(
 ) -> np.ndarray | Restoration:
     """Fill the pixels that are missing in an image, and leave the others as they are or denoise them.
 
-    As `denoise`, but where models leave more than noise over, known pixels get it back.  With white noise
-    of variance s^2 (from `sigma`, or from the finest details of the image) and models that find sigma^2,
-    they take structure of variance m^2 = sigma^2 - s^2 for noise; of what a known pixel differs from the
-    restored one, a share m^2 / (m^2 + s^2) is put back: all of it without noise, none where models find
-    just the noise.  The uncertainty of missing pixels grows by m^2.
+    As `denoise`, but where models leave more than noise over, known pixels get it back.  With white noise of variance
+    s^2 (from `sigma`, or from the finest details of the image) and models that find sigma^2, they take structure of
+    variance m^2 = sigma^2 - s^2 for noise.  Of the difference between a known pixel and the restored one, a share m^2 /
+    (m^2 + s^2) is put back: all of it without noise, none where models find just the noise.  The variance of missing
+    pixels grows by m^2.
 
-    Parameters are those of `denoise`.  Known pixels stay as they are, unless `strength` says how much of their noise is
-    to be removed: 1 removes all of it.  Noise that is not white (compressed or smoothed pictures) is in better hands
-    with `denoise`.  A tiny sigma says that known pixels are exact, a map of sigma that some are.
+    Noise that is not white (compressed or smoothed pictures) is in better hands with `denoise`.
+
+    Parameters
+    ----------
+    image
+        As that of `denoise`.
+    mask
+        True (or 1) where a pixel is unknown and to be filled; of the shape of image, or without its channels.  Default:
+        NaN pixels alone are missing.
+    sigma
+        As that of `denoise`.  A tiny number says that known pixels are exact, a map with zeros that some are.
+    channel_axis, time_axis, time_width, nonfinite, noise, preset, rng, max_seconds, callback, held_out
+        As those of `denoise`.
+    strength
+        How much of the noise of known pixels is removed, from 0 (they stay as they are, the default) to 1 (all of it).
+    dtype, tile, max_memory, device, resume, full_output
+        As those of `denoise`.
+
+    Returns
+    -------
+    ndarray or Restoration
+        As that of `denoise`.
+
+    Raises
+    ------
+    TypeError, ValueError, DeviceError, MemoryBudgetError, CheckpointError, BusyError
+        As `denoise` does.
 
     Examples
     --------
     >>> import numpy as np, evovae
     >>> image = np.add.outer(np.arange(16.0), np.arange(16.0))
     >>> mask = np.random.default_rng(0).random((16, 16)) < 0.3
-    >>> evovae.inpaint(image, mask, preset="fast", rng=0).shape
-    (16, 16)
+    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> filled = evovae.inpaint(image, mask, preset=small, rng=0)
+    >>> bool((filled[~mask] == image[~mask]).all())
+    True
     """
     memory = budget(max_memory)
     check_time(time_axis, time_width)
@@ -264,13 +296,15 @@ def fit_denoiser(
         An array, which is one image, or a sequence of them (a list, or anything with a length that reads an image when
         it is asked for one): of the same axes and channels, and of any size.  NaN pixels are missing.
     sigma
-        A noise level that all of them have: a number, or one for each channel.
+        A noise level that all of them have: a number, or one for each channel.  Default: found.
+    channel_axis, time_axis, time_width, nonfinite, noise, preset, rng, max_seconds
+        As those of `denoise`.
     callback
         As that of `denoise`; its preview is the first image, as it came.
+    max_memory, device
+        As those of `denoise`.
     resume
         A folder in which progress is kept, as that of `denoise`.
-
-    Other parameters are those of `denoise`.
 
     Returns
     -------
@@ -281,13 +315,16 @@ def fit_denoiser(
     ------
     TypeError, ValueError
         For images or options that make no sense, and for a map of sigma.
+    DeviceError, MemoryBudgetError, CheckpointError, BusyError
+        As `denoise` does.
 
     Examples
     --------
     >>> import numpy as np, evovae
     >>> rng = np.random.default_rng(0)
     >>> images = [rng.normal(100 + 20 * (np.indices((24, 24)).sum(0) % 8 > k), 10) for k in range(1, 5)]
-    >>> fitted = evovae.fit_denoiser(images[:3], preset="fast", rng=0)
+    >>> small = evovae.MixturePatches.of(patch=4, components=8, epochs=3)  # in place of a preset, to be quick
+    >>> fitted = evovae.fit_denoiser(images[:3], preset=small, rng=0)
     >>> fitted.restore(images[3]).shape
     (24, 24)
     """

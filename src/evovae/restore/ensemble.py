@@ -1,4 +1,4 @@
-"""One image from what several models say."""
+"""Several models' estimates of one image, mixed into one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,21 +17,20 @@ LEAST = 0.5  # of the mean variance, that the mean of estimates keeps
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one model says: image, and standard deviation of its clean values, in even values."""
+    """One model's estimate of the clean image, and its standard deviation, both in even values."""
 
     image: np.ndarray
     std: np.ndarray
 
 
 def trusted(estimates: Sequence[Estimate], seen: Image, cautious: Sequence[bool]) -> list[Estimate]:
-    """Estimates, of which those of models that are not cautious go beyond the cautious one as far as that is no noise.
+    """Correct estimates of models that may have learnt noise, by that of a cautious model, which hardly can.
 
-    What a model says beyond the cautious one, d, is structure, or noise that it learnt.  Of noise it keeps a share, as
-    posterior means do, and the rest of the same noise is in what it takes off, r: if it keeps half, <d, r> = <d, d>.
-    Structure has less in common with r, none if it is kept as a whole.  So nothing is trusted from <d, r> = <d, d> on,
-    and all of it up to half of that (chosen on cameraman and coins with noise of 3 x 3 pixels, and on wide-field
-    pictures).
-    Without a cautious model, estimates stay as they are.
+    The difference d of an estimate from the cautious one is structure, or noise that was learnt.  Of noise it holds a
+    share, as posterior means do, and the rest of the same noise is in the residual r: if it holds half, <d, r> = <d,
+    d>. Structure has less in common with r, none if it is kept as a whole.  So nothing of d is used from <d, r> = <d,
+    d> on, and all of it up to half of that (chosen on cameraman and coins with noise of 3 x 3 pixels, and on wide-field
+    pictures). Without a cautious model, estimates stay as they are.
     """
     sure = [estimate for estimate, careful in zip(estimates, cautious, strict=False) if careful]
     if not sure or len(sure) == len(estimates):
@@ -51,10 +50,10 @@ def trusted(estimates: Sequence[Estimate], seen: Image, cautious: Sequence[bool]
 def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndarray]:
     """Image and standard deviation: the mean of all estimates, with more weight where less error is to be expected.
 
-    That error is the mean variance of an estimate, and the structure that it takes for noise: by how much more of the
-    seen image it takes off than the one that takes off least.  Models of different kinds err differently, so that even
-    a worse one helps: the squared error of the mean is the mean squared error less the variance of the estimates
-    around their mean (Krogh & Vedelsby 1995).
+    That error is the mean variance of an estimate, and the structure that it removes as noise: by how much its residual
+    exceeds the least one.  Models of different kinds make different errors, so that even a worse one helps: the squared
+    error of the mean is the mean squared error less the variance of the estimates around their mean (Krogh & Vedelsby
+    1995).
     """
     variances = np.array([float(np.mean(estimate.std**2)) for estimate in estimates])
     noise = [taken_off(seen.values - estimate.image, estimate.std)[seen.observed] for estimate in estimates]
@@ -75,5 +74,5 @@ def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndar
 
 
 def taken_off(off: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """The variance of the noise by place, if no structure is missing in an estimate that is off what was seen."""
+    """The variance of the noise by place, from the residual of an estimate in which no structure is missing."""
     return off**2 + FOLLOWED * std**2

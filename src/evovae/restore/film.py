@@ -1,4 +1,4 @@
-"""Frames of a film that lie beside a frame, moved to where its things are, as further channels of it.
+"""Neighbouring frames of a film, moved to where their content is in a frame, as further channels of it.
 
 What frames have in common then lies in the same patch, whatever moves: patches follow the motion.  Motion is found by
 block matching from coarse to fine (a pyramid), from one frame to the next, and added up along time; frames are moved by
@@ -21,22 +21,23 @@ WINDOW = 15  # pixels around a place whose motion is taken for the same
 BETTER = 0.6  # of the noise's variance, by which a step of motion must be better: flat regions stay together
 SMALLEST = 16  # pixels of a frame at the coarsest level
 USUAL = 5  # frames that patches reach through
-SURER = 0.7  # of the variance of what is said of a frame from one that it lies among, that the mean of all has
-COMMON = 0.5  # of the detail of frames, that those beside have to share for it to pay to look at them
+SURER = 0.7  # variance of the mean of a frame's estimates from all stacks that it is in, over that of one of them
+COMMON = 0.5  # share of the detail of frames that neighbours must have in common for stacks to pay
 
 
 @dataclass(frozen=True)
 class Film:
-    """Which frames lie beside each other, and where things are in them; nothing at all of images that are no films.
+    """Which frames each frame is stacked with, and how content moves between them; of no effect for images that are no
+    films.
 
     Attributes
     ----------
     width
-        How many frames a patch reaches through: with 1, frames have nothing to do with each other.
+        How many frames a patch reaches through: with 1, frames are independent of each other.
     among
-        (T, width): which frames each frame lies among.
+        (T, width): which frames each frame is stacked with, itself included.
     places
-        (T, width, 2, Y, X): where the things at each place of each frame are in the frames that it lies among.
+        (T, width, 2, Y, X): where the content of each pixel of each frame is in the frames that it is stacked with.
     """
 
     width: int = 1
@@ -45,7 +46,9 @@ class Film:
 
     @classmethod
     def of(cls, even: Image, width: int | None) -> Film:
-        """With a width for films, or the one that pays: `USUAL`, where frames have most of their detail in common."""
+        """With a width for films, or the default one: `USUAL`, where frames have most of their detail in common, else
+        1.
+        """
         if not even.film or width == 1:
             return cls()
         frames = _brightness(even)
@@ -60,18 +63,18 @@ class Film:
         return cls(width, among, _followed(ahead, back, among))
 
     def around(self, frames: slice) -> Film:
-        """With no other patches than those that say something of these frames, and lie about them."""
+        """Only the patches that reach some frames."""
         reach = self.width // 2
         near = slice(max(frames.start - reach, 0), frames.stop + reach)
         return replace(self, among=self.among[near], places=self.places[near])
 
     def middle(self) -> Film:
-        """Without the patches of the first and last frames, which are those of others once more, if others are many."""
+        """Without the patches of the first and last frames, which repeat others, if there are many others."""
         reach, count = self.width // 2, len(self.among)
         return self if count < 2 * self.width else self.around(slice(2 * reach, count - 2 * reach))
 
     def beside(self, even: Image) -> Image:
-        """Each frame with those that it lies among as channels, (T, Y, X, width C); the image itself with width 1."""
+        """Each frame with those it is stacked with as channels, (T, Y, X, width C); with width 1, the image itself."""
         if self.width == 1:
             return even
         parts = (even.values, even.observed, np.broadcast_to(even.wanted, even.values.shape))
@@ -87,10 +90,11 @@ class Film:
         return moved.reshape(T, *shape, self.width * C)
 
     def back(self, estimate: Estimate, seen: Image) -> Estimate:
-        """What is said of each frame from all that it lies among, in its own places; the surer counts for more.
+        """The estimate of each frame from all stacks that it is in, moved back to its own pixels; the surer counts for
+        more.
 
-        Each frame that was seen keeps its mean, which its noise hardly moves, while others may be brighter.  Frames of
-        which nothing is said stay as they were seen.
+        Each frame that was seen keeps its mean, which its noise hardly moves, while others may be brighter.  Frames in
+        no stack stay as they were seen.
         """
         if self.width == 1:
             return estimate
@@ -107,7 +111,7 @@ class Film:
         return Estimate(image, std.reshape(size))
 
     def _gathered(self, values: np.ndarray, count: int) -> np.ndarray:
-        """Sums of values (T, Y X, width, C) where the things that they are of are, in so many frames: (.., Y X, C)."""
+        """Sums of values (T, Y X, width, C) where their content is, in so many frames: (.., Y X, C)."""
         _, N, _, C = values.shape
         total = np.zeros((count, N, C))
         row = self.places.shape[-1]
@@ -120,7 +124,7 @@ class Film:
 
 
 def _brightness(even: Image) -> np.ndarray:
-    """(T, Y, X): what channels have in common most, with noise of 1; what is missing, from the frames before or after.
+    """(T, Y, X): the mean over channels, scaled to noise of 1; missing pixels are taken from frames before or after.
 
     Motion is the same in all channels.
     """

@@ -1,4 +1,7 @@
-"""What has been learnt from images, to be looked at, kept, and used on others."""
+"""What has been learnt from images, to be looked at, kept, and used on others.
+
+Patches of D values are the data points of models with H latents; the states that a patch keeps are its population.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,34 @@ UNLIKE = 0.3
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FittedDenoiser:
-    """Models that have been trained on images, and denoise others like them without training.
+    """Models that have been trained on images, and restore others like them without training.
 
     `evovae.fit_denoiser` makes one, and so does ``evovae.denoise(image, full_output=True).fitted``.
 
-    Attributes
+    Parameters
     ----------
     members
         The trained models, whose estimates are mixed.
     noise
-        The noise that they learnt among: pass it as `noise` to `restore` to have it kept.
+        The noise of the images of training: pass it as `noise` to `restore`, if that of other images is the same.
     kind
-        The kind of noise that is looked for in other images.
+        The kind of noise that is looked for in other images; see `noise` of `evovae.denoise`.
     width
         How many frames of a film patches reach through; 1 for images.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (2, 16, 16))
+    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> fitted = evovae.fit_denoiser(noisy[0], preset=small, rng=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     fitted.save(Path(folder) / "model.safetensors")
+    ...     same = evovae.FittedDenoiser.load(Path(folder) / "model.safetensors")
+    >>> bool((same.restore(noisy[1]) == fitted.restore(noisy[1])).all())
+    True
     """
 
     members: tuple[FittedPatches, ...]
@@ -76,23 +93,36 @@ class FittedDenoiser:
         resume: str | Path | None = None,
         full_output: bool = False,
     ) -> np.ndarray | Restoration:
-        """Denoise an image, and fill what is missing in it: populations of its patches are searched for (`infer`).
+        """Denoise an image, and fill its missing pixels, with the models as they are.
 
-        The noise of the image is found anew, and models are moved to it and to the range of its values: other
-        exposures and other noise levels need no other training.  Where the models explain it worse than what they
-        learnt from, a note in the result and a warning say so, and less of it is changed.
+        Populations of its patches are searched for (`evovae.infer`).  The noise of the image is found anew, and models
+        are converted to it and to the range of its values: other exposures and other noise levels need no other
+        training.  Where the models explain the image worse than the ones they learnt from, a note in the result and a
+        warning say so, and less of it is changed.
 
-        Parameters are those of `evovae.denoise`, but for:
-
+        Parameters
+        ----------
+        image, sigma, mask, channel_axis, time_axis, nonfinite
+            As those of `evovae.denoise`.
         noise
-            Default: of the kind that training was told, found anew.  ``fitted.noise`` is the one of training.
+            As that of `evovae.denoise`.  Default: of the kind that training was given, found anew.  ``fitted.noise`` is
+            that of the images of training.
         rng
-            Seed of the search.
+            Seed of the search, or a numpy generator.
         callback
-            A true result ends it with a KeyboardInterrupt, as there is nothing yet that would be worth returning; a
-            long film, of which some blocks are restored, comes back with the others as they were.
+            Called with a `Progress` now and then.  If it returns True, the work ends with a KeyboardInterrupt, as there
+            is no result yet; of a long film, the blocks that are done come back restored, and the others as they were.
+        strength, dtype, tile, max_memory, device
+            As those of `evovae.denoise`.
         resume
             A folder in which the blocks of a long film are kept, to go on from.
+        full_output
+            Return a `Restoration` in place of the array.
+
+        Returns
+        -------
+        ndarray or Restoration
+            As that of `evovae.denoise`.
 
         Raises
         ------
@@ -104,7 +134,8 @@ class FittedDenoiser:
         >>> import numpy as np, evovae
         >>> rng = np.random.default_rng(0)
         >>> clean = np.kron(rng.uniform(50, 200, (6, 6)), np.ones((8, 8)))
-        >>> fitted = evovae.fit_denoiser(clean + rng.normal(0, 10, clean.shape), preset="fast", rng=0)
+        >>> small = evovae.MixturePatches.of(patch=6, components=8, epochs=4)  # in place of a preset, to be quick
+        >>> fitted = evovae.fit_denoiser(clean + rng.normal(0, 10, clean.shape), preset=small, rng=0)
         >>> other = clean.T + rng.normal(0, 10, clean.shape)
         >>> bool(np.std(fitted.restore(other) - clean.T) < 10)
         True
@@ -125,16 +156,36 @@ class FittedDenoiser:
         return result if full_output else as_given(image, result.image)
 
     def dictionary(self) -> list[np.ndarray]:
-        """What each latent adds to a patch, for each member: (H, R, *size); see `FittedPatches.responses`."""
+        """What each latent adds to a patch; see `FittedPatches.responses`.
+
+        Returns
+        -------
+        list of ndarray
+            (H, R, *size) for each member.
+        """
         return [member.responses() for member in self.members]
 
     def posterior(self, patch: np.ndarray, observed: np.ndarray | None = None, seed: int = 0) -> Population:
-        """The population of a patch (*size), of the first member that has patches of this size.
+        """The population of a patch, of the first member that has patches of this size.
+
+        Parameters
+        ----------
+        patch
+            (*size), in image units.
+        observed
+            Which of its values are known, bool.  Default: all that are not NaN.
+        seed
+            Of the search.
+
+        Returns
+        -------
+        Population
+            Its states, and their weights in the truncated posterior.
 
         Raises
         ------
         ValueError
-            If none has.
+            If no member has patches of this size.
         """
         for member in self.members:
             if member.size == patch.shape:
@@ -143,7 +194,23 @@ class FittedDenoiser:
         raise ValueError(f"the patch has shape {patch.shape}, but the models' have {sizes}")
 
     def fitting(self, image: Image) -> FittedDenoiser:
-        """The same for images with such axes; refuse one that these models cannot be used on."""
+        """The same models for the axes of an image.
+
+        Parameters
+        ----------
+        image
+            An image that they are to be used on.
+
+        Returns
+        -------
+        FittedDenoiser
+            With patches of as many axes.
+
+        Raises
+        ------
+        ValueError
+            For an image that these models cannot be used on.
+        """
         fitting = replace(self, members=tuple(member.fitting(image) for member in self.members))
         for member in fitting.members:
             spatial = len(member.size) - member.channels
@@ -164,10 +231,26 @@ class FittedDenoiser:
     def at(
         self, noise: NoiseModel, even: Image, generator: Generator
     ) -> tuple[tuple[FittedPatches, ...], tuple[str, ...]]:
-        """The members for an image with such noise and even values, and what is to be said of how they fit it.
+        """The members for an image with given noise.
 
-        Of the scale that they learnt at, in image units, and the image's own (of other exposures), the one is taken
-        that explains the image better.
+        Two scales are compared: the one of training, in image units, and the image's own (for other exposures).  The
+        one is taken by which the first member explains the image better.
+
+        Parameters
+        ----------
+        noise
+            That of the image.
+        even
+            Its even values.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        members : tuple of FittedPatches
+            For this noise and scale.
+        notes : tuple of str
+            How well they fit, in sentences; empty where they fit well.
         """
         first = self.members[0]
         sample, among = Several(first.size, (even,), SAMPLE).sample(even, generator)
@@ -188,7 +271,12 @@ class FittedDenoiser:
         return Scale(offset, member.scale.unit * float(np.mean(old.slope(member.scale.offset) / there.slope(offset))))
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file that `load` reads: safetensors and JSON.
+        """Write it to a file that `load` reads, of safetensors and JSON.
+
+        Parameters
+        ----------
+        path
+            The file, of the ending .safetensors by convention; replaced as a whole, where there is one.
 
         Raises
         ------
@@ -208,7 +296,17 @@ class FittedDenoiser:
 
     @classmethod
     def load(cls, path: str | Path) -> FittedDenoiser:
-        """What `save` wrote.
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Returns
+        -------
+        FittedDenoiser
+            As it was.
 
         Raises
         ------

@@ -1,4 +1,9 @@
-"""A patch model that has been trained: used on patches of any image, with its parameters as they are."""
+"""A patch model that has been trained: used on patches of any image, with its parameters as they are.
+
+N patches of D values are the data points of a model with H latents, of which each keeps S states, its population.
+Values of an image become *even* ones, whose noise has a standard deviation of 1 (`evovae.noise`), and these become
+values in training units, in which the signal has a standard deviation of 0.2.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +44,17 @@ FRAMES_APART = 4  # frames of a film between those in which patches are compared
 class Population:
     """The states of one patch, the likeliest first.
 
-    Attributes
+    Parameters
     ----------
     states
         (S, H) bool.
     q
         (S,): their weights in the truncated posterior, which sum to one (Eq. 3).
     images
-        (S, *size), in image units: what each state says that the clean patch is.
+        (S, *size), in image units: the clean patch according to each state.
     restored
-        (*size), in image units: the posterior mean, sum_s q_s images_s (Eq. 15).
+        (*size), in image units: the posterior mean, sum_s q_s images_s (Eq. 15), formed before the noise transform is
+        undone.
     """
 
     states: np.ndarray
@@ -61,7 +67,7 @@ class Population:
 class FittedPatches:
     """One trained model of patches, and what it takes to use it on those of an image.
 
-    Attributes
+    Parameters
     ----------
     model
         The model, in training units.
@@ -70,16 +76,17 @@ class FittedPatches:
     size
         Of its patches; channels are the last axis, where there are any.
     channels
-        Whether there are.
-    scale, noise
-        How values become those of training: ``scale.to_model(even, observed)`` of what `noise.forward` makes even, and
-        then ``noise.whitening(size)``.
+        Whether there are channels.
+    scale
+        How even values become those of training.
+    noise
+        How values become even ones, and patches of them white: that of the images of training, or of another image.
     freedom
         Share of the degrees of freedom of the noise that is left when each patch has lost its mean.
     commonest
         (K, H) bool: the states with most of the posterior's mass in training, from which new populations start.
     trained
-        N, how many patches it was trained on.
+        How many patches it was trained on.
     bound
         Mean bound of a patch at the end of training, in nats per value, as a density in even units.
     """
@@ -101,34 +108,82 @@ class FittedPatches:
 
     @property
     def whitening(self) -> Whitening:
-        """What makes the noise of its patches white."""
+        """What makes the noise of its patches white.
+
+        Returns
+        -------
+        Whitening
+            For patches of even values.
+        """
         return whitening_of(self.noise, self.size, self.channels)
 
     @property
     def sigma(self) -> float:
-        """The model's noise level, over that of even values."""
+        """The noise level of the model, over that of even values.
+
+        Returns
+        -------
+        float
+            1, if the model finds just the noise that it was given.
+        """
         return self.noise_variance.sqrt().item() * self.scale.unit
 
     @property
     def level(self) -> float:
-        """The same in image units, where the signal is the mean one."""
+        """The noise level of the model where the signal is the mean one.
+
+        Returns
+        -------
+        float
+            In image units.
+        """
         slope = self.noise.anywhere().slope(self.scale.offset)
         return self.sigma * float((slope**2).mean() ** 0.5)
 
     @property
     def noise_variance(self) -> Tensor:
-        """sigma2, corrected for the degree of freedom that goes with the mean of each patch."""
+        """sigma2 of the model, corrected for the degree of freedom that goes with the mean of each patch.
+
+        Returns
+        -------
+        Tensor
+            A number, in squared training units.
+        """
         return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
 
     def fitting(self, image: Image) -> FittedPatches:
-        """The same with patches that fit: frames of a film are images, and an image is a frame."""
+        """The same model with patches of the axes of an image: a frame of a film is an image, and an image is a frame.
+
+        Parameters
+        ----------
+        image
+            An image that it is to be used on.
+
+        Returns
+        -------
+        FittedPatches
+            With patches of as many axes.
+        """
         spatial = self.size[: len(self.size) - self.channels]
         if len(spatial) > len(image.shape) and spatial[0] == 1:
             return replace(self, size=self.size[1:])
         return replace(self, size=(1, *self.size)) if image.film and len(spatial) < len(image.shape) else self
 
     def patches(self, image: Image, among: tuple[int, ...] | None = None) -> Patches:
-        """Those of an even image, where the model lies; `among` is their size in it, if it holds crops."""
+        """The patches of an image, on the device of the model.
+
+        Parameters
+        ----------
+        image
+            Of even values.
+        among
+            Their size in the image, if that holds crops along a first axis.  Default: `size`.
+
+        Returns
+        -------
+        Patches
+            In training units, white.
+        """
         device = next(iter(self.model.state_dict().values())).device
         among = self.size if among is None else among
         return patches_of(image, among, self.scale, self.whitening, self.settings.centred, device)
@@ -141,7 +196,26 @@ class FittedPatches:
         steps: int,
         rows: Tensor | None = None,
     ) -> States:
-        """Populations of patches (of some of them, with rows); see `evovae.infer`."""
+        """Search for the populations of patches; see `evovae.infer`.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+        generator
+            Source of the draws.
+        start
+            Populations, or states (K, H) bool, to start from.
+        steps
+            E-steps, at most.
+        rows
+            Numbers of the patches to search for.  Default: all.
+
+        Returns
+        -------
+        States
+            Of all patches.
+        """
         x, observed = self.settings.data(self.model, patches)
         return infer(
             self.model,
@@ -156,7 +230,20 @@ class FittedPatches:
         )
 
     def restore(self, image: Image, generator: Generator) -> Estimate:
-        """What the model says that an even image is which took no part in training, from half of its patches."""
+        """Restore an image that took no part in training, from half of its patches.
+
+        Parameters
+        ----------
+        image
+            Of even values.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        Estimate
+            The image and its standard deviation, in even values.
+        """
         patches = self.patches(image).every_other()
         rows = patches.used.nonzero()[:, 0]
         frames = (FRAMES_APART,) * image.film
@@ -171,9 +258,24 @@ class FittedPatches:
         return adapted.estimate(patches, states, generator)
 
     def begun(self, patches: Patches, generator: Generator, apart: tuple[int, ...] = ()) -> States:
-        """Populations to start from: the best of the commonest states for some patches, and for those about them.
+        """Populations to start a search from: the best of the commonest states.
 
-        Such patches are so far apart along the first axes, and as far as pays along others, where they overlap.
+        They are found for some patches, and taken for those around these, too.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+        generator
+            Source of the draws.
+        apart
+            How far apart such patches are along the first axes of the image, in pixels.  Along all others, they are as
+            far apart as patches that overlap may be.
+
+        Returns
+        -------
+        States
+            Of all patches.
         """
         others = (APART if w > 1 else 1 for w in self.size[len(apart) :])
         lead = (1,) * (len(patches.size) - len(self.size))  # of crops
@@ -192,11 +294,40 @@ class FittedPatches:
         return few[nearest]
 
     def estimate(self, patches: Patches, states: States, generator: Generator) -> Estimate:
-        """What the model says that an image is, in even values."""
+        """The restored image, given the populations of all of its patches; wide holes are filled, too.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+        states
+            Their populations.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        Estimate
+            The image and its standard deviation, in even values.
+        """
         return self._outside(*self._filled(patches, states, generator, *self.merged(patches, states)), patches)
 
     def glimpse(self, patches: Patches, states: States) -> Estimate:
-        """About the same, from half of the patches; draws nothing, so that training does not notice."""
+        """About the same as `estimate`, from half of the patches; draws nothing, so that training goes on as without
+        it.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+        states
+            Their populations.
+
+        Returns
+        -------
+        Estimate
+            The image and its standard deviation, in even values.
+        """
         return self._outside(*self.merged(patches.every_other(), states), patches)
 
     def _outside(self, image: Tensor, spread: Tensor, patches: Patches) -> Estimate:
@@ -206,7 +337,22 @@ class FittedPatches:
         return Estimate(self.scale.to_even(image.cpu()), variance.sqrt().cpu().double().numpy() * self.scale.unit)
 
     def merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the clean image, in training units."""
+        """The mean of all patches that cover each pixel, those counting for more that are surer.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+        states
+            Their populations.
+
+        Returns
+        -------
+        mean : Tensor
+            The clean image, in training units.
+        std : Tensor
+            Its standard deviation.
+        """
         rows, back = patches.used.nonzero()[:, 0], patches.whitening.back
         readout = None if back is None else back.to(patches.x)
         x, observed = self.settings.data(self.model, patches)
@@ -223,9 +369,9 @@ class FittedPatches:
     def _filled(
         self, patches: Patches, states: States, generator: Generator, image: Tensor, spread: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The same with holes that no patch reaches across filled from their rims inwards.
+        """The same with holes that no patch reaches across filled from their edges inwards.
 
-        What is restored there stands for what is seen, and is unsure by as much as the image varies.
+        What is restored there then counts as seen, with a standard deviation as large as that of the image.
         """
         seen, known, filled, size = patches.known, patches.known, patches.image, patches.size
         if seen.all():
@@ -246,10 +392,22 @@ class FittedPatches:
         return image, torch.where(sure, spread, SIGNAL)
 
     def on(self, noise: NoiseModel, scale: Scale) -> FittedPatches:
-        """The same model for images with other noise, and another scale.
+        """The same model for images with other noise, and of another scale.
 
-        Clean patches stay as they are but for the scale: what the model says of them goes through the new whitening,
-        and its noise is what the new one is in its units.
+        Clean patches stay as they are but for the scale: the model of them goes through the new whitening, and its
+        noise is the new one in its units.
+
+        Parameters
+        ----------
+        noise
+            That of the images.
+        scale
+            How their even values become those of training.
+
+        Returns
+        -------
+        FittedPatches
+            Another one.
         """
         moved = replace(self, noise=noise, scale=scale)
         before, after = (_whole(each.whitening.back, self.size) for each in (self, moved))
@@ -259,15 +417,26 @@ class FittedPatches:
 
     @property
     def use(self) -> np.ndarray:
-        """How often each latent is on: the prior's pi, (H,)."""
+        """How often each latent is on: the prior's pi.
+
+        Returns
+        -------
+        ndarray
+            (H,), from 0 to 1.
+        """
         return cast(Tensor, self.model.prior.pi).double().numpy()
 
     @torch.no_grad()
     def responses(self) -> np.ndarray:
-        """What each latent adds to a patch, in image units (of even noise): (H, R, *size).
+        """What each latent adds to a patch, in image units (of even noise).
 
-        First what it does to the decoder's mean; for latents that own subspaces, then their principal axes, each as
-        long as its standard deviation.  What is zero for all latents is left out, but for a first one.
+        First by how much it changes the decoder's mean; for latents that own subspaces, then their principal axes, each
+        one standard deviation long.  What is zero for all latents is left out, but for a first one.
+
+        Returns
+        -------
+        ndarray
+            (H, R, *size).
         """
         H = len(self.use)
         on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
@@ -280,7 +449,21 @@ class FittedPatches:
 
     @torch.no_grad()
     def population(self, patch: np.ndarray, observed: np.ndarray | None = None, seed: int = 0) -> Population:
-        """The population of a patch (*size) of an image; values that are NaN or not observed are missing.
+        """The population of one patch of an image.
+
+        Parameters
+        ----------
+        patch
+            (*size), in image units.
+        observed
+            Which of its values are known, bool.  Default: all that are not NaN.
+        seed
+            Of the search.
+
+        Returns
+        -------
+        Population
+            Its states, and their weights in the truncated posterior.
 
         Raises
         ------
@@ -308,7 +491,9 @@ class FittedPatches:
         return Population(states.z[0, order].numpy(), q, images, restored)
 
     def _alone(self, x: Tensor, observed: Tensor, generator: Generator) -> States:
-        """The population of one patch, which has no neighbours: of a mixture, components are few enough to compare."""
+        """The population of one patch, which has no neighbours: of a mixture, components are few enough to compare them
+        all.
+        """
         H, S = len(self.use), self.settings.states
         if isinstance(self.model.prior, OneHot):
             search, steps, start = Search(0, 0, 0), 0, torch.eye(H, dtype=torch.bool)
@@ -317,7 +502,13 @@ class FittedPatches:
         return infer(self.model, x, observed, n_states=S, search=search, steps=steps, generator=generator, start=start)
 
     def config(self) -> dict[str, Any]:
-        """All but the tensors, in what JSON can hold."""
+        """All but the tensors, in what JSON can hold.
+
+        Returns
+        -------
+        dict
+            Settings.
+        """
         return {
             "settings": self.settings.config(),
             "size": self.size,
@@ -331,7 +522,22 @@ class FittedPatches:
 
     @classmethod
     def from_config(cls, model: TVAE, commonest: Tensor, config: dict[str, Any]) -> FittedPatches:
-        """The inverse of `config`."""
+        """The inverse of `config`.
+
+        Parameters
+        ----------
+        model
+            The model.
+        commonest
+            The commonest states, packed.
+        config
+            What `config` returned.
+
+        Returns
+        -------
+        FittedPatches
+            The same as was described.
+        """
         return cls(
             model,
             from_config(config["settings"]),
@@ -368,7 +574,7 @@ def _whole(back: Tensor | None, size: tuple[int, ...]) -> Tensor:
 
 
 def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Of each patch, how much is known: (N,)."""
+    """How much of each patch is known: (N,)."""
     return extract(known, size).float().mean(1)
 
 

@@ -1,4 +1,4 @@
-"""The border between users' arrays and float32 tensors: checks, and dtypes on the way out."""
+"""Users' arrays as float32 tensors: checks on the way in, and dtypes on the way out."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ GRAIN = 0.05  # least noise to work with, over the picture's own deviation
 class Image:
     """A user's array in the form that restoration works on: floats or integers, channels (if any) in the last axis.
 
-    observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored.
-    Spatial axes of length 1 are left out; whole is the shape with them, axis where the channels were.  wanted is False
-    where nobody asks what the clean value is; it is of the shape of values, or one for all.  The first axis of a film
-    is time, which was at `time`.
+    observed is True where a value is neither missing (NaN, infinite, masked in any way) nor to be ignored. Spatial axes
+    of length 1 are left out; whole is the shape with them, axis where the channels were.  wanted is False where the
+    clean value is not needed; it is of the shape of values, or one for all.  The first axis of a film is time, which
+    was at `time`.
     """
 
     values: np.ndarray
@@ -48,7 +48,7 @@ class Image:
         memory: float,
         time_axis: int | None = None,
     ) -> "Image":
-        """Check everything that can be wrong with an array, and say it in a sentence."""
+        """Check an array and all that belongs to it."""
         if nonfinite not in NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, but it is one of {', '.join(NONFINITE)}")
         hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
@@ -98,7 +98,7 @@ class Image:
 
     @property
     def flat(self) -> bool:
-        """Whether it holds nothing to learn from."""
+        """Whether it is constant, so that there is nothing to learn from."""
         return bool(self.span < np.finfo(np.float32).tiny)
 
     @property
@@ -116,11 +116,11 @@ class Image:
 
     @property
     def channels(self) -> int:
-        """How many values a place has."""
+        """How many values a pixel has."""
         return 1 if self.axis is None else self.values.shape[-1]
 
     def with_channels(self, values: np.ndarray) -> np.ndarray:
-        """An array of the shape of the values with the channels as its last axis, of one where there are none."""
+        """Values with the channels as their last axis, of length one where there are none."""
         return values if self.axis is not None else values[..., None]
 
     @property
@@ -195,7 +195,7 @@ def _long(spatial: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def check_values(image: np.ndarray) -> None:
-    """Refuse values that are no numbers, or such as doubles do not hold."""
+    """Refuse values that are not numbers, or such as double precision does not hold."""
     if image.dtype.kind not in "iuf":
         hint = {"b": "; cast it to float first", "c": "; restore its real and imaginary parts apart"}
         raise TypeError(
@@ -276,7 +276,7 @@ def check_time(time_axis: int | None, time_width: int | None) -> None:
 
 
 def check_levels(levels: np.ndarray, span: float) -> None:
-    """Noise levels are positive numbers no larger than the data's range."""
+    """Refuse noise levels that are not positive, or larger than the range of the data."""
     if not ((levels > 0) & (levels <= span)).all():
         raise ValueError(
             f"sigma is {levels.tolist()}, but a noise level lies between 0 and the image's range of {span:g}"

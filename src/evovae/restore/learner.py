@@ -29,7 +29,7 @@ LEAST, SURE, FEW = 1 / 8, 0.9, 1000
 
 @dataclass
 class Learner:
-    """The straight path: even image -> patches -> populations and model -> posterior means -> even image.
+    """Training of one model: even image -> patches -> populations and model -> posterior means -> even image.
 
     fitted holds the model, which training changes; bound is that of the last epoch, the mean of a patch in nats.
     """
@@ -53,7 +53,8 @@ class Learner:
         device: torch.device,
         generator: Generator,
     ) -> "Learner":
-        """Everything that training on an even image needs, for noise of about 1, and of this deviation at least.
+        """Everything that training on an even image needs, for noise of standard deviation about 1, and `least` at
+        least.
 
         size is that of patches, and `among` the same in the image, which may hold crops.
         """
@@ -88,11 +89,11 @@ class Learner:
         return replace(self.fitted, commonest=commonest, bound=bound)
 
     def glimpse(self) -> Estimate:
-        """About what the model says of its training image."""
+        """An estimate of the training image from half of the patches."""
         return self.fitted.glimpse(self.patches, self.states)
 
     def estimate(self) -> Estimate:
-        """What the model says of its training image."""
+        """The estimate of the training image."""
         return self.fitted.estimate(self.patches, self.states, self.generator)
 
     def epochs(self, resume: Mapping[str, Tensor]) -> Iterator[Epoch]:
@@ -123,7 +124,9 @@ class Learner:
         return {**epoch.snapshot(), **main, **populations, **about}
 
     def _refill(self) -> None:
-        """Where whitened patches need a guess at what is missing, take what is restored and the noise to expect."""
+        """Guess anew the missing values of whitened patches: the restored image, and the noise expected from that of
+        known values.
+        """
         patches, fitted = self.patches, self.fitted
         if patches.whitening.is_identity or patches.known.all():
             return

@@ -1,4 +1,4 @@
-"""A film that is not worked on as a whole: what is read of it, piece by piece."""
+"""A film too long to be worked on as a whole, read piece by piece."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class LongFilm:
         return np.asarray(levels)[tuple(index)]
 
     def piece(self, block: Block, span: float = np.inf) -> tuple[Image, np.ndarray | None]:
-        """A block, and what is told of its noise, which is no more than the span of all values."""
+        """A block as an image, and its noise levels, none of which is larger than the range of all values."""
         mask = None if self.mask is None else self.mask[self.index(block)]
         values = self.read(self.image, block)
         with warnings.catch_warnings():
@@ -155,7 +155,7 @@ class LongFilm:
         )
 
     def runs(self, rng: np.random.Generator) -> list[Block]:
-        """Where to learn from: short runs of frames, spread over the film, somewhere in the frames."""
+        """Blocks to learn from: short runs of frames, spread over the film, at random places in the frames."""
         T, *frame = self.shape
         count = min(RUNS, max(T // FRAMES, 1))
         starts = [

@@ -1,4 +1,4 @@
-"""How much memory a restoration may use, and what it says when that is too little."""
+"""How much memory a restoration may use, and the error where that is too little."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import psutil
 import torch
 
 SHARE = 0.5  # of the memory that is free, unless told otherwise
-PER_PIXEL = 150  # bytes: the picture, what is found, and what all models say, in double precision
+PER_PIXEL = 150  # bytes: the picture, its noise, and the estimates of all models, in double precision
 
 
 class MemoryBudgetError(MemoryError):

@@ -1,6 +1,8 @@
-"""Kinds of model for the patches of one image, with all that their training needs decided.
+"""Kinds of model for the patches of an image, with all settings of their training.
 
-A restoration trains one or several, one after another, and mixes what they say.
+A restoration trains one or several, one after another, and mixes what they predict.  N patches of D values each are the
+data points of a model with H latents; S is the number of states that each keeps, and lpj the log joint of a patch and a
+state, in nats.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ Start = tuple[TVAE, States]
 
 
 def keep_all(model: TVAE, states: States) -> None:
-    """Models stay as they are."""
+    """Leave a model as it is."""
 
 
 def drop_noise(edge: float, model: TVAE, states: States) -> None:
@@ -59,7 +61,9 @@ def drop_noise(edge: float, model: TVAE, states: States) -> None:
 
 @dataclass(frozen=True)
 class Course:
-    """A part of a training: so many epochs, on the noisy image or on the one restored so far, and what follows."""
+    """A part of a training: how many epochs, whether on the image as restored so far or on the noisy one, and what
+    follows.
+    """
 
     epochs: int
     restored: bool = False
@@ -68,11 +72,24 @@ class Course:
 
 @dataclass(frozen=True)
 class PatchModel(ABC):
-    """What a restoration asks of a kind of model.
+    """The base of all kinds of model for patches: settings, and how to start, train and use such a model.
 
-    patch is the width of the patches in pixels, or one for each spatial axis; they reach through all
-    channels.  latents is H, states S, the population of each patch.  Where patches are centred, each has
-    its own mean taken off and put back.
+    Patches overlap, and reach through all channels.
+
+    Parameters
+    ----------
+    patch
+        Width of the patches in pixels, or one for each spatial axis; cut to the image, where that is smaller.
+    latents
+        H, the number of binary latents.
+    states
+        S, how many states each patch keeps.
+    search
+        Settings of the E-step.
+    epochs
+        Passes over the patches.
+    centred
+        Whether each patch has its own mean taken off before, and put back after.
     """
 
     patch: int | tuple[int, ...]
@@ -84,84 +101,253 @@ class PatchModel(ABC):
 
     @abstractmethod
     def optimism(self, N: int, D: int) -> float:
-        """By how much squared errors exceed the posterior variance, which knows nothing of the noise that was learnt
-        from N patches of D values.
+        """By how much squared errors exceed the posterior variance.
 
-        Found on cameraman, house, peppers and barbara at sigma 15, 25 and 50 (docs/explain/restoration.md).
+        That variance does not know of the noise that was learnt.  The factor was measured on cameraman, house, peppers
+        and barbara at sigma 15, 25 and 50 (docs/explain/restoration.md); it grows where there are few patches for each
+        parameter.
+
+        Parameters
+        ----------
+        N
+            How many patches the model was trained on.
+        D
+            Values of a patch.
+
+        Returns
+        -------
+        float
+            1 or more.
         """
 
     @property
     def cautious(self) -> bool:
-        """Whether it has so few directions that it hardly takes noise for structure, whatever the noise is like."""
+        """Whether the model has so few directions that it hardly takes noise for structure, whatever the noise is like.
+
+        Returns
+        -------
+        bool
+            False, by default.
+        """
         return False
 
     @property
     @abstractmethod
     def settling(self) -> int:
-        """How many E-steps the populations of patches need that took no part in training."""
+        """How many E-steps are made for patches that took no part in training.
+
+        Returns
+        -------
+        int
+            1 or more.
+        """
 
     @property
     def adaptations(self) -> int:
-        """How many times a trained model is adapted to an image."""
+        """How many times a trained model is adapted to another image; see `adapted`.
+
+        Returns
+        -------
+        int
+            0, by default.
+        """
         return 0
 
     @property
     def commonest(self) -> int:
-        """How many of the commonest states the populations of patches start from that took no part in training."""
+        """How many of the commonest states of training are kept, for other patches to start from the best of them.
+
+        Returns
+        -------
+        int
+            S, by default.
+        """
         return self.states
 
     @property
     def courses(self) -> tuple[Course, ...]:
-        """What training consists of, one after another."""
+        """The parts of a training, one after another.
+
+        Returns
+        -------
+        tuple of Course
+            A single one, by default.
+        """
         return (Course(self.epochs),)
 
     @property
     def length(self) -> int:
-        """All epochs."""
+        """Epochs of all parts of the training together.
+
+        Returns
+        -------
+        int
+            1 or more.
+        """
         return sum(course.epochs for course in self.courses)
 
     @abstractmethod
     def place(self, device: torch.device) -> torch.device:
-        """Where to work, if a device is there to be used."""
+        """Where such models are trained and used, if a device is there to be used.
+
+        Parameters
+        ----------
+        device
+            Where the user wants the work done.
+
+        Returns
+        -------
+        torch.device
+            That device, or the CPU for models whose closed forms are compiled for it.
+        """
 
     @abstractmethod
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
-        """A model of patches to start from, for noise of about this variance, and of at least another, and populations.
+        """A model to start training from, and populations for its patches.
 
-        x (N, D) are the patches with a guess at what is missing.
+        Parameters
+        ----------
+        patches
+            Of an image, in training units.
+        x
+            The same patches (N, D), with a guess at what is missing.
+        noise
+            Variance of the noise to start from, in training units.
+        least
+            The least variance of the noise that may be learnt.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        model : TVAE
+            Not trained yet.
+        states : States
+            Of all patches.
         """
 
     def searching(self, patches: Patches) -> Search:
-        """The search for the states of these patches."""
+        """The search for the states of given patches.
+
+        Parameters
+        ----------
+        patches
+            Of an image.
+
+        Returns
+        -------
+        Search
+            `search` itself, by default.
+        """
         return self.search
 
     def engine(self, model: TVAE, patches: Patches) -> Engine:
-        """What works on these patches."""
+        """The engine for a model of given patches.
+
+        Parameters
+        ----------
+        model
+            Such a model.
+        patches
+            Of an image.
+
+        Returns
+        -------
+        Engine
+            The fastest one that supports it.
+        """
         return choose(model, self.searching(patches))
 
     @abstractmethod
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
-        """The same model of clean patches where noise has another variance, and places are not those of training.
+        """The same model of clean patches for an image with other noise.
 
-        With a matrix to (D, D), patches are x @ to, and their noise is white there.
+        Places in the image play no part in it: they are not those of training.
+
+        Parameters
+        ----------
+        model
+            A trained model.
+        sigma2
+            Variance of the noise there, in training units.
+        to
+            A matrix (D, D): patches there are x @ to, and their noise is white.  Default: patches are as they were.
+
+        Returns
+        -------
+        TVAE
+            Another model; the given one stays as it is.
         """
 
     def adapted(self, model: TVAE, patches: Patches, states: States, rows: Tensor, generator: Generator) -> TVAE:
-        """The model after what populations of these patches, in which it did not train, say of its parameters."""
+        """A trained model after an M-step on another image.
+
+        Parameters
+        ----------
+        model
+            A trained model.
+        patches
+            Of the other image.
+        states
+            Their populations.
+        rows
+            Numbers of the patches that count.
+        generator
+            Source of the draws.
+
+        Returns
+        -------
+        TVAE
+            Another model, or the given one, by default.
+        """
         return model
 
     def config(self) -> dict[str, Any]:
-        """Its kind and settings, in what JSON can hold; what `from_config` makes again."""
+        """The kind and its settings, in what JSON can hold.
+
+        Returns
+        -------
+        dict
+            What `from_config` makes the same settings of.
+        """
         settings = {"kind": type(self).__name__, **asdict(self)}
         return json.loads(json.dumps(settings, default=_described))
 
     def data(self, model: TVAE, patches: Patches) -> tuple[Tensor, Tensor]:
-        """What a model sees of patches, and which values of that are known: (N, E) each."""
+        """The data of the model: patches, possibly with their places in the image.
+
+        Parameters
+        ----------
+        model
+            Such a model.
+        patches
+            Of an image.
+
+        Returns
+        -------
+        x : Tensor
+            (N, E), where E is D or more.
+        observed
+            Which of these values are known, (N, E) bool.
+        """
         return patches.x, patches.observed
 
     @abstractmethod
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        """The arguments of `evovae.fit` that are this kind's own, for N patches."""
+        """The arguments of `evovae.fit` that depend on the kind of model.
+
+        Parameters
+        ----------
+        model
+            Such a model.
+        N
+            How many patches there are.
+
+        Returns
+        -------
+        dict
+            By name: optimizer, batch_size, and others.
+        """
 
     def fit(
         self,
@@ -172,7 +358,28 @@ class PatchModel(ABC):
         generator: Generator,
         resume: Mapping[str, Tensor],
     ) -> Iterator[Epoch]:
-        """Train it, from a snapshot if that is not empty."""
+        """Train a model.
+
+        Parameters
+        ----------
+        model
+            What `start` returned.
+        patches
+            Of an image.
+        states
+            Their populations, improved in place.
+        epochs
+            Passes over the patches.
+        generator
+            Source of the draws.
+        resume
+            The snapshot of an epoch to go on from; may be empty.
+
+        Returns
+        -------
+        Iterator of Epoch
+            One after each pass; see `evovae.fit`.
+        """
         x, observed = self.data(model, patches)
         return fit(
             model,
@@ -189,10 +396,46 @@ class PatchModel(ABC):
 
 @dataclass(frozen=True)
 class NetworkPatches(PatchModel):
-    """The paper's model: an MLP decodes binary latents.
+    """The model of the paper: a multi-layer perceptron decodes binary latents, and is trained by Adam.
 
-    hidden are the decoder's layer sizes, learning_rate Adam's peak rate.  A binary code has no
-    amplitude: centred patches do better, unless noise is so high that the mean costs more than it gives.
+    x | z ~ N(MLP(z), sigma2 I) with z ~ prod_h Bern(pi_h); see `evovae.decoders.MLP` and `evovae.likelihoods.Gaussian`.
+    Binary latents have no amplitude: centred patches do better, unless the noise is so high that the mean of a patch
+    costs more than it gives.
+
+    Parameters
+    ----------
+    patch
+        Width of the patches in pixels, or one for each spatial axis.
+    latents
+        H, the number of binary latents.
+    states
+        S, how many states each patch keeps.
+    search
+        Settings of the E-step.
+    epochs
+        Passes over the patches.
+    centred
+        Whether each patch has its own mean taken off before, and put back after.
+    hidden
+        Units of the decoder's hidden layers, from the latents to the patch.
+    batch_size
+        Patches of a step of Adam.
+    learning_rate
+        Adam's peak rate, in training units, in which the signal has a standard deviation of 0.2.
+    schedule
+        How the rate changes over the epochs; see `evovae.schedules`.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> search = evovae.Search(parents=4, children=4)
+    >>> adam = {"batch_size": 32, "learning_rate": 0.01}
+    >>> settings = evovae.NetworkPatches(
+    ...     patch=4, latents=8, states=8, search=search, epochs=5, centred=True, hidden=(16,), **adam
+    ... )
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
+    >>> evovae.denoise(noisy, preset=settings, rng=0).shape
+    (16, 16)
     """
 
     hidden: tuple[int, ...]
@@ -232,12 +475,47 @@ class NetworkPatches(PatchModel):
 
 @dataclass(frozen=True)
 class LowRankPatches(PatchModel):
-    """Binary latents that switch small subspaces on, brightness always on, all in closed form.
+    """Binary latents that switch small linear subspaces on, beside one that is always on, as for brightness.
 
-    rank is the dimension of each subspace, at most, always that of what no latent switches, batches the number
-    of M-steps per epoch.  look is a refinement stage: after `epochs`, how many on its own restored picture, and then
-    how many on the noisy one again; subspaces that are learnt from less noise hold less of it.  With offsets,
-    subspaces need not go through zero; with nothing else (rank 0, always 0) that is binary sparse coding.
+    The likelihood is `evovae.likelihoods.LowRankGaussian`, all of whose parameters are learnt in closed form.  With
+    nothing but offsets (rank 0, always 0), it is binary sparse coding.
+
+    Parameters
+    ----------
+    patch
+        Width of the patches in pixels, or one for each spatial axis.
+    latents
+        H, the number of binary latents.
+    states
+        S, how many states each patch keeps.
+    search
+        Settings of the E-step, with `operators.exactly_informed_flip` or `operators.uniform_flip` as mutation.
+    epochs
+        Passes over the patches, before the refinement stage.
+    centred
+        Whether each patch has its own mean taken off before, and put back after.
+    rank
+        Dimension of the subspace of each latent, at most.
+    batches
+        M-steps per epoch.
+    look
+        The refinement stage after `epochs`: epochs on the image as the model itself has restored it, and then epochs on
+        the noisy image again.  Subspaces that are learnt from less noise hold less of it.  (0, 0), the default, leaves
+        it out. With it, axes that noise alone could explain are pruned after a quarter of the epochs, and again before
+        it.
+    always
+        Dimension of the subspace that is on in all states.
+    offsets
+        Whether subspaces need not go through zero.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> search = evovae.Search(parents=2, children=4, mutate=evovae.operators.exactly_informed_flip)
+    >>> settings = evovae.LowRankPatches(patch=4, latents=8, states=4, search=search, epochs=3, centred=False, rank=2)
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
+    >>> evovae.denoise(noisy, preset=settings, rng=0).shape
+    (16, 16)
     """
 
     rank: int
@@ -254,12 +532,10 @@ class LowRankPatches(PatchModel):
         return 4
 
     def place(self, device: torch.device) -> torch.device:
-        """The CPU, for which its closed forms are compiled."""
         return CPU
 
     @property
     def courses(self) -> tuple[Course, ...]:
-        """With a refinement stage, axes are pruned soon, and again before it."""
         if not any(self.look):
             return super().courses
         restored, again = self.look
@@ -296,12 +572,49 @@ class LowRankPatches(PatchModel):
 
 @dataclass(frozen=True)
 class MixturePatches(PatchModel):
-    """A mixture of Gaussians with full covariances, one of which each patch is from: for textures.
+    """A mixture of Gaussians with full covariances, one of which each patch is drawn from: for textures.
 
-    latents is K, the number of components, of which the population of a patch holds `states`; what is tried beside
-    comes from the patches around it, and from those that it has something in common with.  Components belong to
-    regions of the picture, where all patches have a place in it.  edge and rank are those of `FullGaussian`, and
-    batches is the number of M-steps per epoch.
+    The likelihood is `evovae.likelihoods.FullGaussian` with the prior `evovae.priors.OneHot`.  Each patch keeps a few
+    components; others are proposed by the patches around it and by those with the same best component
+    (`evovae.migration.Neighbours`), so that the cost does not grow with their number.  Where all patches have a place
+    in one image, components belong to regions of it.
+
+    Training starts from k-means centres with round Gaussians.  A patch starts with the components that are nearest to a
+    patch some pixels away: if each chose its own, it would choose by its noise, which components would then learn.
+
+    Parameters
+    ----------
+    patch
+        Width of the patches in pixels, or one for each spatial axis.
+    latents
+        K, the number of components.
+    states
+        S, how many components each patch keeps.
+    search
+        Its `migrate` is set to propose components; usually ``Search(0, 0, 0)``, which tries no others.
+    epochs
+        Passes over the patches.
+    centred
+        Whether each patch has its own mean taken off before, and put back after.
+    rank
+        How many axes of a component are of signal, at most.  Default: all.  Where noise is known roughly, a low rank
+        keeps components from learning it.
+    edge
+        How far the variance on an axis must exceed what noise alone gives; see `evovae.likelihoods.FullGaussian`.
+    batches
+        M-steps per epoch.
+
+    References
+    ----------
+    Zoran & Weiss, "From learning models of natural image patches to whole image restoration", ICCV, 479-486, 2011.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> settings = evovae.MixturePatches.of(patch=4, components=4, epochs=3)
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
+    >>> evovae.denoise(noisy, preset=settings, rng=0).shape
+    (16, 16)
     """
 
     rank: int | None = None
@@ -310,7 +623,24 @@ class MixturePatches(PatchModel):
 
     @classmethod
     def of(cls, patch: int | tuple[int, ...], components: int, epochs: int, rank: int | None = None) -> MixturePatches:
-        """The usual ones."""
+        """The usual settings: three components for each patch, which is not centred.
+
+        Parameters
+        ----------
+        patch
+            Width of the patches in pixels, or one for each spatial axis.
+        components
+            K, the number of components.
+        epochs
+            Passes over the patches.
+        rank
+            How many axes of a component are of signal, at most.  Default: all.
+
+        Returns
+        -------
+        MixturePatches
+            With these.
+        """
         return cls(patch, components, 3, Search(0, 0, 0), epochs, centred=False, rank=rank)
 
     @property
@@ -318,8 +648,7 @@ class MixturePatches(PatchModel):
         return self.rank is not None
 
     def optimism(self, N: int, D: int) -> float:
-        """More, the fewer patches there are for each direction of a covariance."""
-        return 1.05 + 3.7 * D * self.latents / N
+        return 1.05 + 3.7 * D * self.latents / N  # more, the fewer patches there are for each direction of a covariance
 
     @property
     def settling(self) -> int:
@@ -331,19 +660,12 @@ class MixturePatches(PatchModel):
 
     @property
     def commonest(self) -> int:
-        """All components: what is not in any population, migration does not bring."""
-        return self.latents
+        return self.latents  # all components: migration does not bring what is not in any population
 
     def place(self, device: torch.device) -> torch.device:
-        """The CPU, for which its closed forms are compiled."""
         return CPU
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
-        """Round Gaussians about centres of the patches (k-means, of a part of them), and the nearest ones.
-
-        Patches have those that are nearest to a patch some pixels away.  If each chose its own, it would choose by its
-        noise: where all patches are alike, components would share them out by noise, and so learn it.
-        """
         D, K = x.shape[1], self.latents
         some = x[torch.randperm(len(x), generator=generator)[: max(PER_CENTRE * K, LEAST_SOME)]]
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -359,7 +681,7 @@ class MixturePatches(PatchModel):
         return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)[about]
 
     def adapted(self, model: TVAE, patches: Patches, states: States, rows: Tensor, generator: Generator) -> TVAE:
-        """One M-step, in which training counts for some patches; components belong to regions of the image."""
+        # The sums of training count for some patches, too; components belong to regions of the image.
         likelihood, prior, some = cast(FullGaussian, model.likelihood), copy.deepcopy(model.prior), states[rows]
         q = some.lpj.softmax(1)
         places = patches.places[rows] if patches.axes else patches.x.new_zeros(len(rows), 0)
@@ -378,7 +700,6 @@ class MixturePatches(PatchModel):
         return replace(self.search, migrate=Neighbours(patches.grid, tuple(reach)))
 
     def data(self, model: TVAE, patches: Patches) -> tuple[Tensor, Tensor]:
-        """Patches and where in the picture they lie, as far as the model knows places."""
         if not cast(FullGaussian, model.likelihood).centres.shape[1]:
             return patches.x, patches.observed
         places = patches.places.to(patches.x)
@@ -392,13 +713,13 @@ class MixturePatches(PatchModel):
 
 
 def _moved(model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
-    """With a likelihood that says all there is to say, elsewhere."""
+    """A model whose decoder is silent, for other noise and coordinates."""
     likelihood = cast(LowRankGaussian | FullGaussian, model.likelihood).moved(sigma2, to)
     return TVAE(copy.deepcopy(model.decoder), likelihood, copy.deepcopy(model.prior))
 
 
 def _closed_form(model: TVAE, N: int, batches: int) -> dict[str, Any]:
-    """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums of about two batches."""
+    """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums that cover about two batches."""
     nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
     return {"optimizer": nothing_to_learn, "batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
 

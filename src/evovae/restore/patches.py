@@ -44,10 +44,10 @@ def merge(patches: Tensor, weights: Tensor, shape: tuple[int, ...], size: tuple[
 class Patches:
     """An image in training units, and all its patches of a size, whose noise is white.
 
-    x (N, D) are the patches less their levels (N, 1), whitened; observed (N, D) says which of their values are known,
-    used (N,) which patches the image is made of, and wanted at which of its pixels that matters.  Whitened patches are
-    sums of many pixels: where noise is correlated, image holds a guess at each pixel that is not known (see `refill`),
-    and all of x counts as observed.  Where noise is white, image is zero there, and those values take no part.
+    x (N, D) are the patches less their levels (N, 1), whitened; observed (N, D) tells which of their values are known,
+    used (N,) which patches the image is made of, and wanted which of its pixels matter.  Whitened patches are sums of
+    many pixels: where noise is correlated, image holds a guess at each pixel that is not known (see `refill`), and all
+    of x counts as observed.  Where noise is white, image is zero there, and those values take no part.
     """
 
     image: Tensor

@@ -42,35 +42,37 @@ COARSE = 2.0  # deviation of a restored image of integers below which rounding t
 LIKELY, ALIKE = (
     (0.6, 1.4),
     0.15,
-)  # levels found over those expected, and correlations of neighbours, that are no surprise
+)  # levels found over those expected, and correlations of neighbours, that need no note
 # Ratio of squared steps from which on a volume's axes differ, the least of them (below, it may be noise), and how much
 # wider or narrower than the mean patches may get.
 COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
-UNKNOWN = 4.0  # times the variance of the noise, beyond which models of other images say nothing of a place
+UNKNOWN = 4.0  # times the variance of the noise: places with larger residuals are unknown to models of other images
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
 def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where models leave much more than noise, what is beyond `MUCH` is structure that they miss."""
+    """Where residuals are far larger than noise, the part beyond `MUCH` is structure that models miss."""
     return np.maximum(power - MUCH, 0), power
 
 
 def wherever_more_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """What models of other images leave beyond noise is structure that they do not know, and where it is much, all."""
+    """Residuals of models of other images that are larger than noise are structure they do not know; large ones, as a
+    whole.
+    """
     return np.where(power > UNKNOWN, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
 
 
 def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """What models leave beyond noise is structure that they miss, as much everywhere."""
+    """The mean residual beyond noise is structure that models miss, as much everywhere."""
     return np.full_like(power, max(mean - 1, 0)), np.full_like(power, max(mean, 1))
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `denoise` and `inpaint` were asked for; sigma as `check_sigma` has it.
+    """What `denoise` and `inpaint` were asked for; sigma is as `check_sigma` returns it.
 
-    fill says whether it is missing pixels that matter, time_width how many frames of a film patches reach through.
+    fill tells whether missing pixels are all that matters, time_width how many frames of a film patches reach through.
     """
 
     sigma: np.ndarray | None
@@ -92,12 +94,12 @@ class Options:
 
     @property
     def missed(self) -> Missed:
-        """How much of what models leave, in variances of the noise (around a value, and in the mean), is structure."""
+        """How much of the residuals, in variances of the noise (around a value, and in the mean), is structure."""
         return all_that_is_left if self.fill else where_much_is_left
 
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
-    """The whole way; with half the memory, if the first try met with less than there seemed to be."""
+    """All of a restoration; again with half the memory, if less was there than estimated."""
     seed, dtype = seed_of(options.rng), dtype_of(image, options.dtype)
     if image.flat:
         return unchanged(image, dtype)
@@ -297,7 +299,7 @@ def _back(
     options: Options,
     missed: Missed,
 ) -> Restoration:
-    """From what models say of the even values that they were shown, to the image's own."""
+    """From the mixed estimates of the even values that models were given, to the image's own units."""
     image, noise, dtype = seen.image, seen.found.model, dtype_of(seen.image, options.dtype)
     restored = _Restored.of(seen.even, shown, mixed, missed)
     signal, slope = noise.inverse(restored.values), noise.slope(restored.values)
@@ -319,7 +321,7 @@ def _back(
 
 
 def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored") -> Iterator[str]:
-    """What speaks against a noise model, in sentences: the level that models found, and what they took off."""
+    """What contradicts a noise model, in sentences: the noise level that models found, and correlated residuals."""
     if not LIKELY[0] < restored.sigma < LIKELY[1]:
         yield (
             f"Models find {restored.sigma:.2g} times the noise that was expected: it may be of another kind or level, "
@@ -339,7 +341,7 @@ def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored") -> Iterator[
 
 @dataclass(frozen=True)
 class _Restored:
-    """Even values, their standard deviation, and the noise level found, over that of even values."""
+    """Restored even values, their standard deviation, and the noise level found, over that of even values."""
 
     values: np.ndarray
     std: np.ndarray
@@ -347,11 +349,11 @@ class _Restored:
 
     @classmethod
     def of(cls, even: Image, shown: Image, mixed: tuple[np.ndarray, np.ndarray], missed: Missed) -> "_Restored":
-        """From what models say of the pixels that they were shown, mean and standard deviation, and what all are.
+        """From the mixed estimates of the pixels that models were given, mean and standard deviation, and all pixels.
 
-        Where models miss structure, of a variance m beside that of the noise, 1, the best is a mean of what is restored
-        and what is given, in proportion 1 to m.  What they miss all in all, nobody knows where, makes all values less
-        sure.
+        Where models miss structure, of a variance m beside that of the noise, 1, the best estimate is a mean of the
+        restored and the given value, in proportion 1 to m.  All structure that is missed, wherever it is, adds to the
+        variance.
         """
         restored, std = mixed
         error = np.where(even.observed, even.values, restored) - restored
@@ -365,7 +367,7 @@ class _Restored:
 
 
 def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> np.ndarray:
-    """The mean around each value of what is left, where it is observed; that of all where nothing is."""
+    """The mean of the residuals around each value, where it is observed; that of all where nothing is."""
     size = (*(AROUND.get(axes, 5),) * axes, *(1,) * (left.ndim - axes))
     total, seen = (uniform_filter(values.astype(float), size) for values in (left, observed))
     return np.where(seen > 1e-3, total / np.maximum(seen, 1e-3), mean)

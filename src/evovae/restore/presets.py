@@ -1,6 +1,6 @@
 """Settings of a restoration, chosen from the picture's size and the noise found in it.
 
-Nothing here sees a clean image or the true noise level.
+They depend neither on a clean image nor on the true noise level.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from evovae.schedules import cyclical
 
 @dataclass(frozen=True)
 class Picture:
-    """What presets know of a picture.
+    """What presets depend on.
 
     noise is its level over the picture's own standard deviation, shape the lengths of spatial axes, missing the share
-    of values that are not known.  Noise that is even is as strong everywhere, and does not depend on the signal; that
-    which is correlated is made white by a covariance that is known roughly.  aspect says how wide patches should be
+    of values that are not known.  Noise is even if it is as strong everywhere, and does not depend on the signal; it is
+    correlated if it has to be made white by a covariance that is known roughly.  aspect is how wide patches should be
     along each axis, over their mean width: less where values change faster, as across the planes of a coarse stack.
     """
 
@@ -39,17 +39,19 @@ class Picture:
 
     @property
     def small(self) -> bool:
-        """Whether there are so few patches that mixtures learn little; then, time is no matter either."""
+        """Whether there are so few patches that mixtures learn little; then, more models can be afforded, too."""
         return prod(self.shape) < SMALL
 
     @property
     def rough(self) -> bool:
-        """Whether the noise's statistics are known so roughly that models could take some of it for structure."""
+        """Whether the noise is known so roughly that models could take some of it for structure."""
         return self.correlated or (self.high and not self.even)
 
     @property
     def subspaces_alone(self) -> bool:
-        """Whether mixtures do worse: much is missing, for which they take more time, too, or it is a line, as sound."""
+        """Whether mixtures do worse: where much is missing, which takes them more time, too, or in one dimension, as
+        sound.
+        """
         return self.missing > FEW or len(self.shape) == 1
 
     def patches(self, width: int | tuple[int, ...]) -> int:
@@ -102,7 +104,7 @@ def _subspaces(
     states: int,
     parents: int = 2,
 ) -> LowRankPatches:
-    """Larger patches hold more, noise hides more, and small pictures have little to learn from."""
+    """Subspaces by the size and the noise of a picture: noise hides more of large ones, small pictures teach few."""
     latents = 96 if picture.high else 128
     search = Search(parents, 5, mutate=exactly_informed_flip)
     width = picture.width(patch)
@@ -113,9 +115,9 @@ def _subspaces(
 
 
 def _mixture(picture: Picture, patch: int, epochs: int = 8, *, cautious: bool = False) -> MixturePatches:
-    """A cautious one has few components, and few directions for each: rough noise would be taken for textures.
+    """A mixture; a cautious one has few components, and few directions for each, so that it does not learn rough noise.
 
-    Channels tell much of each other, so that patches through many of them can be smaller.
+    Channels are much alike, so that patches through many of them can be smaller.
     """
     width = picture.width(patch * picture.channels ** (-1 / 3))
     each, least, rank = (PER_ROUGH_COMPONENT, 3, DIRECTIONS) if cautious else (PER_COMPONENT, 8, None)
@@ -142,7 +144,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
 
 
 def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]:
-    """A cautious one and, of grey pictures, one that sees textures as well, as far as `ensemble.trusted` has it.
+    """A cautious mixture and, of grey pictures, one that learns textures, corrected by the former (`ensemble.trusted`).
 
     In colour, it would take four times the seconds for 0.1 dB.
     """
@@ -151,7 +153,7 @@ def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
-    """Some 20 seconds for 256 x 256 on two cores: two kinds of model, as they err differently."""
+    """Some 20 seconds for 256 x 256 on two cores: two kinds of model, whose errors differ."""
     if picture.subspaces_alone:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)

@@ -29,11 +29,29 @@ if TYPE_CHECKING:
 class Progress:
     """One epoch of a running restoration, as its callback sees it.
 
-    model is the number of the one in training, from 0; epoch and epochs count over all of them; sigma is the noise
-    level found so far, in image units (where it depends on the signal, that of the mean signal); elbo the
-    mean bound of a patch in nats; substitutions the new states per patch; share how much of the work is done, from 0
-    to 1; seconds since the start.  Large pictures report after each tile, too.  `preview()` is the picture as restored
-    so far, from half of the patches; while the callback runs, not later.  Large pictures show what is finished.
+    Large pictures report after each tile, too.
+
+    Parameters
+    ----------
+    model
+        The number of the model in training, from 0.
+    epoch
+        The number of the epoch, counted over all models, from 1.
+    epochs
+        How many there are in all.
+    elbo
+        The mean bound of a patch, in nats.
+    sigma
+        The noise level found so far, in image units; where it depends on the signal, that of the mean signal.
+    substitutions
+        New states per patch.
+    share
+        How much of the work is done, from 0 to 1.
+    seconds
+        Since the start.
+    preview
+        A function that returns the picture as restored so far, from half of the patches; of large pictures, what is
+        finished.  To be called while the callback runs, not later.
     """
 
     model: int
@@ -49,35 +67,47 @@ class Progress:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Restoration:
-    """A restored image and what was learnt on the way.
+    """A restored image, and what was learnt on the way.
 
-    Attributes
+    Parameters
     ----------
     image
         The restored image: shape, dtype and range of the input.
     std
-        Posterior standard deviation of each pixel's clean value, in image units: what the patches
-        that cover it are unsure of, on average.
+        Posterior standard deviation of each pixel's clean value, in image units: how uncertain the patches that cover
+        it are, on average.
     sigma
-        The noise level, in image units, averaged over the image: the one that was told, else the one found.
+        The noise level, in image units, averaged over the image: the one that was given, else the one found.
     found
-        The noise level that models found: what the image is expected to be off by, its own uncertainty included.
+        The noise level that the models found, in image units: what the image is expected to be off by, its own
+        uncertainty included.
     noise
-        What was found about the noise, or was told; `noise.describe()` says it in words and numbers.  None where the
-        image is constant.
+        What was found about the noise, or was given; `noise.describe()` returns it in words and numbers.  None where
+        the image is constant.
+    notes
+        What is worth knowing about the result, in sentences.
     held_out
-        Root mean square of the error at the pixels that were hidden (see `denoise`), in image units; noise
-        included, so that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.
+        Root mean square of the error at the pixels that were hidden (see `denoise`), in image units; noise included, so
+        that sqrt(held_out^2 - sigma^2) is about the error of the restored image there.  NaN where none were hidden.
     elbo
-        The bound in each epoch, mean of a patch, in nats; one model after another.
+        The mean bound of a patch in each epoch, in nats; one model after another.
     fitted
         What has been learnt, to be looked at and to be used on other images; None where the image is constant.
     patch_models
-        What the models were trained with, those included that it did not get to.
+        The settings of all models, those included that training did not get to.
     seconds
         How long it took.
     interrupted
         Whether it was stopped before the last epoch.
+
+    Examples
+    --------
+    >>> import numpy as np, evovae
+    >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
+    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> result = evovae.denoise(noisy, 10, noise="white", preset=small, rng=0, full_output=True)
+    >>> result.image.shape, result.std.shape, result.sigma
+    ((16, 16), (16, 16), 10.0)
     """
 
     image: np.ndarray
@@ -140,7 +170,8 @@ class Restoration:
         --------
         >>> import numpy as np, evovae
         >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
-        >>> result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+        >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+        >>> result = evovae.denoise(noisy, preset=small, rng=0, full_output=True)
         >>> len(result.plot(noisy).axes)  # four pictures, and their colour bars
         8
         """
@@ -152,6 +183,11 @@ class Restoration:
         """Write all of it to a new folder: image.npy, std.npy, model.safetensors, and then report.json.
 
         The model is read again by `FittedDenoiser.load`.
+
+        Parameters
+        ----------
+        folder
+            Where to; it must not exist.
 
         Raises
         ------
@@ -168,7 +204,13 @@ class Restoration:
         write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
 
     def report(self) -> dict[str, Any]:
-        """What was found and done, without the arrays, in what JSON can hold."""
+        """What was found and done, without the arrays.
+
+        Returns
+        -------
+        dict
+            What JSON can hold.
+        """
         return {
             "sigma": self.sigma,
             "sigma found": self.found,

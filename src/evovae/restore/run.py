@@ -1,4 +1,4 @@
-"""The patch models' work on an image, one after the other: watched, kept, and stopped with the best so far."""
+"""The patch models' work on an image, one after the other: reported, kept, and stopped with the best so far."""
 
 import time
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ INTERVAL = 20.0  # seconds between snapshots
 
 
 class Watch:
-    """Keeps the bounds of all epochs, reports them, and says when it is enough."""
+    """Keeps the bounds of all epochs, reports them, and decides when to stop."""
 
     def __init__(self, max_seconds: float | None, callback: Callable[[Progress], bool | None] | None) -> None:
         self.max_seconds, self.callback = max_seconds, callback
@@ -152,10 +152,7 @@ class InFolder(Keep):
 
 @dataclass
 class Work:
-    """What has been learnt: the models that got through an epoch at least, and what they say.
-
-    drawn is the generator's state after them, from which the next learner draws; empty before the first.
-    """
+    """What has been learnt so far: the models that have finished an epoch at least, and their estimates."""
 
     fitted: list[FittedPatches] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
@@ -192,7 +189,7 @@ class Work:
 def train(
     learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
 ) -> Work:
-    """Do one learner after the other, from where `kept` says they are; an interrupt ends it with the best so far."""
+    """Train one learner after the other, on from the progress `kept`; an interrupt ends it with the best so far."""
     work = Work()
     try:
         _train(learners, image, work, watch, keep, kept)
@@ -227,9 +224,11 @@ def _train(
 
 
 def _look(sampling: Sampling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
-    """Add what a learner says after some of its epochs; whether an end has been asked for, before or meanwhile.
+    """Add a learner's estimate after some of its epochs; returns whether to stop, which may have been asked for
+    meanwhile.
 
-    Where others have said something already, that ends the work on tiles; a first estimate is needed all the same.
+    Where there is another estimate already, such a request ends the work on tiles; a first estimate is finished all the
+    same.
     """
 
     def tick(passes: float) -> None:
@@ -258,7 +257,7 @@ def _learn(
     keep: Keep,
     resume: Snapshot,
 ) -> bool:
-    """Train one learner, after so many epochs of others; whether it was stopped or interrupted before its end."""
+    """Train one learner, after so many epochs of others; returns whether it was stopped before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
         training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}

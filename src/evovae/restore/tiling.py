@@ -48,11 +48,11 @@ class Sampling(ABC):
 
     @abstractmethod
     def glimpse(self, learner: Learner) -> list[Estimate]:
-        """What a learner says about the picture: one estimate, or none where that would take long."""
+        """A learner's estimates of the picture during training: one, or none where that would take long."""
 
     @abstractmethod
     def learnt(self, learner: Learner, image: Image, tick: Callable[[float], object]) -> Estimate:
-        """What a trained learner says about the picture; `tick` is told of work done, `passes` in all."""
+        """A trained learner's estimate of the picture; `tick` is called with the work done, `passes` in all."""
 
 
 class Tiling(Sampling):
@@ -62,7 +62,7 @@ class Tiling(Sampling):
     def estimate(
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
     ) -> Estimate:
-        """What a model says about a picture that it was not trained on; `tick` is told of work done, 1 in all."""
+        """A model's estimate of a picture that it was not trained on; `tick` is called with the work done, 1 in all."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class Tiles(Tiling):
 
 
 def _spans(n: int, w: int, edge: int) -> list[tuple[int, int, int, int]]:
-    """Start and stop of each tile along an axis, with and without what it reaches into its neighbours.
+    """Start and stop of each tile along an axis, with and without its overlap with neighbouring tiles.
 
     It starts at an even place, as every other patch is used, and its outermost patches, which all are, end outside.
-    Patches of one value reach nowhere.
+    Patches of one value need no overlap.
     """
     reach = w if w > 1 else 0
     count = -(-n // (edge - 2 * reach - (w > 1))) if n > edge else 1
@@ -167,7 +167,7 @@ class Several(Sampling):
 
     @staticmethod
     def _crops(image: Image, edges: list[int], steps: list[int], most: int, generator: Generator) -> list[Image]:
-        """From where something is seen."""
+        """Crops in which something is observed."""
         corners = _corners(image.shape, edges, steps, generator)
         windows = (tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True)) for corner in corners)
         return [image.crop(window) for window in islice((w for w in windows if image.observed[w].any()), most)]
@@ -180,7 +180,9 @@ class Several(Sampling):
 
 
 def _corners(shape: tuple[int, ...], edges: list[int], steps: list[int], generator: Generator) -> list[tuple[int, ...]]:
-    """Of all crops, in random order: they share pixels, but no patches.  Those at the far edges do, and are last."""
+    """Corners of all crops, in random order: crops share pixels, but no patches; those at the far edges do, and come
+    last.
+    """
     along = [range(0, n - e + 1, step) for n, e, step in zip(shape, edges, steps, strict=True)]
     corners = list(product(*along))
     ends = product(*({*places, n - e} for places, n, e in zip(along, shape, edges, strict=True)))

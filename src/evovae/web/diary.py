@@ -1,4 +1,4 @@
-"""The diary of a job: what its process tells, one JSON object per line, and whoever wants to may follow."""
+"""The event log of a job: one JSON object per line, written by its process, and followed by whoever reads it."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What one server takes on."""
+"""Limits of one server."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What there is to know of a picture before any work: what it holds, and how noisy it seems."""
+"""What is determined about a picture before any work: what it holds, and a first estimate of its noise."""
 
 import warnings
 from pathlib import Path

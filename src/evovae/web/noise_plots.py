@@ -1,4 +1,4 @@
-"""The noise of a page in plots: against the signal, and how neighbours share it."""
+"""Plots of the noise of a page: against the signal, and its correlation between neighbours."""
 
 import numpy as np
 

@@ -113,7 +113,7 @@ class Quality(BaseModel):
 
 
 class Summary(BaseModel):
-    """What a job found, by page and in the picture's units: noise in words, its level, scores; how views are scaled."""
+    """What a job found, by page and in the picture's units: noise in words, its level, scores, scales of pictures."""
 
     sigma: list[float]
     held_out: list[float | None]
@@ -163,7 +163,7 @@ class Choice(BaseModel):
 
 
 class Population(BaseModel):
-    """The states of a patch.  The sprite holds, side by side, the patch, its mean under q, and what each state says."""
+    """The states of a patch.  The sprite holds, side by side, the patch, its mean under q, and each state's patch."""
 
     height: int
     width: int

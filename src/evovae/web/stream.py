@@ -1,4 +1,4 @@
-"""Server-sent events: a job's diary as it is written, from the line on that a client has seen last."""
+"""Server-sent events: a job's event log as it is written, from the line on that a client has seen last."""
 
 import asyncio
 import json

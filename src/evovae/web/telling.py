@@ -1,4 +1,4 @@
-"""What a restoration tells while it runs: numbers after each epoch, and from time to time the picture so far."""
+"""Progress reports of a running restoration: numbers after each epoch, and from time to time the picture so far."""
 
 import math
 import threading

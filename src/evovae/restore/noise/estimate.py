@@ -34,7 +34,7 @@ from evovae.restore.noise.variance import (
 )
 from evovae.settings import NOISE
 
-CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that says nothing about the noise, by axes
+CONSTANT = {1: 65, 2: 9, 3: 5}  # width of the smallest region of one value that is left out, by axes
 OFTEN = 0.5  # share of the other pixels with that value from which on it is a value like any
 NOISELESS = 1e-3  # noise over the deviation of the image, below which regions of one value are part of it
 OUTLIER = 8.0  # typical deviations from the median around, beyond which a pixel is left out at first
@@ -67,7 +67,7 @@ FITS: dict[str, Callable[[Bins, np.ndarray], Curve | None]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A noise model, the least noise that patch models are to find, over the one that it has, and what is void.
+    """A noise model, the least noise level that patch models may find (over its own), and which values are void.
 
     Values that are void hold a number that stands for no data.
     """
@@ -79,9 +79,9 @@ class Found:
 
 @dataclass(frozen=True)
 class _Values:
-    """The values of an image (*spatial, C), and which of them say something about its noise.
+    """The values of an image (*spatial, C), and which of them noise is measured on.
 
-    `void` are none at all, `apart` belong to no picture, and `calm` are the values without what stands out of them.
+    `void` values stand for no data, `apart` ones belong to no picture, and `calm` are the values without outliers.
     """
 
     values: np.ndarray
@@ -111,7 +111,7 @@ class _Values:
         return cls(*(np.stack([getattr(frame, each.name) for frame in frames]) for each in fields(cls)))
 
     def placed(self, model: Noise, image: Image, *, impulsive: bool) -> Noise:
-        """The noise with what belongs to places of the image: impulses, if there may be any, and what is apart."""
+        """The noise with what belongs to places of the image: impulses, if there may be any, and values apart."""
         found = np.zeros((), bool)
         if impulsive and model.typical(self.calm) > NOISELESS * self.values[self.usable].std():
             found = impulses.find(model.even(self.values), self.usable)
@@ -121,7 +121,7 @@ class _Values:
 
 
 def find(image: Image, noise: str | NoiseModel, sigma: np.ndarray | None) -> Found:
-    """The noise of an image: of a kind, one of `NOISE`, and of a level (see `evovae.denoise`), where these are told."""
+    """The noise of an image, of a kind (one of `NOISE`) and a level (see `evovae.denoise`), where these are given."""
     if isinstance(noise, NoiseModel):
         return Found(noise, 1.0)
     seen = _Values.of(image)

@@ -1,20 +1,20 @@
-"""Impulses: hot and dead pixels, salt and pepper, cosmic rays, and values that stand for "no data", found blind.
+"""Impulses: hot and dead pixels, salt and pepper, cosmic rays, and values that stand for "no data", found in the image.
 
 An impulse is no part of a picture: optics and filters spread what is over some pixels.  So each group of up to 4 x 4
-pixels that stands out of the frames around it is hidden, and predicted from what is left, twice:
+pixels that stands out of the frames around it is hidden, and predicted from what is left, in two ways:
 
 * by **the picture itself**.  Its windows y of D pixels are a scale mixture of Gaussians, y | q ~ N(mean, q C), C learnt
   from them.  With the precision L = 1 / C, the mean deviation of pixels G from what the rest of the window predicts is
 
       away = 1_G' L y / 1_G' L 1_G,    with variance q / 1_G' L 1_G    and q = y' L y / D, where G is as predicted.
 
-  In an unruly neighbourhood this is wide; nowhere is it narrower than the noise.
-* by **the sharpest spot** that is admitted, a Gaussian of 1.5 pixels across at half its height (stars, beads): next to
-  h pixels with the sum s, their neighbours have at least rho(h) s.  Hot pixels leave them as they were.
+  Where the neighbourhood is textured this variance is large; nowhere is it smaller than that of the noise.
+* by **the sharpest spot** that optics give, a Gaussian of 1.5 pixels across at half its height (stars, beads): next to
+  h pixels with the sum s, their neighbours have at least rho(h) s.  Hot pixels leave their neighbours as they were.
 
-Sharp groups beyond a strength t are impulses if there are many more of them than the picture itself would have.  How
-many that are is told by its blunt groups: it has them where it is unruly, and impulses are none of them.  The least
-such t is the limit; where there is none, there are no impulses.
+Sharp groups beyond a strength t are impulses if there are many more of them than texture alone gives.  How many that
+are is estimated from blunt groups, none of which are impulses, but as many of which come from texture.  The least such
+t is the limit; where there is none, there are no impulses.
 """
 
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ def find(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _find(planes: np.ndarray, seen: np.ndarray, reach: Reach) -> np.ndarray:
-    """Impulses of one channel, looked for again without those found as long as there are more."""
+    """Impulses of one channel, searched for again without those found as long as there are more."""
     found = np.zeros(planes.shape, bool)
     groups = _groups(_filled(planes, seen), seen, reach)
     limits = _limits(groups, reach, planes.shape)
@@ -120,7 +120,7 @@ def _find(planes: np.ndarray, seen: np.ndarray, reach: Reach) -> np.ndarray:
 
 
 def _limits(groups: _Groups, reach: Reach, shape: tuple[int, ...]) -> list[float]:
-    """Of surprise and away, beyond which groups are impulses; infinite where there are no more than by chance.
+    """Limits of surprise and away beyond which groups are impulses; infinite where there are no more than by chance.
 
     The outermost pixels, which have few neighbours, are not counted.
     """

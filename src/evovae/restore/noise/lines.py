@@ -1,4 +1,4 @@
-"""Lines: offsets of whole rows and columns, as amplifiers and shutters of sensors leave them, found blind.
+"""Lines: offsets of whole rows and columns, as amplifiers and shutters of sensors leave them, found in the image.
 
 Of values y with rows i, every pixel is predicted by the mean of the REACH pixels above and below it.  A picture is
 smooth enough for that in most places, so that along row i
@@ -12,7 +12,7 @@ all.  Then
 
     r = argmin  sum_i w_i (d_i - (A r)_i)^2 + lambda |r|^2,    w_i ~ 1 / e_i^2,    lambda ~ noise over lines in d,
 
-which leaves what is smooth across the lines (A r = 0 there) to the picture, and takes no more than is evident.
+which leaves what is smooth across the lines (A r = 0 there) to the picture, and removes no more than is significant.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""Pairs of similar blocks of one image: they differ by noise, and by as little else as can be.
+"""Pairs of similar blocks of one image, which differ by their noise and by as little else as possible.
 
 Blocks are compared by one half of their cosine coefficients, and the noise is measured in the other: of stationary
 noise the two halves are uncorrelated (those of even and of odd index sum are symmetric and antisymmetric about the
-middle of the block), so that choosing what is similar does not choose what is little noisy.  Structure, in contrast,
-is in both.  Blocks of a pair are so far apart that their noise is taken for independent.
+middle of the block), so that choosing similar blocks does not choose blocks of little noise.  Structure, in contrast,
+is in both.  Blocks of a pair are so far apart that their noise is taken to be independent.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Pairs:
 
     @property
     def unlike(self) -> Pairs:
-        """The same pairs, in what channels do not share: their principal components but the first."""
+        """The same pairs, in all principal components of the channels but the one that holds most of the structure."""
         detail = self.coefficients[:, :, 1:].transpose(1, 0, 2).reshape(self.coefficients.shape[1], -1)
         _, axes = np.linalg.eigh(detail @ detail.T)
         return replace(self, coefficients=np.einsum("ncd,ck->nkd", self.coefficients, axes[:, :-1]))

@@ -1,9 +1,8 @@
-"""How the variance of one channel's noise depends on the signal, where texture is told from noise.
+"""How the variance of one channel's noise depends on the signal, with texture told apart from noise.
 
-Pairs of similar blocks (`similar`) are sorted into bins by their mean level.  In each bin, the pairs that are most
-similar in one half of their coefficients tell by the other half how strong the noise is: in four bands, from coarse
-to fine.
-Structure that pairs do not share adds to that and takes nothing off, so that in bin b
+Pairs of similar blocks (`similar`) are sorted into bins by their mean level.  In each bin, the strength of the noise is
+measured on the pairs that are most similar in one half of their coefficients, by the other half: in four bands, from
+coarse to fine.  Structure that the blocks of a pair do not share only adds to that, so that in bin b
 
     log energy_b = log variance(level_b) + N(0, error_b^2) + Exponential(mean t),
 
@@ -169,19 +168,19 @@ def correlated(pairs: Pairs) -> bool:
 
 
 def _views(pairs: Pairs) -> list[tuple[Pairs, Bins]]:
-    """Each channel that says something, with its bins."""
+    """Each channel that has bins, with these."""
     channels = [pairs.channel(c) for c in range(pairs.coefficients.shape[1])]
     views = [(channel, Bins.of(channel, 0.0, 1.0, (None, None))) for channel in channels]
     return [(channel, bins) for channel, bins in views if len(bins.level)]
 
 
 def _falls(views: list[tuple[Pairs, Bins]]) -> np.ndarray:
-    """Their mean; zero where there are none."""
+    """By how much energies fall to the finest band, the mean over channels; zero where there are none."""
     return np.mean([bins.falls for _, bins in views], 0) if views else np.zeros(2)
 
 
 def _restless(view: Pairs, bins: Bins) -> float:
-    """By how much more energies must fall, as they differ from pair to pair."""
+    """By how much more energies must fall for noise to count as correlated, as they differ from pair to pair."""
     off = [view.differences(half, view.best(half, MOST_SIMILAR, LEAST))[:, 0] for half in (0, 1)]
     overall = np.mean([_unrest(each, f) for each, f in zip(off, view.frequencies, strict=True)])
     unrest = np.array([overall, np.median(bins.unrest)])
