@@ -34,7 +34,7 @@ TIMES = ("TIME", "UTC", "TT", "TAI", "UT1", "TDB")
 OTHERS = "QRPUV"
 UNIT = 2880  # bytes, of which headers and data take whole numbers
 MAX_HDUS = 10_000
-SCALING = ("BSCALE", "BZERO", "BLANK")
+SCALING = ("BSCALE", "BZERO")
 SUMS = ("CHECKSUM", "DATASUM")
 
 
@@ -62,14 +62,16 @@ def read(path: Path, series: int = 0) -> Content:
     fits = needed("astropy.io.fits")
     with opened(path) as file, _quiet(), fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus:
         size = file.seek(0, 2)
-        images = [hdu for hdu in _all(hdus, size) if hdu.is_image and hdu.header.get("NAXIS", 0) and hdu.shape]
+        images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
         _check_series(images, series)
         hdu = images[series]
-        check_size(hdu.shape, np.dtype((np.void, abs(hdu.header["BITPIX"]) // 8)), path.stat().st_size)
+        check_size(hdu.shape, _stored_dtype(hdu.header["BITPIX"]), path.stat().st_size)
         info = hdu.fileinfo()
         whole = mapped(file, 0, (size,), np.dtype(np.uint8))
         full = _axes(hdu.header, len(hdu.shape))
-        values, axes = thin(_values(hdu.data, hdu.header), full)
+        packed = isinstance(hdu, fits.CompImageHDU)
+        stored = hdu.data if packed else mapped(file, info["datLoc"], hdu.shape, _stored_dtype(hdu.header["BITPIX"]))
+        values, axes = thin(_values(stored, hdu.header), full)
         around = whole[: info["hdrLoc"]], whole[info["datLoc"] + info["datSpan"] :]
         content = Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
     if len(images) > 1:
@@ -116,6 +118,11 @@ def _axes(header: Any, ndim: int) -> str:  # noqa: ANN401 - of astropy
     return "".join(reversed(letters))
 
 
+def _stored_dtype(bits: int) -> np.dtype:
+    """The type that BITPIX stands for."""
+    return np.dtype(f">{'f' if bits < 0 else 'u' if bits == 8 else 'i'}{abs(bits) // 8}")
+
+
 def _values(stored: np.ndarray, header: Any) -> np.ndarray:  # noqa: ANN401 - of astropy
     """The numbers that are meant by those that are stored."""
     scale, zero = header.get("BSCALE", 1), header.get("BZERO", 0)
@@ -156,9 +163,8 @@ def write(file: IO[bytes], content: Content) -> None:
     if notes is not None:
         values = spread(values, notes.axes if values.ndim == len(notes.axes) else content.axes, notes.full_axes)[0]
         file.write(notes.before.data)
-    first = notes is None or not len(notes.before)
     with _quiet():
-        file.write(_header(values, None if notes is None else notes.header, first).tostring().encode("ascii"))
+        file.write(_header(values, None if notes is None else notes.header).tostring().encode("ascii"))
     for part in parts(values):
         native = part.astype(part.dtype.newbyteorder("="))
         for kind, other in zip(INTEGERS, OFFSET, strict=True):
@@ -169,19 +175,23 @@ def write(file: IO[bytes], content: Content) -> None:
         file.write(notes.after.data)
 
 
-def _header(values: np.ndarray, header: Any, first: bool) -> Any:  # noqa: ANN401 - of astropy
+def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astropy
     """A header for values, with all that another one says of them that can still be true."""
-    fits = needed("astropy.io.fits")
-    header = fits.Header() if header is None else header.copy()
-    for name in SCALING + SUMS:
-        header.remove(name, ignore_missing=True)
-    for name, extreme in (("DATAMIN", np.nanmin), ("DATAMAX", np.nanmax)):
-        if name in header:
-            header[name] = extreme(values).item()
     dtype = values.dtype.newbyteorder("=")
-    stored = dict(zip(map(np.dtype, OFFSET), INTEGERS, strict=True)).get(dtype, dtype)
-    alike = np.broadcast_to(np.zeros((), stored), values.shape)
-    made = (fits.PrimaryHDU if first else fits.ImageHDU)(alike, header).header
+    stored = dict(zip(map(np.dtype, OFFSET), map(np.dtype, INTEGERS), strict=True)).get(dtype, dtype)
+    made = needed("astropy.io.fits").PrimaryHDU().header if header is None else header.copy()
+    made["BITPIX"] = 8 * stored.itemsize * (-1 if stored.kind == "f" else 1)
+    for number in range(values.ndim + 1, made["NAXIS"] + 1):
+        made.remove(f"NAXIS{number}")
+    made["NAXIS"] = values.ndim
+    for number, length in enumerate(reversed(values.shape), 1):
+        before = f"NAXIS{number - 1}" if number > 1 else "NAXIS"
+        made.set(f"NAXIS{number}", length, after=None if f"NAXIS{number}" in made else before)
+    for name in (*SUMS, "BLANK", *(() if stored != dtype else SCALING)):
+        made.remove(name, ignore_missing=True)
     if stored != dtype:
         made["BSCALE"], made["BZERO"] = 1, _zero(dtype.type)
+    for name, extreme in (("DATAMIN", np.nanmin), ("DATAMAX", np.nanmax)):
+        if name in made:
+            made[name] = extreme(values).item()
     return made

@@ -141,7 +141,8 @@ def write(path: Path, content: Content) -> None:
     content = content.whole()
     layout: Layout | None = content.metadata.get("zarr")
     if layout is None or layout.array.name is None:
-        version, stored = (3, None) if layout is None else (layout.version, layout.array)
+        version: Any = layout.version if layout else 3
+        stored = layout.array if layout else None
         options = _options(content, content.values.shape, version, stored)
         zarr.create_array(path, zarr_format=version, **options)[...] = content.values
         return
