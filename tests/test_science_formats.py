@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from evovae import io
 from evovae.cli import app
+from evovae.evolve import Search
 from evovae.io import ngff
+from evovae.restore import NetworkPatches, presets
 
 fits = pytest.importorskip("astropy.io.fits", reason="needs astropy")
 mrcfile = pytest.importorskip("mrcfile", reason="needs mrcfile")
@@ -244,16 +246,20 @@ def test_the_libraries_are_imported_only_for_such_files():
     assert done.stdout.strip() == "set()"
 
 
-def test_the_command_line_keeps_a_header(tmp_path):
-    hdu = fits.PrimaryHDU(values((24, 26), np.uint16) // 64)
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_the_command_line_keeps_a_header_and_a_type(tmp_path, monkeypatch, dtype):
+    model = NetworkPatches(4, 10, 8, Search(3, 3), 3, False, (16,), 32, 0.01)
+    monkeypatch.setitem(presets.PRESETS, "fast", lambda picture: (model,))
+    hdu = fits.PrimaryHDU(RNG.normal(9000, 900, (24, 26)).astype(dtype))
     hdu.header["OBJECT"] = "M31"
     hdu.writeto(tmp_path / "in.fits")
-    command = ["denoise", str(tmp_path / "in.fits"), str(tmp_path / "out.fits"), "--preset", "fast", "--quiet"]
-    done = CliRunner().invoke(app, command)
+    files = [str(tmp_path / name) for name in ("in.fits", "out.fits", "std.fits")]
+    done = CliRunner().invoke(app, ["denoise", *files[:2], "--std", files[2], "--preset", "fast", "--quiet"])
     assert done.exit_code == 0, done.output
-    with fits.open(tmp_path / "out.fits") as out:
-        assert out[0].header["OBJECT"] == "M31" and out[0].data.dtype == np.uint16
-        assert 0 < np.abs(out[0].data.astype(int) - hdu.data).mean() < 1000
+    with fits.open(files[1]) as out:
+        assert out[0].header["OBJECT"] == "M31" and out[0].data.dtype.newbyteorder("=") == dtype
+        assert 0 < np.abs(out[0].data.astype(float) - hdu.data).mean() < 1800
+    assert fits.getdata(files[2]).dtype == np.dtype(">f4")
 
 
 # FITS
