@@ -393,6 +393,8 @@ def test_extremes_in_a_header_are_those_of_the_values(tmp_path):
     io.write(tmp_path / "b.fits", content.replaced(content.values / 2))
     header = fits.getheader(tmp_path / "b.fits")
     assert (header["DATAMIN"], header["DATAMAX"]) == (content.values.min() / 2, content.values.max() / 2)
+    io.write(tmp_path / "c.fits", content.replaced(np.full((9, 8), np.nan)))
+    assert "DATAMIN" not in fits.getheader(tmp_path / "c.fits"), "headers hold no NaN"
 
 
 def test_groups_of_numbers_are_no_image(tmp_path):

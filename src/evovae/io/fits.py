@@ -192,6 +192,9 @@ def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astrop
     if stored != dtype:
         made["BSCALE"], made["BZERO"] = 1, _zero(dtype.type)
     for name, extreme in (("DATAMIN", np.nanmin), ("DATAMAX", np.nanmax)):
-        if name in made:
-            made[name] = extreme(values).item()
+        found = extreme(values).item() if name in made else np.nan
+        if np.isfinite(found):
+            made[name] = found
+        else:  # which headers cannot hold
+            made.remove(name, ignore_missing=True)
     return made
