@@ -24,8 +24,9 @@ docs: .venv/dev
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
 # Files with the newest libraries that there are, without constraints, and with the oldest that are allowed.
-FILE_TESTS := tests/test_io.py tests/test_web.py tests/test_cli.py
-OLDEST := imagecodecs==2025.3.30 pillow==11.1.0 soundfile==0.13.0 tifffile==2026.2.24 zarr==3.1.0
+FILE_TESTS := tests/test_io.py tests/test_science_formats.py tests/test_web.py tests/test_cli.py
+OLDEST := imagecodecs==2025.3.30 pillow==11.1.0 soundfile==0.13.0 tifffile==2026.2.24 zarr==3.1.0 \
+  astropy==7.2.0 mrcfile==1.5.3 nibabel==5.3.0
 test-newest: .venv-newest/bin/evovae
 	.venv-newest/bin/python -m pytest $(FILE_TESTS)
 

@@ -171,6 +171,9 @@ def test_an_upload_says_what_the_picture_holds(client):
         (np.stack([blocks()[1]] * 3).astype(np.uint16), ".tif", "QYX", "uint16", 3),
         (np.stack([blocks()[1]] * 4).astype(np.float32), ".tif", "ZYX", "float32", 4),
         (np.stack([blocks()[1]] * 3, -1).astype(np.uint8), ".jpg", "YXS", "uint8", 1),
+        (blocks()[1].astype(np.float32), ".fits", "YX", "float32", 1),
+        (np.stack([blocks()[1]] * 3).astype(np.uint16), ".mrc", "IYX", "uint16", 3),
+        (np.stack([blocks()[1]] * 4).astype(np.int16), ".nii", "ZYX", "int16", 4),
     ],
 )
 def test_kinds_of_pictures(client, values, suffix, axes, dtype, frames):

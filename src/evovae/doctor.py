@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from evovae.io import Content
 
 FILES = ("safetensors", "tifffile", "imagecodecs", "pillow", "zarr", "soundfile")
-PACKAGES = ("evovae", "torch", "numpy", "numba", *FILES)
+SCIENCE = {"FITS": "astropy", "MRC": "mrcfile", "NIfTI": "nibabel"}  # formats that need a library of their own
+MISSING = "not installed"
+PACKAGES = ("evovae", "torch", "numpy", "numba", *FILES, *SCIENCE.values())
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def _files() -> Iterator[Finding]:
         "WAV": (io.Content(ramp.ravel().astype(np.int16), "W", None, sounds), 0.0),
         "Zarr": (io.Content(ramp.astype(np.uint16), "YX"), 0.0),
     }
+    contents |= {
+        name: (io.Content(ramp.astype(np.float32), "YX"), 0.0)
+        for name, package in SCIENCE.items()
+        if _version(package) != MISSING
+    }
     for form in io.FORMATS:
         if form.name in contents:
             yield _tested(f"{form.name} written and read", partial(_round_trip, form.suffixes[0], *contents[form.name]))
@@ -108,7 +115,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING
 
 
 def _tested(what: str, test: Callable[[], tuple[float, float]]) -> Finding:

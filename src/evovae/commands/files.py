@@ -28,7 +28,7 @@ from evovae.pages import channel_axis as axis_of_channels
 from evovae.pages import restore as restore_pages
 
 DONE = "done"  # beside the progress of a picture in a folder that was restored to the end
-MAYBE_ROWS = (".wav", ".npy", ".zarr")  # may hold a single row, which TIFF does not
+MAYBE_ROWS = (".wav", ".npy", ".zarr", ".fits", ".fit", ".fts", ".nii")  # may hold a single row, which TIFF does not
 NAMED = 5  # files that are left out, and are told by name
 
 

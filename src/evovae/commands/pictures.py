@@ -21,7 +21,10 @@ app = typer.Typer()
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="IN", help="Picture, stack or sound: PNG, JPEG, TIFF, npy, Zarr, WAV, ...; or a folder."),
+    typer.Argument(
+        metavar="IN",
+        help="Picture, stack or sound: PNG, JPEG, TIFF, FITS, MRC, NIfTI, npy, Zarr, WAV, ...; or a folder.",
+    ),
 ]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored picture goes, or the folder.")]
 Sigma = Annotated[
@@ -64,7 +67,7 @@ TimeWidth = Annotated[
     typer.Option(min=0, help="Restore so many frames of a film together, also of less than 5; 0: found."),
 ]
 Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only, or this plane of a stack.")]
-Series = Annotated[int | None, typer.Option(min=0, help="Take this series of a TIFF or Zarr that holds several.")]
+Series = Annotated[int | None, typer.Option(min=0, help="Take this series of a TIFF, FITS or Zarr that holds several.")]
 Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
 Std = Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON report goes.")]

@@ -1,9 +1,9 @@
 """Files in and out: the only place that touches a file format.
 
-Pictures (PNG, JPEG), stacks (TIFF with ImageJ's and OME's axes, npy, Zarr) and sounds (WAV) are read into one
-`Content` and written from it; GIF, BMP and WebP are read only.  What a file cannot hold is refused before any work,
-never converted silently; what it says beside its values (axes, sizes of pixels, compression, EXIF, sampling rate) is
-written again where it fits.
+Pictures (PNG, JPEG), stacks (TIFF with ImageJ's and OME's axes, npy, Zarr), images of the sciences (FITS, MRC, NIfTI)
+and sounds (WAV) are read into one `Content` and written from it; GIF, BMP and WebP are read only.  What a file cannot
+hold is refused before any work, never converted silently; what it says beside its values (axes, sizes of pixels,
+compression, EXIF, headers, sampling rate) is written again where it fits.
 
 Examples
 --------

@@ -300,6 +300,14 @@ class Content:
         return replace(self, axes=letters, planes=None)
 
 
+def spread(values: np.ndarray, axes: str | None, full: str) -> tuple[np.ndarray, str]:
+    """Values with axes of length 1 for those of the full ones that they lack; as they are, if the order is another."""
+    if not axes or [letter for letter in full if letter in axes] != [*axes]:
+        return values, axes or ""
+    sizes = dict(zip(axes, values.shape, strict=True))
+    return values.reshape([sizes.get(letter, 1) for letter in full]), full
+
+
 def check_dtype(content: Content, name: str, held: tuple[type[np.generic], ...], others: str) -> None:
     """Fail if a format cannot hold the type of the values; `others` are the formats that might."""
     dtype = content.values.dtype

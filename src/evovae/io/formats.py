@@ -1,18 +1,22 @@
 """Which format a file has, and how it is read and written: `read`, and `write` with its checks before any work."""
 
+import gzip
 import os
 import traceback
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from evovae.files import write_atomically
-from evovae.io import gif, jpeg, npy, png, still, store, tiff, tiff_write, wav
+from evovae.io import fits, gif, jpeg, mrc, nifti, npy, png, still, store, tiff, tiff_write, wav
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.places import check_place, shown, write_store_atomically
+from evovae.io.places import check_place, ending, shown, write_store_atomically
+from evovae.io.raw import GZIP
 from evovae.notes import warn
 
 
@@ -34,7 +38,10 @@ class Format:
     series: bool = False  # whether it may hold several, of which read takes one by its number
 
 
+START = 212  # bytes of a file that say of what format it is
 TIFF_OPENINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
+MRC = (".mrc", ".mrcs", ".map", ".ccp4", ".mrc.gz", ".mrcs.gz", ".map.gz", ".ccp4.gz")
 FORMATS = (
     Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.read_frames, png.check, png.write),
     Format(
@@ -46,6 +53,9 @@ FORMATS = (
     Format("WebP", (".webp",), (b"RIFFWEBP",), still.read_webp, still.read_webp),
     Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
     Format("WAV", (".wav",), (b"RIFFWAVE", b"RF64WAVE"), wav.read, wav.read, wav.check, wav.write),
+    Format("FITS", FITS, (b"SIMPLE  =",), fits.read, fits.read, fits.check, fits.write, series=True),
+    Format("MRC", MRC, (mrc.MAGIC,), mrc.read, mrc.read, mrc.check, mrc.write),
+    Format("NIfTI", (".nii", ".nii.gz"), nifti.OPENINGS, nifti.read, nifti.read, nifti.check, nifti.write),
     Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, series=True),
 )
 
@@ -53,7 +63,7 @@ FORMATS = (
 def _format(path: Path, *, written: bool = False) -> Format:
     known = [form for form in FORMATS if form.write or not written]
     for form in known:
-        if path.suffix.lower() in form.suffixes:
+        if ending(path) in form.suffixes:
             return form
         if not written and not form.openings and {part.suffix.lower() for part in path.parents} & {*form.suffixes}:
             return form  # an array inside of a store
@@ -62,7 +72,7 @@ def _format(path: Path, *, written: bool = False) -> Format:
 
 
 def opening(path: Path) -> bytes:
-    """The first bytes of a file, as far as they tell its format.
+    """The first bytes of a file, as far as they tell its format; if it is packed, those of what is inside.
 
     Parameters
     ----------
@@ -75,7 +85,14 @@ def opening(path: Path) -> bytes:
         12 at most; of a RIFF file without the length that it states.
     """
     with path.open("rb") as file:
-        start = file.read(12)
+        start = file.read(START)
+        if start.startswith(GZIP):
+            file.seek(0)
+            with suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.open(file) as inner:
+                start = inner.read(START)
+    if start[mrc.MAGIC_AT :].startswith(mrc.MAGIC):
+        return mrc.MAGIC  # which comes after numbers
+    start = start[:12]
     riff = start.startswith((b"RIFF", b"RF64"))  # then follows the length of the file, and after that what it is
     return start[:4] + start[8:] if riff else start
 
@@ -135,7 +152,8 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None, series
     page
         Take this page alone, counted from 0 through all batch axes or, without any, along the first axis of a stack.
     series
-        Take this series of a TIFF or a Zarr store that holds several, counted from 0.  Default: the first.
+        Take this series of a TIFF or a Zarr store, or this image of a FITS file, of several, counted from 0.  Default:
+        the first.
 
     Returns
     -------
@@ -279,7 +297,15 @@ def write(path: Path, content: Content) -> None:
     _check(path, form, content)
     save = form.write
     assert save is not None
-    if form.openings:
+    if form.openings and path.suffix.lower() == ".gz":
+        write_atomically(path, lambda file: _packed(file, lambda inner: save(inner, content)))
+    elif form.openings:
         write_atomically(path, lambda file: save(file, content))
     else:
         write_store_atomically(path, lambda folder: save(folder, content))
+
+
+def _packed(file: IO[bytes], save: Callable[[Any], object]) -> None:
+    """Let `save` fill a file that is packed with gzip; the same content gives the same bytes."""
+    with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as inner:
+        save(inner)

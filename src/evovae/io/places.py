@@ -10,6 +10,11 @@ STORES = (".zarr",)
 STORE_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
+def ending(path: Path) -> str:
+    """The end of a name that says what a file is, in small letters: .tif, or .nii.gz of what is packed."""
+    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+
+
 def shown(path: Path) -> str:
     """A path that can be printed on one line: no broken characters, and not 4 KB of them."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,11 +1,13 @@
 """Zarr, versions 2 and 3, in directories: a lone array, or the finest level of OME-NGFF, with their attributes.
 
+On writing, the coarser levels are computed anew from the finest, so that all of a pyramid shows the same.
+
 What bioformats2raw writes are several pictures in numbered groups, called series, of which one is read.
 
 Chunks are decoded one by one into the one array that is returned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,55 +16,71 @@ import numpy as np
 import zarr
 
 from evovae.files import on_disk
+from evovae.io import ngff
 from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
 from evovae.io.limits import check_size
 from evovae.notes import warn
 
-TYPES = {"T": "time", "C": "channel", "Z": "space", "Y": "space", "X": "space"}
 OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 @dataclass(frozen=True)
+class Stored:
+    """How an array was stored, and what was said of it."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype
+    attributes: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, array: zarr.Array, name: str | None) -> "Stored":
+        """That of an array, once what its metadata claim has been compared with what there is."""
+        _check(array)
+        options = {"filters": array.filters, "compressors": array.compressors, "fill_value": array.fill_value}
+        if array.shards is not None:
+            options["shards"] = array.shards
+        return cls(name, array.shape, array.chunks, np.dtype(array.dtype), dict(array.attrs), options)
+
+
+@dataclass(frozen=True)
 class Layout:
-    """How an array was stored, and its attributes; outer are those of all series, where there are several."""
+    """How a store was laid out; outer are the attributes of all numbered series, coarser the other levels."""
 
     version: Any
     outer: Mapping[str, Any] | None
-    name: str | None
     axes: str | None
     group: Mapping[str, Any]
-    array: Mapping[str, Any]
-    options: Mapping[str, Any]
-    chunks: tuple[int, ...]
-    dtype: np.dtype
+    array: Stored
+    coarser: tuple[Stored, ...]
 
 
 def read(path: Path, series: int = 0) -> Content:
-    """The one array of a store, once what its metadata claim has been compared with what there is."""
+    """The one array of a store, or the finest level of a pyramid."""
     node = zarr.open(path, mode="r")
     outer, node = _one_series(node, series, path)
     array, name = (node, None) if isinstance(node, zarr.Array) else _only_array(node)
-    _check(array)
-    group = {} if name is None else dict(node.attrs)
+    stored = Stored.of(array, name)
+    group = {} if isinstance(node, zarr.Array) else dict(node.attrs)
+    coarser = () if isinstance(node, zarr.Array) else tuple(_coarser(node, array))
     axes = _axes(array, group)
-    options = {"filters": array.filters, "compressors": array.compressors, "fill_value": array.fill_value}
-    if array.shards is not None:
-        options["shards"] = array.shards
-    layout = Layout(
-        array.metadata.zarr_format,
-        outer,
-        name,
-        axes,
-        group,
-        dict(array.attrs),
-        options,
-        array.chunks,
-        np.dtype(array.dtype),
-    )
+    layout = Layout(array.metadata.zarr_format, outer, axes, group, stored, coarser)
     values = on_disk(array.shape, array.dtype)
-    for start in range(0, len(values), layout.chunks[0]) if array.shape else ():
-        values[start : start + layout.chunks[0]] = array[start : start + layout.chunks[0]]
+    for start in range(0, len(values), array.chunks[0]) if array.shape else ():
+        values[start : start + array.chunks[0]] = array[start : start + array.chunks[0]]
     return Content(values, axes, None, {"zarr": layout})
+
+
+def _coarser(group: zarr.Group, finest: zarr.Array) -> Iterator[Stored]:
+    """All levels but the finest, as far as they are there."""
+    for name in ngff.paths(dict(group.attrs))[1:]:
+        array = group.get(name)
+        if not isinstance(array, zarr.Array) or array.ndim != finest.ndim:
+            continue
+        if all(0 < n <= m for n, m in zip(array.shape, finest.shape, strict=True)):
+            yield Stored.of(array, name)
 
 
 def _one_series(
@@ -70,7 +88,7 @@ def _one_series(
 ) -> tuple[Mapping[str, Any] | None, zarr.Array | zarr.Group]:
     """The attributes of all series, and the chosen one; None and the node itself, where they are not numbered."""
     there = [] if isinstance(node, zarr.Array) else sorted((n for n in node.group_keys() if n.isdecimal()), key=int)
-    if isinstance(node, zarr.Array) or not there or _multiscales(dict(node.attrs)) or [*node.array_keys()]:
+    if isinstance(node, zarr.Array) or not there or ngff.multiscales(dict(node.attrs)) or [*node.array_keys()]:
         if number:
             raise UnsupportedFormatError("holds no series; leave series out")
         return None, node
@@ -82,8 +100,7 @@ def _one_series(
 
 
 def _only_array(group: zarr.Group) -> tuple[zarr.Array, str]:
-    scales = _multiscales(dict(group.attrs))
-    names = [scales[0]["datasets"][0]["path"]] if scales else [*group.array_keys()]
+    names = ngff.paths(dict(group.attrs))[:1] or [*group.array_keys()]
     if len(names) != 1:
         raise UnsupportedFormatError(f"holds {len(names)} arrays ({', '.join(names[:9])}); name one, as in a.zarr/0")
     array = group[names[0]]
@@ -103,17 +120,10 @@ def _check(array: zarr.Array) -> None:
     check_size(array.shards or array.chunks, dtype, stored)
 
 
-def _multiscales(attributes: Mapping[str, Any]) -> list[Any]:
-    scales = attributes.get("ome", attributes).get("multiscales")
-    return scales if isinstance(scales, list) else []
-
-
 def _axes(array: zarr.Array, group: Mapping[str, Any]) -> str | None:
     """Letters for the axes, where all have names of one letter, and at least one is spatial."""
     names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get(OLD_DIMENSIONS)
-    scales = _multiscales(group)
-    if scales and "axes" in scales[0]:
-        names = [axis["name"] if isinstance(axis, dict) else axis for axis in scales[0]["axes"]]
+    names = ngff.axis_names(group) or names
     if not names or len(names) != array.ndim or not all(isinstance(n, str) and len(n) == 1 for n in names):
         return None
     letters = "".join(names).upper()
@@ -127,62 +137,61 @@ def check(content: Content) -> None:
 
 
 def write(path: Path, content: Content) -> None:
-    """Make a store at path, laid out and named like the one that was read."""
+    """Make a store at path, laid out and named like the one that was read, with all its levels."""
     content = content.whole()
     layout: Layout | None = content.metadata.get("zarr")
-    version: Any = layout.version if layout else 3
-    options = dict(layout.options) if layout and layout.dtype == content.values.dtype else {}
-    if layout and len(layout.chunks) == content.values.ndim:
-        options["chunks"] = layout.chunks
+    if layout is None or layout.array.name is None:
+        version: Any = layout.version if layout else 3
+        stored = layout.array if layout else None
+        options = _options(content, content.values.shape, version, stored)
+        zarr.create_array(path, zarr_format=version, **options)[...] = content.values
+        return
+    place = ""
+    if layout.outer is not None:
+        zarr.create_group(path, zarr_format=layout.version, attributes=dict(layout.outer))
+        place = "0"
+    names = [level.name or "" for level in (layout.array, *layout.coarser)]
+    attributes = ngff.told(layout.group, names, layout.axes or "", content.axes or "")
+    group = zarr.create_group(path, path=place, zarr_format=layout.version, attributes=attributes)
+    options = _options(content, content.values.shape, layout.version, layout.array)
+    group.create_array(names[0], **options)[...] = content.values
+    for level in layout.coarser:
+        _write_coarser(group, content, layout, level)
+
+
+def _write_coarser(group: zarr.Group, content: Content, layout: Layout, level: Stored) -> None:
+    """Make a level of the finest one, as much coarser along each axis as it was."""
+    every = ngff.steps(layout.group, level.name or "", level.shape, layout.array.shape)
+    kept = _kept(content, layout)
+    finest = content.values.shape
+    step = [1.0 if axis is None else every[axis] for axis in kept]
+    shape = tuple(n if axis is None else level.shape[axis] for n, axis in zip(finest, kept, strict=True))
+    array = group.create_array(level.name or "", **_options(content, shape, layout.version, level))
+    for rows, values in ngff.coarser(content.values, shape, step, (array.shards or array.chunks)[0]):
+        array[rows] = values
+
+
+def _kept(content: Content, layout: Layout) -> list[int | None]:
+    """Which axis each one was when the store was read; None of those that are new, or of another length."""
+    shape, before = layout.array.shape, layout.axes or ""
+    if content.values.shape == shape:
+        return [*range(len(shape))]
+    axes = [before.find(letter) for letter in content.axes or "?" * content.values.ndim]
+    return [a if a >= 0 and shape[a] == n else None for a, n in zip(axes, content.values.shape, strict=True)]
+
+
+def _options(content: Content, shape: tuple[int, ...], version: Any, stored: Stored | None) -> dict[str, Any]:  # noqa: ANN401
+    """What makes an array for the content, stored like another one."""
+    options = dict(stored.options) if stored and stored.dtype == content.values.dtype else {}
+    if stored and len(stored.chunks) == len(shape):
+        options["chunks"] = stored.chunks
     else:
         options.pop("shards", None)
-    attributes = dict(layout.array) if layout else {}
+    attributes = dict(stored.attributes) if stored else {}
     attributes.pop(OLD_DIMENSIONS, None)
     names = [*content.axes.lower()] if content.axes else None
     if version == 2 and names:
         attributes[OLD_DIMENSIONS] = names
     elif names:
         options["dimension_names"] = names
-    if layout is None or layout.name is None:
-        zarr.create_array(path, data=content.values, zarr_format=version, attributes=attributes, **options)
-        return
-    place = ""
-    if layout.outer is not None:
-        zarr.create_group(path, zarr_format=version, attributes=dict(layout.outer))
-        place = "0"
-    attributed = _group_attributes(layout, content.axes)
-    group = zarr.create_group(path, path=place, zarr_format=version, attributes=attributed)
-    group.create_array(layout.name, data=content.values, attributes=attributes, **options)
-
-
-def _group_attributes(layout: Layout, axes: str | None) -> dict[str, Any]:
-    """Attributes of the group, with the one level and the axes that are written."""
-    scales = _multiscales(layout.group)
-    if not scales:
-        return dict(layout.group)
-    scale = {**scales[0], "datasets": [scales[0]["datasets"][0]]}
-    if axes and axes != layout.axes:
-        scale = _with_axes(scale, layout.axes or "", axes)
-    if "ome" in layout.group:
-        return {**layout.group, "ome": {**layout.group["ome"], "multiscales": [scale]}}
-    return {**layout.group, "multiscales": [scale]}
-
-
-def _with_axes(scale: dict[str, Any], before: str, after: str) -> dict[str, Any]:
-    """A level's axes and sizes for other axes: those that were there as they were, others of size 1."""
-    named = [{"name": letter.lower(), "type": TYPES.get(letter, "")} for letter in after]
-    old = scale.get("axes", [])
-    axes = [old[before.index(letter)] if letter in before else new for letter, new in zip(after, named, strict=True)]
-
-    def picked(step: Mapping[str, Any]) -> dict[str, Any]:
-        kind = step["type"]
-        missing = {"scale": 1.0, "translation": 0.0}.get(kind)
-        if missing is None or kind not in step:
-            return dict(step)
-        return {**step, kind: [step[kind][before.index(c)] if c in before else missing for c in after]}
-
-    def steps(said: Mapping[str, Any]) -> dict[str, Any]:
-        found = said.get("coordinateTransformations")
-        return {**said, "coordinateTransformations": [picked(step) for step in found]} if found else dict(said)
-
-    return {**steps(scale), "axes": axes, "datasets": [steps(level) for level in scale["datasets"]]}
+    return {"shape": shape, "dtype": content.values.dtype, "attributes": attributes, **options}

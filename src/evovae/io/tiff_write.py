@@ -7,7 +7,7 @@ import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
 from evovae.io import exif
-from evovae.io.content import Content, UnsupportedFormatError
+from evovae.io.content import Content, UnsupportedFormatError, spread
 from evovae.io.tiff import Notes, quiet
 from evovae.notes import warn
 
@@ -92,11 +92,7 @@ def _ome(content: Content, notes: Notes, plain: dict[str, Any]) -> dict[str, Any
     """Options for OME's format, with the axes of size 1 that were there, as their order is part of it."""
     axes = _letters(content) or ""
     full = "".join(letter for letter in notes.full_axes if letter != "S" or "S" in axes)
-    if axes and [letter for letter in full if letter in axes] == [*axes]:
-        sizes = dict(zip(axes, content.values.shape, strict=True))
-        values, axes = content.values.reshape([sizes.get(letter, 1) for letter in full]), full
-    else:
-        values = content.values
+    values, axes = spread(content.values, axes, full)
     return {**plain, "ome": True, "data": values, "metadata": {**notes.metadata, "axes": axes}}
 
 

@@ -73,7 +73,7 @@ async def upload(
     site: TheSite,
     x_file_name: Annotated[str, Header(description="What it is called, percent-encoded; for people alone.")] = "",
 ) -> Picture:
-    """Send a PNG, JPEG, TIFF, BMP, WebP or GIF file as the body itself, in any number of pieces; learn what it holds.
+    """Send a picture (PNG, JPEG, TIFF, BMP, WebP, GIF, FITS, MRC, NIfTI) as the body itself; learn what it holds.
 
     A name is kept as text, for downloads and lists; where the file lies and what it is, it has no influence on.
     """

@@ -18,11 +18,12 @@ from tifffile import TiffFile
 from evovae import io
 from evovae.io.tiff import MAX_PAGES, quiet
 
-SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
+SUFFIXES |= {"FITS": ".fits", "MRC": ".mrc", "NIfTI": ".nii"}
 
 
 def kind(path: Path) -> str:
-    """PNG, TIFF, JPEG, BMP, WebP or GIF, as the first bytes say.
+    """PNG, JPEG, TIFF, BMP, WebP, GIF, FITS, MRC or NIfTI, as the first bytes say.
 
     Raises
     ------
@@ -33,7 +34,8 @@ def kind(path: Path) -> str:
     for form in io.FORMATS:
         if start and form.name in SUFFIXES and start.startswith(form.openings):
             return form.name
-    what = "is no PNG, JPEG, TIFF, BMP, WebP or GIF, whatever its name says" if start else "is empty"
+    *kinds, last = SUFFIXES
+    what = f"is no {', '.join(kinds)} or {last}, whatever its name says" if start else "is empty"
     raise HTTPException(415, f"the file {what}; choose a picture of one of these kinds")
 
 
@@ -41,7 +43,7 @@ def check_claim(path: Path, form: str, most: int) -> None:
     """Refuse with 413 a file that claims to hold more values than so many."""
     claimed = 0
     with suppress(Exception):  # whatever is wrong with a header, reading the file will say it in a sentence
-        claimed = CLAIMS[form](path, most)
+        claimed = CLAIMS[form](path, most) if form in CLAIMS else 0  # values of the others are mapped, not decoded
     check_values(claimed, most)
 
 

@@ -7,14 +7,14 @@ from urllib.parse import unquote
 ID = r"^[0-9a-f]{32}$"
 LONGEST = 120  # letters of a file's name that are kept
 
-# Of an upload, and copied to its jobs: beside them the picture as it came, input.png, .tif or .jpg.
+# Of an upload, and copied to its jobs: beside them the picture as it came, input.png, .tif, ....
 VALUES, PICTURE, CLEAN = "before.npy", "picture.json", "clean.npy"
 # What a job is given.
 WISH, HOLES, MODEL = "wish.json", "holes.npy", "model.safetensors"
 # What it tells while it runs.
 EVENTS, PREVIEW, LOG, PROBLEM = "events.jsonl", "preview.png", "worker.log", "problem.txt"
 INTERRUPTED = 130  # its exit code, if it was asked to stop before there was anything worth keeping
-# What it leaves, beside restored.png, .tif or .jpg; the summary last.
+# What it leaves, beside restored.png, .tif, ...; the summary last.
 AFTER, STD, STD_FILE, REPORT, SUMMARY = "after.npy", "std.npy", "uncertainty.tif", "report.json", "summary.json"
 
 
@@ -31,7 +31,7 @@ def plain_name(encoded: str) -> str:
 
 def restored_name(name: str, suffix: str) -> str:
     """What a restored picture is called when it is taken away."""
-    return f"{Path(name).stem or 'picture'}-restored{suffix}"
+    return f"{Path(name.removesuffix('.gz')).stem or 'picture'}-restored{suffix}"
 
 
 def noise_plots(page: int) -> str:

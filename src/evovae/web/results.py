@@ -20,7 +20,8 @@ from evovae.web.paint import grey, heat
 from evovae.web.schemas import Histogram, Job, Latents, NoisePlots, Population, Problem
 from evovae.web.site import Finished, Site, TheSite
 
-MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".tif": "image/tiff"}
+MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".tif": "image/tiff", ".fits": "image/fits"}
+MEDIA |= {".mrc": "application/octet-stream", ".nii": "application/octet-stream"}
 NO_RESULT: Responses = NOT_THERE | {409: {"model": Problem}}
 Model = Annotated[int, Query(ge=0, description="Which model of the page.")]
 Page = Annotated[int, Query(ge=0, description="Which page of the file.")]

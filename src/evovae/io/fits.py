@@ -1,0 +1,200 @@
+"""FITS: the image of one HDU, mapped where it is stored as it is; all other HDUs are kept to the byte.
+
+The first axis of FITS is the last one here: NAXIS1 is X, NAXIS2 is Y.  What others are, their CTYPE says: frequencies,
+wavelengths and velocities are Z, as spectra change along them as stacks do along their depth, time is T, colours are C,
+and anything else (such as STOKES) counts images that are restored one by one.  Axes of length 1 are left out, and put
+back on writing.
+
+Unsigned integers stay what they are (BZERO is 2^15 then, or the like).  Other scaled integers (BSCALE, BZERO) are read
+as the numbers that they stand for, with NaN where they are BLANK, and are written as floats, so that none is rounded.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from evovae.files import on_disk
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
+from evovae.io.limits import check_size
+from evovae.io.raw import check_rows, mapped, needed, opened, parts, scaled, thin
+from evovae.notes import warn
+
+INTEGERS: tuple[type[np.integer], ...] = np.uint8, np.int16, np.int32, np.int64
+# Stored as the others, with the highest bit the other way round.
+OFFSET: tuple[type[np.integer], ...] = np.int8, np.uint16, np.uint32, np.uint64
+DTYPES = (*INTEGERS, *OFFSET, np.float32, np.float64)
+SPECTRAL = ("FREQ", "ENER", "WAV", "VRAD", "VOPT", "ZOPT", "AWAV", "VELO", "FELO", "BETA", "LAMBDA")
+TIMES = ("TIME", "UTC", "TT", "TAI", "UT1", "TDB")
+OTHERS = "QRPUV"
+UNIT = 2880  # bytes, of which headers and data take whole numbers
+MAX_HDUS = 10_000
+SCALING = ("BSCALE", "BZERO")
+SUMS = ("CHECKSUM", "DATASUM")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a FITS file says beside the values: the header of the image, its axes, and the bytes around its HDU."""
+
+    header: Any
+    axes: str
+    full_axes: str
+    before: np.ndarray
+    after: np.ndarray
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the warnings of the library back: files that break rules in harmless ways are many."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read(path: Path, series: int = 0) -> Content:
+    """The image of one HDU; series counts those that hold one."""
+    fits = needed("astropy.io.fits")
+    with opened(path) as file, _quiet(), fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus:
+        size = file.seek(0, 2)
+        images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
+        _check_series(images, series)
+        hdu = images[series]
+        check_size(hdu.shape, _stored_dtype(hdu.header["BITPIX"]), path.stat().st_size)
+        info = hdu.fileinfo()
+        whole = mapped(file, 0, (size,), np.dtype(np.uint8))
+        full = _axes(hdu.header, len(hdu.shape))
+        packed = isinstance(hdu, fits.CompImageHDU)
+        stored = hdu.data if packed else mapped(file, info["datLoc"], hdu.shape, _stored_dtype(hdu.header["BITPIX"]))
+        values, axes = thin(_values(stored, hdu.header), full)
+        around = whole[: info["hdrLoc"]], whole[info["datLoc"] + info["datSpan"] :]
+        content = Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
+    if len(images) > 1:
+        names = ", ".join(f"{n}: {_named(hdu)}" for n, hdu in enumerate(images[:9]))
+        warn(f"{path.name} holds {len(images)} series ({names}); series {series} is read")
+    return content
+
+
+def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy
+    """All HDUs, if the file is long enough for what they say."""
+    found = [*islice(hdus, MAX_HDUS + 1)]
+    if len(found) > MAX_HDUS:
+        raise CorruptFileError(f"it has over {MAX_HDUS:,} HDUs")
+    for hdu in found:
+        end = hdu.fileinfo()["datLoc"] + hdu.size
+        if end > size:
+            raise CorruptFileError(f"it ends after {size} of {end} bytes")
+    return found
+
+
+def _check_series(images: list[Any], series: int) -> None:
+    if not images:
+        raise UnsupportedFormatError("holds no image, only tables or headers")
+    if not 0 <= series < len(images):
+        raise UnsupportedFormatError(f"has no series {series}; there are {len(images)}, counted from 0")
+
+
+def _named(hdu: Any) -> str:  # noqa: ANN401 - of astropy
+    return f"{'x'.join(map(str, hdu.shape))} {hdu.name}".strip()
+
+
+def _axes(header: Any, ndim: int) -> str:  # noqa: ANN401 - of astropy
+    """A letter for each axis, as CTYPE says; those that say the same, or nothing, are others."""
+    letters: list[str] = [*"XY"[:ndim]]
+    for number in range(3, ndim + 1):
+        kind = str(header.get(f"CTYPE{number}", "")).upper()
+        letter = (
+            "Z" * kind.startswith(SPECTRAL) or "T" * kind.startswith(TIMES) or "C" * kind.startswith(("RGB", "COLO"))
+        )
+        free = [other for other in OTHERS if other not in letters]
+        if not letter and not free:
+            raise UnsupportedFormatError(f"holds {ndim} axes, which are too many to tell apart")
+        letters.append(letter if letter and letter not in letters else free[0])
+    return "".join(reversed(letters))
+
+
+def _stored_dtype(bits: int) -> np.dtype:
+    """The type that BITPIX stands for."""
+    return np.dtype(f">{'f' if bits < 0 else 'u' if bits == 8 else 'i'}{abs(bits) // 8}")
+
+
+def _values(stored: np.ndarray, header: Any) -> np.ndarray:  # noqa: ANN401 - of astropy
+    """The numbers that are meant by those that are stored."""
+    scale, zero = header.get("BSCALE", 1), header.get("BZERO", 0)
+    blank = header.get("BLANK") if stored.dtype.kind in "iu" else None
+    if (scale, zero, blank) == (1, 0, None):
+        return stored
+    for kind, other in zip(INTEGERS, OFFSET, strict=True):
+        if stored.dtype.newbyteorder("=") == kind and (scale, zero, blank) == (1, _zero(other), None):
+            values = on_disk(stored.shape, other)
+            for part, out in zip(parts(stored), parts(values), strict=True):
+                out[...] = _turned(part.astype(kind), other)
+            return values
+    return scaled(stored, scale, zero, blank)
+
+
+def _zero(dtype: type[np.integer]) -> int:
+    """BZERO of integers that are stored with the sign of others."""
+    limits = np.iinfo(dtype)
+    return limits.min if limits.min else limits.max // 2 + 1
+
+
+def _turned(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
+    """Integers with their highest bit the other way round, which adds or takes BZERO."""
+    bits = values.view(f"u{values.itemsize}")
+    return (bits ^ bits.dtype.type(1 << (8 * values.itemsize - 1))).view(dtype)
+
+
+def check(content: Content) -> None:
+    """Fail if FITS cannot hold the content."""
+    needed("astropy.io.fits")
+    check_rows(content, "FITS", DTYPES)
+
+
+def write(file: IO[bytes], content: Content) -> None:
+    """Write an image with the header that it had, among the HDUs that there were."""
+    notes: Notes | None = content.metadata.get("fits")
+    values = content.whole().values
+    if notes is not None:
+        values = spread(values, notes.axes if values.ndim == len(notes.axes) else content.axes, notes.full_axes)[0]
+        file.write(notes.before.data)
+    with _quiet():
+        file.write(_header(values, None if notes is None else notes.header).tostring().encode("ascii"))
+    for part in parts(values):
+        native = part.astype(part.dtype.newbyteorder("="))
+        for kind, other in zip(INTEGERS, OFFSET, strict=True):
+            native = _turned(native, kind) if native.dtype == other else native
+        file.write(native.astype(native.dtype.newbyteorder(">")).tobytes())
+    file.write(bytes(-values.nbytes % UNIT))
+    if notes is not None:
+        file.write(notes.after.data)
+
+
+def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astropy
+    """A header for values, with all that another one says of them that can still be true."""
+    dtype = values.dtype.newbyteorder("=")
+    stored = dict(zip(map(np.dtype, OFFSET), map(np.dtype, INTEGERS), strict=True)).get(dtype, dtype)
+    made = needed("astropy.io.fits").PrimaryHDU().header if header is None else header.copy()
+    made["BITPIX"] = 8 * stored.itemsize * (-1 if stored.kind == "f" else 1)
+    for number in range(values.ndim + 1, made["NAXIS"] + 1):
+        made.remove(f"NAXIS{number}")
+    made["NAXIS"] = values.ndim
+    for number, length in enumerate(reversed(values.shape), 1):
+        before = f"NAXIS{number - 1}" if number > 1 else "NAXIS"
+        made.set(f"NAXIS{number}", length, after=None if f"NAXIS{number}" in made else before)
+    for name in (*SUMS, "BLANK", *(() if stored != dtype else SCALING)):
+        made.remove(name, ignore_missing=True)
+    if stored != dtype:
+        made["BSCALE"], made["BZERO"] = 1, _zero(dtype.type)
+    for name, extreme in (("DATAMIN", np.nanmin), ("DATAMAX", np.nanmax)):
+        found = extreme(values).item() if name in made else np.nan
+        if np.isfinite(found):
+            made[name] = found
+        else:  # which headers cannot hold
+            made.remove(name, ignore_missing=True)
+    return made
