@@ -28,7 +28,7 @@ from evovae.estimators import BinaryLatentVAE, Denoiser
 from evovae.operators import exactly_informed_flip
 from evovae.states import pack
 
-FEW = LowRankPatches(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4)
+FEW = LowRankPatches(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4, look=(0, 0))
 MANY = replace(FEW, latents=16, states=8, epochs=8)
 SEARCHED = {"n_latents": 12, "n_states": 10, "hidden_layer_sizes": (8,), "batch_size": 8}
 

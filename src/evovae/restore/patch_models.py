@@ -193,11 +193,18 @@ class NetworkPatches(PatchModel):
 
     hidden are the decoder's layer sizes, learning_rate Adam's peak rate.  A binary code has no
     amplitude: centred patches do better, unless noise is so high that the mean costs more than it gives.
+    Without arguments, a model for up to 256 x 256 pixels and moderate noise that takes a minute or two.
     """
 
-    hidden: tuple[int, ...]
-    batch_size: int
-    learning_rate: float
+    patch: int | tuple[int, ...] = 8
+    latents: int = 64
+    states: int = 24
+    search: Search = Search(6, 6)
+    epochs: int = 15
+    centred: bool = True
+    hidden: tuple[int, ...] = (192,)
+    batch_size: int = 64
+    learning_rate: float = 0.005
     schedule: Schedule = warm_up_decay
 
     def optimism(self, N: int, D: int) -> float:
@@ -238,11 +245,22 @@ class LowRankPatches(PatchModel):
     of M-steps per epoch.  look is a refinement stage: after `epochs`, how many on its own restored picture, and then
     how many on the noisy one again; subspaces that are learnt from less noise hold less of it.  With offsets,
     subspaces need not go through zero; with nothing else (rank 0, always 0) that is binary sparse coding.
+
+    Without arguments, the model of the presets `fast` and `balanced` for 256 x 256 pixels and noise of standard
+    deviation 25 (of 255).  Few patches learn few latents: small pictures do better with fewer, as the presets choose.
+    A search by gradients, which `evovae.Search` makes by default, becomes one by exact gains: which subspaces are on
+    has no gradient.
     """
 
-    rank: int
+    patch: int | tuple[int, ...] = 8
+    latents: int = 128
+    states: int = 6
+    search: Search = Search(2, 5, mutate=operators.exactly_informed_flip)
+    epochs: int = 3
+    centred: bool = False
+    rank: int = 6
     batches: int = 8
-    look: tuple[int, int] = (0, 0)
+    look: tuple[int, int] = (2, 1)
     always: int = 1
     offsets: bool = False
 
@@ -256,6 +274,10 @@ class LowRankPatches(PatchModel):
     def place(self, device: torch.device) -> torch.device:
         """The CPU, for which its closed forms are compiled."""
         return CPU
+
+    def searching(self, patches: Patches) -> Search:
+        by_gradients = self.search.mutate is operators.informed_flip
+        return replace(self.search, mutate=operators.exactly_informed_flip) if by_gradients else self.search
 
     @property
     def courses(self) -> tuple[Course, ...]:
@@ -302,8 +324,17 @@ class MixturePatches(PatchModel):
     comes from the patches around it, and from those that it has something in common with.  Components belong to
     regions of the picture, where all patches have a place in it.  edge and rank are those of `FullGaussian`, and
     batches is the number of M-steps per epoch.
+
+    Without arguments, the model of the preset `fast` for 256 x 256 pixels and noise of standard deviation 25 (of 255);
+    some 300 patches for each component are enough, so that smaller pictures do better with fewer.
     """
 
+    patch: int | tuple[int, ...] = 7
+    latents: int = 208
+    states: int = 3
+    search: Search = Search(0, 0, 0)
+    epochs: int = 8
+    centred: bool = False
     rank: int | None = None
     edge: float = 1.5
     batches: int = 4
@@ -311,7 +342,7 @@ class MixturePatches(PatchModel):
     @classmethod
     def of(cls, patch: int | tuple[int, ...], components: int, epochs: int, rank: int | None = None) -> MixturePatches:
         """The usual ones."""
-        return cls(patch, components, 3, Search(0, 0, 0), epochs, centred=False, rank=rank)
+        return cls(patch, components, epochs=epochs, rank=rank)
 
     @property
     def cautious(self) -> bool:
