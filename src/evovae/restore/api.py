@@ -54,8 +54,9 @@ def denoise(
     Parameters
     ----------
     image
-        Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.  An array of numpy,
-        a tensor of torch, a DataArray of xarray, a picture of Pillow, or what numpy makes an array of.
+        Integers or floats of any range: a signal, a picture, a stack.  NaN and masked pixels count as missing.  An
+        array of numpy, dask or xarray, a tensor of torch, a picture of Pillow, a Series of pandas, an array in a file
+        (memory-mapped, Zarr), or what numpy makes an array of.
     sigma
         A known noise level (standard deviation), in image units: models find no less.  Default: found.  A number, one
         for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are
@@ -68,7 +69,8 @@ def denoise(
         The axis of time, if the image is a film: frames of two spatial axes (and channels).  Patches then reach through
         frames beside each other, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are
         learnt from parts of them, drawn from all over, and restored block by block; image may then be anything with a
-        shape and a dtype that gives arrays for slices, such as a memory-mapped file or a Zarr array.
+        shape and a dtype that gives arrays for slices, such as a memory-mapped file, a Zarr array, or an array of dask,
+        of which pieces are computed, more than once.
     time_width
         Through how many frames patches reach; 1 restores each for itself.  Default: 5 where frames have most of their
         detail in common, else 1.
@@ -119,8 +121,9 @@ def denoise(
     -------
     ndarray or Restoration
         The restored image has the shape and units of the input, which is left as it was, and its dtype, or the one that
-        was asked for; tensors, DataArrays (with their coordinates) and pictures of Pillow come back as such.  Integers
-        are rounded, and clipped to what their dtype holds.
+        was asked for.  What came in comes out: tensors, pictures of Pillow, DataArrays with their coordinates, arrays
+        of dask in the same chunks, Series with their index, masked arrays with nothing masked; from files, ndarrays.
+        Integers are rounded, and clipped to what their dtype holds.
 
     Raises
     ------
