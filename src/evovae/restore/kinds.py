@@ -47,10 +47,10 @@ def in_memory(values: Any) -> np.ndarray:  # noqa: ANN401 - whatever numpy makes
 def as_given(image: Any, restored: np.ndarray) -> Any:  # noqa: ANN401 - what image is
     """A restored array as what came in.
 
-    A tensor, a picture of Pillow, an array of xarray with its coordinates, one of dask in the same chunks, a Series or a
-    DataFrame of pandas with its index, a masked array of which nothing is masked any more; else an array of numpy, also
-    for those that lie in files.  Pillow has no pictures of some dtypes that may be asked for, as colours in floats:
-    these come as arrays.
+    A tensor, a picture of Pillow, an array of xarray with its coordinates, one of dask in the same chunks, a Series or
+    a DataFrame of pandas with its index, a masked array of which nothing is masked any more; else an array of numpy,
+    also for those that lie in files.  Pillow has no pictures of some dtypes that may be asked for, as colours in
+    floats: these come as arrays.
     """
     if isinstance(image, torch.Tensor):
         values = torch.from_numpy(restored).to(image.device)
