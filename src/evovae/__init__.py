@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
+    from evovae.bar import ProgressBar
     from evovae.em import Epoch, fit
     from evovae.evolve import Search
     from evovae.inference import infer
@@ -35,6 +36,7 @@ __all__ = [
     "MixturePatches",
     "NetworkPatches",
     "Progress",
+    "ProgressBar",
     "Restoration",
     "Search",
     "States",
@@ -54,7 +56,15 @@ __all__ = [
     "priors",
     "schedules",
 ]
-_PLACES = {"Epoch": "em", "Search": "evolve", "States": "states", "TVAE": "model", "fit": "em", "infer": "inference"}
+_PLACES = {
+    "Epoch": "em",
+    "ProgressBar": "bar",
+    "Search": "evolve",
+    "States": "states",
+    "TVAE": "model",
+    "fit": "em",
+    "infer": "inference",
+}
 _MODULES = {"datasets", "decoders", "exact", "likelihoods", "noise", "operators", "posterior", "priors", "schedules"}
 
 

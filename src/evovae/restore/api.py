@@ -91,7 +91,8 @@ def denoise(
     max_seconds
         Stop after the first epoch that ends later than this, with the best so far.
     callback
-        Called with a `Progress` after each epoch; return True to stop with the best so far.
+        Called with a `Progress` after each epoch; return True to stop with the best so far.  `evovae.ProgressBar()`
+        draws a bar; as all that ``with`` takes, it is entered when work begins, and left at its end.
     held_out
         Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough):
         quality without a clean image, as `Restoration.held_out`.  Takes some time and little quality.
@@ -227,11 +228,12 @@ def _restored(
 ) -> Restoration:
     """An array, checked and restored: as a whole, or block by block if it is a long film."""
     image, channel_axis = opened(image, channel_axis)
-    if is_long(image, channel_axis, time_axis):
-        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
-        return restore_film(film, options, memory, watch)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-    return restore(picture, replace(options, sigma=levels), memory, watch)
+    with watch.showing():
+        if is_long(image, channel_axis, time_axis):
+            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
+            return restore_film(film, options, memory, watch)
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+        return restore(picture, replace(options, sigma=levels), memory, watch)
 
 
 MOST, LEAST_PIXELS = 32, 2**16  # images that are looked at, and pixels of each at least
@@ -328,8 +330,9 @@ def fit_denoiser(
     def digest() -> str:
         return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
 
-    with keeping(digest, options, seed_of(rng), {}) as keep:
-        return fit([Seen.of(picture, options) for picture in seen], options, memory, Watch(max_seconds, callback), keep)
+    watch = Watch(max_seconds, callback)
+    with watch.showing(), keeping(digest, options, seed_of(rng), {}) as keep:
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, keep)
 
 
 def _pieces(
