@@ -22,7 +22,7 @@ from evovae import LowRankPatches, MixturePatches, NetworkPatches, Search
 from evovae.operators import exactly_informed_flip, uniform_flip
 from experiments import common
 
-BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6)
+BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6, look=(0, 0))
 LARGE = replace(BASE, patch=12, rank=8)
 NETWORK = NetworkPatches(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
 MIXTURE = MixturePatches.of(7, 208, 8)

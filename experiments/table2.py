@@ -92,7 +92,8 @@ def tvae(sigma: float) -> NetworkPatches:
 
 def spike_and_slab(sigma: float, *, latents: int) -> LowRankPatches:
     """The data model of MTMKL, GSC and S5C, with brightness always on: subspaces of one dimension."""
-    return LowRankPatches(8, latents, 24, Search(4, 5, mutate=exactly_informed_flip), 15, centred=False, rank=1)
+    search = Search(4, 5, mutate=exactly_informed_flip)
+    return LowRankPatches(8, latents, 24, search, 15, centred=False, rank=1, look=(0, 0))
 
 
 METHODS = {

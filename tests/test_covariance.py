@@ -17,7 +17,9 @@ from evovae.restore.noise.curves import Flat
 from evovae.restore.noise.model import Noise
 from evovae.restore.noise.similar import autocovariance, covariances, find_pairs, robust_variances
 
-QUICK = evovae.LowRankPatches(5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 8, False, rank=3, batches=4)
+QUICK = evovae.LowRankPatches(
+    5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 8, False, rank=3, batches=4, look=(0, 0)
+)
 
 
 def box(width: int = 3, channels: int = 1, shared: float = 0.0) -> Covariance:

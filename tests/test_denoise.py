@@ -26,7 +26,9 @@ from evovae.restore.patch_models import from_config
 from evovae.restore.presets import PRESETS, Picture
 
 QUICK = NetworkPatches(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
-SUBSPACES = LowRankPatches(5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4)
+SUBSPACES = LowRankPatches(
+    5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4, look=(0, 0)
+)
 
 
 def blocks(n: int = 40) -> np.ndarray:

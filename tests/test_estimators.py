@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import seeded
 from numpy.testing import assert_allclose, assert_array_equal
+from skimage.metrics import peak_signal_noise_ratio
 from skimage.restoration import calibrate_denoiser
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -24,11 +25,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import evovae
 from evovae import LowRankPatches, Search, exact, likelihoods
 from evovae.datasets import bars, bars_images
-from evovae.estimators import BinaryLatentVAE, Denoiser
+from evovae.estimators import BinaryLatentVAE, Denoiser, LatentImputer
 from evovae.operators import exactly_informed_flip
 from evovae.states import pack
 
-FEW = LowRankPatches(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4)
+FEW = LowRankPatches(4, 8, 4, Search(2, 4, mutate=exactly_informed_flip), 3, False, rank=2, batches=4, look=(0, 0))
 MANY = replace(FEW, latents=16, states=8, epochs=8)
 SEARCHED = {"n_latents": 12, "n_states": 10, "hidden_layer_sizes": (8,), "batch_size": 8}
 
@@ -61,6 +62,7 @@ def trained() -> BinaryLatentVAE:
         BinaryLatentVAE(6, max_iter=3),
         BinaryLatentVAE(max_iter=3, **SEARCHED),
         BinaryLatentVAE(12, hidden_layer_sizes=(), likelihood=likelihoods.Laplace, max_iter=3),
+        LatentImputer(BinaryLatentVAE(6, max_iter=3)),
     ]
 )
 def test_scikit_learn_s_checks(estimator, check):
@@ -260,6 +262,8 @@ def test_bad_data_are_refused():
     vae = quick(max_iter=1).fit(images(20))
     with pytest.raises(ValueError, match="all are NaN"):
         clone(vae).fit(np.full((5, 3), np.nan))
+    with pytest.raises(ValueError, match=r"no observed values in some columns \(0, 2\); LatentImputer leaves them out"):
+        clone(vae).fit(np.array([[np.nan, 1, np.nan], [np.nan, 2, np.nan]]))
     with pytest.raises(ValueError, match="5 columns, but the model has 6 latents"):
         vae.inverse_transform(np.zeros((3, 5)))
     with pytest.raises(ValueError, match="n_samples == 0"):
@@ -283,9 +287,9 @@ def test_rows_of_which_nothing_is_known_get_the_prior():
 # --- images ----------------------------------------------------------------------------------
 
 
-def picture(n: int = 24, sigma: float = 15.0) -> np.ndarray:
+def picture(n: int = 24, sigma: float = 15.0, seed: int = 0) -> np.ndarray:
     levels = np.random.default_rng(1).uniform(40, 200, (4, 4))
-    return np.kron(levels, np.ones((n // 4, n // 4))) + sigma * np.random.default_rng(0).standard_normal((n, n))
+    return np.kron(levels, np.ones((n // 4, n // 4))) + sigma * np.random.default_rng(seed).standard_normal((n, n))
 
 
 def test_a_denoiser_restores_what_it_learns_from_as_denoise_does():
@@ -351,6 +355,41 @@ def test_scikit_image_calibrates_denoisers():
     assert tried[int(np.argmin(losses))] == {"preset": MANY} == chosen.keywords["denoiser_kwargs"]
 
 
+def psnr(truth: np.ndarray, found: np.ndarray, span: float) -> float:
+    return 20 * np.log10(span / rms(found.astype(float) - truth))
+
+
+def test_a_score_is_the_signal_to_noise_ratio_of_scikit_image():
+    clean, noisy = picture(sigma=0), picture()
+    denoiser = Denoiser(preset=FEW, noise="white", random_state=0).fit(noisy)
+    assert_allclose(denoiser.score(noisy, clean), psnr(clean, denoiser.predict(noisy), np.ptp(clean)))
+    for dtype, span in (("uint8", 255), ("uint16", 65535), ("int16", 32767)):
+        whole = clean.astype(dtype)
+        expected = peak_signal_noise_ratio(whole.astype(float), denoiser.predict(noisy), data_range=span)
+        assert_allclose(denoiser.score(noisy, whole), expected)
+    each = [denoiser.score(noisy, clean), denoiser.score(noisy[::-1], clean[::-1])]
+    assert_allclose(denoiser.score([noisy, noisy[::-1]], [clean, clean[::-1]]), np.mean(each))
+    hidden = np.where(np.random.default_rng(0).random(clean.shape) < 0.1, np.nan, clean)
+    assert abs(denoiser.score(noisy, hidden) - each[0]) < 0.5
+    for bad, message in (
+        (clean[1:], "a clean image has shape"),
+        ([clean] * 2, "2 clean images for 1"),
+        (clean * 0, "no range"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            denoiser.score(noisy, bad)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_search_over_denoisers_finds_the_better_model(known):
+    """With clean images, and without."""
+    images = [picture(seed=seed) for seed in range(4)]
+    bad = replace(FEW, latents=1, states=1, search=Search(1, 1), rank=1, epochs=1)
+    search = GridSearchCV(Denoiser(noise="white", random_state=0), {"preset": [bad, MANY]}, cv=2)
+    search.fit(images, [picture(sigma=0)] * 4 if known else None)
+    assert search.best_params_ == {"preset": MANY}
+
+
 # --- the package -----------------------------------------------------------------------------
 
 
@@ -359,7 +398,7 @@ def test_evovae_does_not_import_scikit_learn():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["binary_latent_vae", "denoiser"])
+@pytest.mark.parametrize("name", ["binary_latent_vae", "denoiser", "latent_imputer"])
 def test_docstring_examples(name):
     results = doctest.testmod(importlib.import_module(f"evovae.estimators.{name}"))
     assert results.attempted and not results.failed

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
+    from evovae.bar import ProgressBar
     from evovae.em import Epoch, fit
     from evovae.evaluation import Evaluation, evaluate
     from evovae.evolve import Search
@@ -37,6 +38,7 @@ __all__ = [
     "MixturePatches",
     "NetworkPatches",
     "Progress",
+    "ProgressBar",
     "Restoration",
     "Search",
     "States",
@@ -60,6 +62,7 @@ __all__ = [
 _PLACES = {
     "Epoch": "em",
     "Evaluation": "evaluation",
+    "ProgressBar": "bar",
     "Search": "evolve",
     "States": "states",
     "TVAE": "model",

@@ -4,11 +4,14 @@ import os
 import sys
 from typing import Annotated, NoReturn
 
-import typer
-
 from evovae import __version__
-from evovae.commands import learnt, models, others, pictures, web
-from evovae.commands.shared import INTERRUPTED
+from evovae.extras import needs
+
+with needs("cli", "the command line"):
+    import typer
+
+    from evovae.commands import learnt, models, others, pictures, web
+    from evovae.commands.shared import INTERRUPTED
 
 app = typer.Typer(
     help="Clean or fill a single picture, with nothing but the picture; binary latents for any data.",

@@ -177,6 +177,8 @@ def _restoration() -> tuple[float, float]:
     """A picture of stripes loses more than half of its noise."""
     clean = np.kron(np.tile([40.0, 160.0, 90.0], 3), np.ones((48, 5)))
     noisy = clean + 20 * np.random.default_rng(0).standard_normal(clean.shape)
-    model = LowRankPatches(5, 16, 6, Search(2, 4, mutate=exactly_informed_flip), 6, False, rank=2, batches=4)
+    model = LowRankPatches(
+        5, 16, 6, Search(2, 4, mutate=exactly_informed_flip), 6, False, rank=2, batches=4, look=(0, 0)
+    )
     restored = denoise(noisy, preset=model, rng=0)
     return float(np.sqrt(np.mean((restored - clean) ** 2))), 10.0

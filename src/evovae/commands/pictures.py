@@ -75,7 +75,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
 MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Work on large pictures in tiles of this width.")]
 MaxMemory = Annotated[float | None, typer.Option(parser=size, metavar="SIZE", help="Memory to use, such as 4G.")]
-Where = Annotated[str, typer.Option("--device", help="Where networks are trained: cpu, cuda, cuda:1, auto.")]
+Where = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where networks are trained: cpu, cuda, cuda:1, auto.",
+        autocompletion=lambda: ["cpu", "cuda", "auto"],
+    ),
+]
 Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep progress in DIR, and go on from what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Recursive = Annotated[bool, typer.Option("--recursive", help="Take in the folders inside of IN, too.")]

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from evovae import exact
 from evovae.devices import find_device
 from evovae.estimators.checks import seed, whole
+from evovae.estimators.frames import filled_in, names
 from evovae.estimators.training import Settings, train
 from evovae.evolve import Search
 from evovae.inference import infer
@@ -45,7 +46,10 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
     features have units of their own, standardise them first.  Other likelihoods take X as it is.  All results are in
     the units of X.
 
-    **Missing values.** NaN is a value that was not observed, everywhere.
+    **Missing values.** NaN is a value that was not observed, everywhere; each column needs one that was.
+
+    **Data frames.** X may be one, of pandas or polars; ``set_output(transform="pandas")`` (or "polars") makes
+    `transform` give one, whose columns are those of `get_feature_names_out`.
 
     **Rows that were not trained on.** The result for a row depends on that row alone, and nothing is drawn.  It is
     exact for up to 10 latents, where all 2^H states are compared; with more, the n_states best are searched for, first
@@ -182,6 +186,11 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         observed = ~np.isnan(data)
         if not observed.any():
             raise ValueError("X has no observed values: all are NaN")
+        if not observed.any(0).all():
+            empty = names(X, ~observed.any(0))
+            raise ValueError(
+                f"X has no observed values in some columns ({empty}); leave them out, as LatentImputer does"
+            )
         check_support(settings.likelihood(), torch.from_numpy(data[observed]), "X has")
         self.offset_, self.unit_ = Moments.of(data.astype(float), observed).units(settings.likelihood())
         x, seen = self._to_model(data)
@@ -261,10 +270,12 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         Returns
         -------
         ndarray
-            (N, D).
+            (N, D); of a frame of pandas or polars one with its index, its columns, and the dtypes of columns that hold
+            floats or lack nothing.  `LatentImputer` does the same as a step of a pipeline.
         """
         data = self._checked(X)
-        return np.where(np.isnan(data), self.reconstruct(X), data)
+        missing = np.isnan(data)
+        return filled_in(X, np.where(missing, self.reconstruct(X), data), missing)
 
     def score_samples(self, X: ArrayLike) -> np.ndarray:
         """The bound on log p(x_n) of what was observed of each row; up to 10 latents, log p(x_n) itself.

@@ -14,11 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from evovae.estimators.checks import seed
 from evovae.restore import FittedDenoiser, PatchModel, Restoration, denoise, fit_denoiser
+from evovae.restore.kinds import in_memory, opened
 from evovae.restore.noise.model import NoiseModel
 
 BOTH = {"sigma", "channel_axis", "time_axis", "nonfinite", "max_memory", "device"}
 LEARNING = BOTH | {"noise", "preset", "max_seconds", "time_width"}
 RESTORING = BOTH | {"strength", "dtype", "tile"}
+HIDDEN = 0.05  # share of the pixels by which images are scored that nobody knows without noise
 
 
 class Denoiser(TransformerMixin, BaseEstimator):
@@ -170,6 +172,63 @@ class Denoiser(TransformerMixin, BaseEstimator):
             self.denoiser_, self.sigma_ = restoration.fitted, restoration.sigma
         return restoration.image
 
+    def score(self, X: ArrayLike | Sequence[ArrayLike], y: ArrayLike | Sequence[ArrayLike] | None = None) -> float:
+        """Peak signal-to-noise ratio in dB, more is better: 10 log10(R^2 / mean squared error), the mean over images.
+
+        With clean images, it is that of the restored ones.  Without, a twentieth of the pixels of X (the same ones each
+        time) are hidden from what was learnt, predicted from those around, and compared with what was measured there:
+        that ranks what was learnt in much the same order where the noise of neighbours is independent, though its
+        numbers are lower, as they count the noise.  It says nothing of `strength`, as hidden pixels are always filled.
+
+        Parameters
+        ----------
+        X
+            A noisy image, or a list of them, as in `fit`; of an array, all axes are those of one image.
+        y
+            The clean image, or a list of them.  R, the range, is taken from them (without, from X): of integers, what
+            their dtype holds (255 for uint8), as in scikit-image; of floats, the largest value less the smallest.
+            NaN are left out.
+
+        Raises
+        ------
+        ValueError
+            For other numbers or shapes of images than in X, and where R is zero.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> from evovae.estimators import Denoiser
+        >>> clean = np.kron(np.arange(16.0).reshape(4, 4) % 5 * 50, np.ones((6, 6)))
+        >>> images = [clean + np.random.default_rng(n).normal(0, 20, clean.shape) for n in range(4)]
+        >>> search = GridSearchCV(Denoiser(preset="fast", random_state=0), {"strength": [0.2, 1.0]}, cv=2)
+        >>> search.fit(images, [clean] * 4).best_params_
+        {'strength': 1.0}
+        """
+        check_is_fitted(self)
+        images = _several(X)
+        clean = images if y is None else _several(y)
+        if not images or len(clean) != len(images):
+            raise ValueError(f"there are {len(clean)} clean images for {len(images)} noisy ones; give one for each")
+        return float(np.mean([self._ratio(*pair, y is None) for pair in zip(images, clean, strict=True)]))
+
+    def _ratio(self, image: ArrayLike, truth: ArrayLike, hides: bool) -> float:
+        """Of one image, in dB: of all of it, or of pixels that are hidden."""
+        values = in_memory(opened(truth, None)[0])
+        where = np.random.default_rng(0).random(values.shape) < (HIDDEN if hides else 1)
+        options = self._options(RESTORING) | ({"mask": where} if hides else {})
+        restored = self.denoiser_.restore(image, rng=seed(self.random_state), full_output=True, **options)
+        assert isinstance(restored, Restoration)
+        if values.shape != restored.image.shape:
+            raise ValueError(f"a clean image has shape {values.shape}, but the noisy one {restored.image.shape}")
+        known = where & np.isfinite(values) & ~np.ma.getmaskarray(values)
+        if not known.any():
+            raise ValueError("there is no pixel to compare; give images that have more")
+        values = np.asarray(values)
+        off = restored.image[known].astype(float) - values[known]
+        with np.errstate(divide="ignore"):  # of images that are the same
+            return float(20 * np.log10(_range(values, known) / np.sqrt(np.mean(np.square(off)))))
+
     def save(self, path: str | Path) -> None:
         """Write what `fit` has learnt to a file, without pickle; see `evovae.FittedDenoiser.load`.
 
@@ -190,3 +249,19 @@ class Denoiser(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         tags.input_tags.allow_nan = tags.input_tags.three_d_array = True
         return tags
+
+
+def _several(images: Any) -> Sequence[Any]:  # noqa: ANN401 - one image of any kind, or several
+    """A list of images, as `fit_denoiser` takes it; an array is one image."""
+    return images if not hasattr(images, "shape") and isinstance(images, Sequence) else [images]
+
+
+def _range(values: np.ndarray, known: np.ndarray) -> float:
+    """Of what integers of this dtype hold, from 0 on if they need no sign, or of the floats that are known."""
+    if values.dtype.kind in "iu":
+        limits = np.iinfo(values.dtype)
+        return float(limits.max) - (float(limits.min) if values.min() < 0 else 0.0)
+    found = float(np.ptp(values[known]))
+    if not found:
+        raise ValueError("the image to compare with is constant, so that it has no range")
+    return found

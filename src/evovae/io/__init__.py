@@ -19,12 +19,15 @@ Examples
 ((8, 12), dtype('uint8'), 'YX')
 """
 
+from evovae.extras import needs
 from evovae.files import write_atomically
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.formats import FORMATS, check_writable, is_known, opening, read, write, written_name
-from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
-from evovae.io.places import check_place
-from evovae.io.wav import Recording
+
+with needs("io", "evovae.io"):
+    from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+    from evovae.io.formats import FORMATS, check_writable, is_known, opening, read, write, written_name
+    from evovae.io.limits import FREE_BYTES, MAX_EXPANSION
+    from evovae.io.places import check_place
+    from evovae.io.wav import Recording
 
 __all__ = [
     "FORMATS",

@@ -54,8 +54,9 @@ def denoise(
     Parameters
     ----------
     image
-        Integers or floats of any range: a signal, a picture, a stack.  NaN pixels count as missing.  An array of numpy,
-        a tensor of torch, a DataArray of xarray, a picture of Pillow, or what numpy makes an array of.
+        Integers or floats of any range: a signal, a picture, a stack.  NaN and masked pixels count as missing.  An
+        array of numpy, dask or xarray, a tensor of torch, a picture of Pillow, a Series of pandas, an array in a file
+        (memory-mapped, Zarr), or what numpy makes an array of.
     sigma
         A known noise level (standard deviation), in image units: models find no less.  Default: found.  A number, one
         for each channel, or a map of the shape of image: NaN pixels in it are missing, and where it is 0 they are known
@@ -66,9 +67,10 @@ def denoise(
         The axis of colours or other channels, which patches reach through; all others are spatial.
     time_axis
         The axis of time, if the image is a film: frames of two spatial axes (and channels).  Patches then reach through
-        neighbouring frames, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are learnt
-        from parts of them, drawn from all over, and restored block by block; image may then be anything with a shape
-        and a dtype that gives arrays for slices, such as a memory-mapped file or a Zarr array.
+        neighbouring frames, and follow what moves.  Films of more than 2^23 values (32 frames of 512 x 512) are
+        learnt from parts of them, drawn from all over, and restored block by block; image may then be anything with a
+        shape and a dtype that gives arrays for slices, such as a memory-mapped file, a Zarr array, or an array of dask,
+        of which pieces are computed, more than once.
     time_width
         Through how many frames patches reach; 1 restores each for itself.  Default: 5 where frames have most of their
         detail in common, else 1.
@@ -90,7 +92,8 @@ def denoise(
     max_seconds
         Stop after the first epoch that ends later than this, with the best so far.
     callback
-        Called with a `Progress` after each epoch; return True to stop with the best so far.
+        Called with a `Progress` after each epoch; return True to stop with the best so far.  `evovae.ProgressBar()`
+        draws a bar; as all that ``with`` takes, it is entered when work begins, and left at its end.
     held_out
         Share of the pixels that are hidden from training, predicted, and compared (0.02 is enough): quality without a
         clean image, as `Restoration.held_out`.  Takes some time and little quality.
@@ -120,8 +123,9 @@ def denoise(
     -------
     ndarray or Restoration
         The restored image has the shape and units of the input, which is left as it was, and its dtype, or the one that
-        was asked for; tensors, DataArrays (with their coordinates) and pictures of Pillow come back as such.  Integers
-        are rounded, and clipped to what their dtype holds.
+        was asked for.  What came in comes out: tensors, pictures of Pillow, DataArrays with their coordinates, arrays
+        of dask in the same chunks, Series with their index, masked arrays with nothing masked; from files, ndarrays.
+        Integers are rounded, and clipped to what their dtype holds.
 
     Raises
     ------
@@ -256,11 +260,12 @@ def _restored(
 ) -> Restoration:
     """An array, checked and restored: as a whole, or block by block if it is a long film."""
     image, channel_axis = opened(image, channel_axis)
-    if is_long(image, channel_axis, time_axis):
-        film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
-        return restore_film(film, options, memory, watch)
-    picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-    return restore(picture, replace(options, sigma=levels), memory, watch)
+    with watch.showing():
+        if is_long(image, channel_axis, time_axis):
+            film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
+            return restore_film(film, options, memory, watch)
+        picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+        return restore(picture, replace(options, sigma=levels), memory, watch)
 
 
 MOST, LEAST_PIXELS = 32, 2**16  # images that are looked at, and pixels of each at least
@@ -362,8 +367,9 @@ def fit_denoiser(
     def digest() -> str:
         return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
 
-    with keeping(digest, options, seed_of(rng), {}) as keep:
-        return fit([Seen.of(picture, options) for picture in seen], options, memory, Watch(max_seconds, callback), keep)
+    watch = Watch(max_seconds, callback)
+    with watch.showing(), keeping(digest, options, seed_of(rng), {}) as keep:
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, keep)
 
 
 def _pieces(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evovae.extras import needs
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,7 +28,8 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
     ValueError
         If the image before has another shape.
     """
-    from matplotlib.figure import Figure
+    with needs("demo", "a figure"):
+        from matplotlib.figure import Figure
 
     image, level = restoration.image, max(restoration.sigma, 1e-30)
     grey: dict[str, Any] = {"cmap": "gray"}

@@ -147,12 +147,13 @@ class FittedDenoiser:
         kind, where = self.kind if noise is None else noise, find_device(device)
         options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
         array, channel_axis = opened(image, channel_axis)
-        if is_long(array, channel_axis, time_axis):
-            film = LongFilm.of(array, mask, sigma, channel_axis, time_axis or 0, nonfinite)
-            result = apply_film(self, film, options, memory, watch)
-        else:
-            picture, levels = check_sigma(Image.of(array, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-            result = apply(self, picture, replace(options, sigma=levels), memory, watch)
+        with watch.showing():
+            if is_long(array, channel_axis, time_axis):
+                film = LongFilm.of(array, mask, sigma, channel_axis, time_axis or 0, nonfinite)
+                result = apply_film(self, film, options, memory, watch)
+            else:
+                picture, levels = check_sigma(Image.of(array, mask, channel_axis, nonfinite, memory, time_axis), sigma)
+                result = apply(self, picture, replace(options, sigma=levels), memory, watch)
         return result if full_output else as_given(image, result.image)
 
     def dictionary(self) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from evovae.masks import missing
 from evovae.notes import warn
+from evovae.restore.kinds import in_memory
 from evovae.restore.memory import check_room
 from evovae.settings import NONFINITE, RAISE
 
@@ -51,9 +52,11 @@ class Image:
         """Check an array and all that belongs to it."""
         if nonfinite not in NONFINITE:
             raise ValueError(f"nonfinite is {nonfinite!r}, but it is one of {', '.join(NONFINITE)}")
-        hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
         if isinstance(image, str | PathLike):
             raise TypeError(f"image is a path; read the file first: evovae.io.read({str(image)!r}).values is its array")
+        check_room(getattr(image, "shape", ()), memory)  # before it is read, if it lies in a file
+        image = in_memory(image)
+        hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else False
         image = np.asarray(image)
         check_room(image.shape, memory)
         check_values(image)

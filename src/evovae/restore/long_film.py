@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from evovae.files import let_go
 from evovae.notes import Note, warn
 from evovae.restore.image import Image, as_asked, check_axes, check_sigma, check_values, masked_out
+from evovae.restore.kinds import in_memory
 from evovae.settings import RAISE
 
 LONG = 2**23  # values, as 32 frames of 512 x 512 have, from which on films are restored in blocks
@@ -118,7 +119,7 @@ class LongFilm:
 
     def read(self, array: Any, block: Block) -> np.ndarray:  # noqa: ANN401 - of the film's shape
         """A block of an array."""
-        return np.asanyarray(array[self.index(block)])
+        return in_memory(array[self.index(block)])
 
     def part(self, levels: ArrayLike | None, block: Block) -> ArrayLike | None:
         """What of sigma belongs to a block: of a map a part, otherwise all of it."""

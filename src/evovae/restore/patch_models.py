@@ -400,7 +400,7 @@ class NetworkPatches(PatchModel):
 
     x | z ~ N(MLP(z), sigma2 I) with z ~ prod_h Bern(pi_h); see `evovae.decoders.MLP` and `evovae.likelihoods.Gaussian`.
     Binary latents have no amplitude: centred patches do better, unless the noise is so high that the mean of a patch
-    costs more than it gives.
+    costs more than it gives.  Without arguments, a model for up to 256 x 256 pixels and moderate noise.
 
     Parameters
     ----------
@@ -438,9 +438,15 @@ class NetworkPatches(PatchModel):
     (16, 16)
     """
 
-    hidden: tuple[int, ...]
-    batch_size: int
-    learning_rate: float
+    patch: int | tuple[int, ...] = 8
+    latents: int = 64
+    states: int = 24
+    search: Search = Search(6, 6)
+    epochs: int = 15
+    centred: bool = True
+    hidden: tuple[int, ...] = (192,)
+    batch_size: int = 64
+    learning_rate: float = 0.005
     schedule: Schedule = warm_up_decay
 
     def optimism(self, N: int, D: int) -> float:
@@ -480,6 +486,9 @@ class LowRankPatches(PatchModel):
     The likelihood is `evovae.likelihoods.LowRankGaussian`, all of whose parameters are learnt in closed form.  With
     nothing but offsets (rank 0, always 0), it is binary sparse coding.
 
+    Without arguments, it is the model of the presets `fast` and `balanced` for 256 x 256 pixels and noise of standard
+    deviation 25 (of 255).  Few patches learn few latents: small pictures do better with fewer, as the presets choose.
+
     Parameters
     ----------
     patch
@@ -489,7 +498,8 @@ class LowRankPatches(PatchModel):
     states
         S, how many states each patch keeps.
     search
-        Settings of the E-step, with `operators.exactly_informed_flip` or `operators.uniform_flip` as mutation.
+        Settings of the E-step.  Mutation by gradients, the default of `evovae.Search`, becomes one by exact gains:
+        which subspaces are on has no gradient.
     epochs
         Passes over the patches, before the refinement stage.
     centred
@@ -500,9 +510,8 @@ class LowRankPatches(PatchModel):
         M-steps per epoch.
     look
         The refinement stage after `epochs`: epochs on the image as the model itself has restored it, and then epochs on
-        the noisy image again.  Subspaces that are learnt from less noise hold less of it.  (0, 0), the default, leaves
-        it out. With it, axes that noise alone could explain are pruned after a quarter of the epochs, and again before
-        it.
+        the noisy image again.  Subspaces that are learnt from less noise hold less of it.  (0, 0) leaves it out.  With
+        it, axes that noise alone could explain are pruned after a quarter of the epochs, and again before it.
     always
         Dimension of the subspace that is on in all states.
     offsets
@@ -518,9 +527,15 @@ class LowRankPatches(PatchModel):
     (16, 16)
     """
 
-    rank: int
+    patch: int | tuple[int, ...] = 8
+    latents: int = 128
+    states: int = 6
+    search: Search = Search(2, 5, mutate=operators.exactly_informed_flip)
+    epochs: int = 3
+    centred: bool = False
+    rank: int = 6
     batches: int = 8
-    look: tuple[int, int] = (0, 0)
+    look: tuple[int, int] = (2, 1)
     always: int = 1
     offsets: bool = False
 
@@ -533,6 +548,10 @@ class LowRankPatches(PatchModel):
 
     def place(self, device: torch.device) -> torch.device:
         return CPU
+
+    def searching(self, patches: Patches) -> Search:
+        by_gradients = self.search.mutate is operators.informed_flip
+        return replace(self.search, mutate=operators.exactly_informed_flip) if by_gradients else self.search
 
     @property
     def courses(self) -> tuple[Course, ...]:
@@ -579,6 +598,9 @@ class MixturePatches(PatchModel):
     (`evovae.migration.Neighbours`), so that the cost does not grow with their number.  Where all patches have a place
     in one image, components belong to regions of it.
 
+    Without arguments, it is the model of the preset `fast` for 256 x 256 pixels and noise of standard deviation 25 (of
+    255); some 300 patches for each component are enough, so that smaller pictures do better with fewer.
+
     Training starts from k-means centres with round Gaussians.  A patch starts with the components that are nearest to a
     patch some pixels away: if each chose its own, it would choose by its noise, which components would then learn.
 
@@ -617,6 +639,12 @@ class MixturePatches(PatchModel):
     (16, 16)
     """
 
+    patch: int | tuple[int, ...] = 7
+    latents: int = 208
+    states: int = 3
+    search: Search = Search(0, 0, 0)
+    epochs: int = 8
+    centred: bool = False
     rank: int | None = None
     edge: float = 1.5
     batches: int = 4

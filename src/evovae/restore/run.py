@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -30,6 +31,10 @@ class Watch:
         self.max_seconds, self.callback = max_seconds, callback
         self.elbo: list[float] = []
         self.started, self.epochs, self.passes, self.done = time.monotonic(), 0, 0.0, 0.0
+
+    def showing(self) -> AbstractContextManager:
+        """The callback, where it wants to know when work begins and ends, as a progress bar does."""
+        return self.callback if isinstance(self.callback, AbstractContextManager) else nullcontext()
 
     @property
     def late(self) -> bool:
