@@ -25,7 +25,7 @@ from experiments import common
 BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6, look=(0, 0))
 LARGE = replace(BASE, patch=12, rank=8)
 NETWORK = NetworkPatches(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
-MIXTURE = MixturePatches.of(7, 208, 8)
+MIXTURE = MixturePatches(7, 208, epochs=8)
 ROWS = {
     "base": [BASE],
     "uniform flips in place of exact gains": [replace(BASE, search=Search(3, 5, mutate=uniform_flip))],

@@ -12,7 +12,7 @@ from evovae import MixturePatches, files
 from evovae.restore import blocks, long_film
 from evovae.restore.long_film import LongFilm
 
-MIXTURE = MixturePatches.of(4, 32, 4)
+MIXTURE = MixturePatches(4, 32, epochs=4)
 OPTIONS = {"time_axis": 0, "preset": MIXTURE, "noise": "white", "rng": 0}
 
 

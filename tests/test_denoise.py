@@ -683,7 +683,7 @@ def test_flat_volumes_are_not_shared_out_by_their_noise():
     volume = np.full((20, 40, 40), 100.0)
     volume[:, :, 20:] = 160
     noisy = volume + 25 * np.random.default_rng(0).standard_normal(volume.shape)
-    restored = evovae.denoise(noisy, preset=evovae.MixturePatches.of(4, 100, 8), noise="white", rng=0)
+    restored = evovae.denoise(noisy, preset=evovae.MixturePatches(4, 100, epochs=8), noise="white", rng=0)
     assert np.std((restored - volume)[:, :, :14]) < 0.8
 
 

@@ -12,7 +12,7 @@ from evovae.restore.ensemble import Estimate
 from evovae.restore.film import Film, motion
 from evovae.restore.image import Image
 
-MIXTURE = MixturePatches.of(4, 48, 6)
+MIXTURE = MixturePatches(4, 48, epochs=6)
 SIGMA = 25.0
 
 

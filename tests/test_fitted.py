@@ -165,7 +165,7 @@ def scene(seed=0, shape=(72, 72), sigma=12.0, gain=1.0):
     return gain * clean, gain * clean + sigma * rng.standard_normal(shape)
 
 
-MIXTURE = MixturePatches.of(5, 24, 12)
+MIXTURE = MixturePatches(5, 24, epochs=12)
 KINDS = {"mixture": MIXTURE, "subspaces": SUBSPACES, "network": replace(QUICK, latents=12, epochs=80)}
 
 

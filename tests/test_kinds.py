@@ -15,7 +15,7 @@ pd = pytest.importorskip("pandas", reason="pandas is not installed")
 xr = pytest.importorskip("xarray", reason="xarray is not installed")
 
 QUICK = {"preset": LowRankPatches(4, 8, 4, Search(2, 4), 2, rank=1, look=(0, 0)), "noise": "white", "rng": 0}
-FILM = {"time_axis": 0, "preset": MixturePatches.of(4, 16, 2), "noise": "white", "rng": 0}
+FILM = {"time_axis": 0, "preset": MixturePatches(4, 16, epochs=2), "noise": "white", "rng": 0}
 
 
 def noisy():

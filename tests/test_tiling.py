@@ -40,7 +40,7 @@ def test_tiles_cut_a_picture_up_and_reach_all_patches(n, w, edge):
         assert start % 2 == 0 or not reach
 
 
-MIXTURE = MixturePatches.of(5, 24, 10)
+MIXTURE = MixturePatches(5, 24, epochs=10)
 
 
 @pytest.mark.parametrize(

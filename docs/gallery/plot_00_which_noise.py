@@ -2,14 +2,17 @@
 Which noise do I have?
 ======================
 
-Noise is what differs between two pictures of the same thing. Where it comes from decides what it looks like, and what can be done
-about it. This page shows the kinds that are common, what to look for in a picture of your own, and what evovae finds when it is told nothing.
+Noise is what differs between two pictures of the same thing. Where it comes from decides what it looks like, and what
+can be done
+about it. This page shows the kinds that are common, what to look for in a picture of your own, and what evovae finds
+when it is told nothing.
 """
 
 # %%
 # One scene, seven kinds of noise
 # -------------------------------
-# The scene is part of a photograph that ships with scikit-image. To each copy, noise of another kind is added; the generator is seeded, so that
+# The scene is part of a photograph that ships with scikit-image. To each copy, noise of another kind is added; the
+# generator is seeded, so that
 # you get the same pictures.
 
 import matplotlib.pyplot as plt
@@ -67,16 +70,20 @@ def show(names):
 show(["white", "photons", "multiplied"])
 
 # %%
-# - **White noise** is equally strong everywhere, and each pixel has its own. Electronics of a camera in good light, many scanners, heat.
-# - **Photon noise** is strong where the picture is bright: the variance grows with the signal. Microscopes, cameras in low light, telescopes, X-rays.
-# - **Multiplied noise** (speckle) is proportional to the signal: its standard deviation grows with it. Radar, ultrasound, lasers.
+# - **White noise** is equally strong everywhere, and each pixel has its own. Electronics of a camera in good light,
+#   many scanners, heat.
+# - **Photon noise** is strong where the picture is bright: the variance grows with the signal. Microscopes, cameras
+#   in low light, telescopes, X-rays.
+# - **Multiplied noise** (speckle) is proportional to the signal: its standard deviation grows with it. Radar,
+#   ultrasound, lasers.
 #
 # How to tell: compare a dark area with a bright one. If both are equally grainy, the noise is white.
 
 show(["correlated", "lines"])
 
 # %%
-# - **Correlated noise** comes in blobs of several pixels: the picture was enlarged, smoothed, demosaiced or compressed after the noise came in.
+# - **Correlated noise** comes in blobs of several pixels: the picture was enlarged, smoothed, demosaiced or
+#   compressed after the noise came in.
 # - **Lines** are offsets of whole rows or columns: scanning microscopes, cheap sensors, old video.
 #
 # How to tell: enlarge an area that should be even until you see single pixels.
@@ -84,8 +91,10 @@ show(["correlated", "lines"])
 show(["broken pixels", "missing"])
 
 # %%
-# - **Broken pixels** (impulses) have values that have nothing to do with the scene: hot and dead pixels, salt and pepper, cosmic rays.
-# - **Missing pixels** are those that you know to be missing. Say so with NaN, or with a mask and :func:`evovae.inpaint`.
+# - **Broken pixels** (impulses) have values that have nothing to do with the scene: hot and dead pixels, salt and
+#   pepper, cosmic rays.
+# - **Missing pixels** are those that you know to be missing. Say so with NaN, or with a mask and
+#   :func:`evovae.inpaint`.
 #
 # What was found, and by how much the error went down
 # ---------------------------------------------------
@@ -96,7 +105,8 @@ for name, result in results.items():
     print(f"{name:14} error {before:5.1f} -> {after:4.1f}   found: {result.noise.describe()['summary']}")
 
 # %%
-# The standard deviation of the noise against the signal is a picture of its own. It is measured in what was removed, in eight classes of brightness:
+# The standard deviation of the noise against the signal is a picture of its own. It is measured in what was removed,
+# in eight classes of brightness:
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for name in ("white", "photons", "multiplied"):
@@ -110,7 +120,9 @@ axis.legend()
 # %%
 # What if it is mistaken?
 # -----------------------
-# ``result.notes`` says where the noise found and the noise removed do not agree. If you know better, say it: ``noise="poisson"``, ``sigma=20``, or the
-# ``noise`` of another result of the same camera. The page on noise says how each kind is found, and how often it is right.
+# ``result.notes`` says where the noise found and the noise removed do not agree. If you know better, say it:
+# ``noise="poisson"``, ``sigma=20``, or the
+# ``noise`` of another result of the same camera. The page on noise says how each kind is found, and how often it is
+# right.
 #
 # Where next: :func:`evovae.denoise` has all parameters, and :mod:`evovae.noise` the noise models.

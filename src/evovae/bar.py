@@ -51,7 +51,15 @@ class ProgressBar:
         self.remaining = Remaining()
 
     def begin(self, page: int, pages: int) -> None:
-        """The next of several images, from 0: the bar is that of all of them."""
+        """Say that the next of several images follows: the bar is that of all of them.
+
+        Parameters
+        ----------
+        page
+            Its number, from 0.
+        pages
+            How many there are.
+        """
         self.page, self.pages = page, pages
 
     def __enter__(self) -> Self:

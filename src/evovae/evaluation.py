@@ -19,7 +19,7 @@ from evovae.states import States
 class Evaluation:
     """Bounds of some data, and the populations that they come from.
 
-    Attributes
+    Parameters
     ----------
     bound
         The bound log sum_s p(x_n, z_ns) on log p(x_n) of each data point (Eq. 7), (N,), in nats.

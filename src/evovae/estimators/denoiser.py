@@ -52,7 +52,7 @@ class Denoiser(TransformerMixin, BaseEstimator):
     >>> from evovae import MixturePatches
     >>> from evovae.estimators import Denoiser
     >>> noisy = np.random.default_rng(0).normal(100, 10, (3, 16, 16))
-    >>> small = MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> small = MixturePatches(patch=4, latents=4, epochs=3)  # in place of a preset, to be quick
     >>> denoiser = Denoiser(preset=small, random_state=0).fit(list(noisy[:2]))
     >>> denoiser.predict(noisy[2]).shape
     (16, 16)
@@ -188,6 +188,11 @@ class Denoiser(TransformerMixin, BaseEstimator):
             The clean image, or a list of them.  R, the range, is taken from them (without, from X): of integers, what
             their dtype holds (255 for uint8), as in scikit-image; of floats, the largest value less the smallest.
             NaN are left out.
+
+        Returns
+        -------
+        float
+            In dB.
 
         Raises
         ------

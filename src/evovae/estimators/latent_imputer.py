@@ -57,7 +57,25 @@ class LatentImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.keep_empty_features = keep_empty_features
 
     def fit(self, X: ArrayLike, y: object = None) -> LatentImputer:
-        """Train a model on X (N, D).  Raises what `BinaryLatentVAE.fit` does."""
+        """Train a model.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+        y
+            Ignored.
+
+        Returns
+        -------
+        LatentImputer
+            The imputer itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `BinaryLatentVAE.fit`.
+        """
         data = self._checked(X, reset=True)
         self.observed_features_ = ~np.isnan(data).all(0)
         if not self.observed_features_.any():
@@ -70,7 +88,18 @@ class LatentImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: ArrayLike) -> np.ndarray:
-        """X without missing values: (N, D) -> (N, D), or fewer columns if some are left out."""
+        """Fill missing values.
+
+        Parameters
+        ----------
+        X
+            Data (N, D); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            (N, D), or fewer columns if some are left out.
+        """
         check_is_fitted(self)
         data = self._checked(X, reset=False)
         filled = np.where(np.isnan(data), 0, data)
@@ -78,7 +107,18 @@ class LatentImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return filled[:, self._kept]
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """The names of the columns that `transform` gives: those of X."""
+        """Name the columns that `transform` gives.
+
+        Parameters
+        ----------
+        input_features
+            Names of the columns of X, where it had none.
+
+        Returns
+        -------
+        ndarray
+            The names of those columns of X that are not left out.
+        """
         return super().get_feature_names_out(input_features)[self._kept]
 
     @property

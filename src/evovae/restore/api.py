@@ -155,7 +155,7 @@ def denoise(
 
     Noise of a known kind and level, of which half stays; a small model of one's own is trained in place of a preset:
 
-    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)
+    >>> small = evovae.MixturePatches(patch=4, latents=4, epochs=3)
     >>> half = evovae.denoise(noisy, 10, noise="white", strength=0.5, preset=small, rng=0)
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
@@ -233,7 +233,7 @@ def inpaint(
     >>> import numpy as np, evovae
     >>> image = np.add.outer(np.arange(16.0), np.arange(16.0))
     >>> mask = np.random.default_rng(0).random((16, 16)) < 0.3
-    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> small = evovae.MixturePatches(patch=4, latents=4, epochs=3)  # in place of a preset, to be quick
     >>> filled = evovae.inpaint(image, mask, preset=small, rng=0)
     >>> bool((filled[~mask] == image[~mask]).all())
     True
@@ -328,7 +328,7 @@ def fit_denoiser(
     >>> import numpy as np, evovae
     >>> rng = np.random.default_rng(0)
     >>> images = [rng.normal(100 + 20 * (np.indices((24, 24)).sum(0) % 8 > k), 10) for k in range(1, 5)]
-    >>> small = evovae.MixturePatches.of(patch=4, components=8, epochs=3)  # in place of a preset, to be quick
+    >>> small = evovae.MixturePatches(patch=4, latents=8, epochs=3)  # in place of a preset, to be quick
     >>> fitted = evovae.fit_denoiser(images[:3], preset=small, rng=0)
     >>> fitted.restore(images[3]).shape
     (24, 24)

@@ -55,7 +55,7 @@ class FittedDenoiser:
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> noisy = np.random.default_rng(0).normal(100, 10, (2, 16, 16))
-    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> small = evovae.MixturePatches(patch=4, latents=4, epochs=3)  # in place of a preset, to be quick
     >>> fitted = evovae.fit_denoiser(noisy[0], preset=small, rng=0)
     >>> with TemporaryDirectory() as folder:
     ...     fitted.save(Path(folder) / "model.safetensors")
@@ -134,7 +134,7 @@ class FittedDenoiser:
         >>> import numpy as np, evovae
         >>> rng = np.random.default_rng(0)
         >>> clean = np.kron(rng.uniform(50, 200, (6, 6)), np.ones((8, 8)))
-        >>> small = evovae.MixturePatches.of(patch=6, components=8, epochs=4)  # in place of a preset, to be quick
+        >>> small = evovae.MixturePatches(patch=6, latents=8, epochs=4)  # in place of a preset, to be quick
         >>> fitted = evovae.fit_denoiser(clean + rng.normal(0, 10, clean.shape), preset=small, rng=0)
         >>> other = clean.T + rng.normal(0, 10, clean.shape)
         >>> bool(np.std(fitted.restore(other) - clean.T) < 10)

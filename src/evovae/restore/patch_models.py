@@ -633,7 +633,7 @@ class MixturePatches(PatchModel):
     Examples
     --------
     >>> import numpy as np, evovae
-    >>> settings = evovae.MixturePatches.of(patch=4, components=4, epochs=3)
+    >>> settings = evovae.MixturePatches(patch=4, latents=4, epochs=3)
     >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
     >>> evovae.denoise(noisy, preset=settings, rng=0).shape
     (16, 16)
@@ -648,28 +648,6 @@ class MixturePatches(PatchModel):
     rank: int | None = None
     edge: float = 1.5
     batches: int = 4
-
-    @classmethod
-    def of(cls, patch: int | tuple[int, ...], components: int, epochs: int, rank: int | None = None) -> MixturePatches:
-        """The usual settings: three components for each patch, which is not centred.
-
-        Parameters
-        ----------
-        patch
-            Width of the patches in pixels, or one for each spatial axis.
-        components
-            K, the number of components.
-        epochs
-            Passes over the patches.
-        rank
-            How many axes of a component are of signal, at most.  Default: all.
-
-        Returns
-        -------
-        MixturePatches
-            With these.
-        """
-        return cls(patch, components, 3, Search(0, 0, 0), epochs, centred=False, rank=rank)
 
     @property
     def cautious(self) -> bool:

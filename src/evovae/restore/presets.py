@@ -122,7 +122,7 @@ def _mixture(picture: Picture, patch: int, epochs: int = 8, *, cautious: bool = 
     width = picture.width(patch * picture.channels ** (-1 / 3))
     each, least, rank = (PER_ROUGH_COMPONENT, 3, DIRECTIONS) if cautious else (PER_COMPONENT, 8, None)
     components = min(max(picture.patches(width) // each, least), COMPONENTS)
-    return MixturePatches.of(width, components, picture.epochs(epochs), rank)
+    return MixturePatches(width, components, epochs=picture.epochs(epochs), rank=rank)
 
 
 def _quick_subspaces(picture: Picture) -> LowRankPatches:

@@ -104,7 +104,7 @@ class Restoration:
     --------
     >>> import numpy as np, evovae
     >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
-    >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+    >>> small = evovae.MixturePatches(patch=4, latents=4, epochs=3)  # in place of a preset, to be quick
     >>> result = evovae.denoise(noisy, 10, noise="white", preset=small, rng=0, full_output=True)
     >>> result.image.shape, result.std.shape, result.sigma
     ((16, 16), (16, 16), 10.0)
@@ -170,7 +170,7 @@ class Restoration:
         --------
         >>> import numpy as np, evovae
         >>> noisy = np.random.default_rng(0).normal(100, 10, (16, 16))
-        >>> small = evovae.MixturePatches.of(patch=4, components=4, epochs=3)  # in place of a preset, to be quick
+        >>> small = evovae.MixturePatches(patch=4, latents=4, epochs=3)  # in place of a preset, to be quick
         >>> result = evovae.denoise(noisy, preset=small, rng=0, full_output=True)
         >>> len(result.plot(noisy).axes)  # four pictures, and their colour bars
         8
