@@ -29,17 +29,18 @@ class TVAE(nn.Module):
     Parameters
     ----------
     decoder
-        Any module from (..., H) to (..., D), trained by its gradient; see `evovae.decoders`.
+        Any module from states (..., H) of H bits to (..., D), for data points of D values; trained by its gradient:
+        see `evovae.decoders`.
     likelihood
-        What the decoder's output says about the data, with a closed-form M-step; see `evovae.likelihoods`.
+        The distribution of the data given the decoder's output, with a closed-form M-step; see `evovae.likelihoods`.
     prior
         The distribution of the states, with a closed-form M-step; see `evovae.priors`.
 
     References
     ----------
-    "Direct Evolutionary Optimization of Variational Autoencoders with Binary Latents", under review at ICLR 2021.
-    Numbers of equations, tables and sections in this package are those of this paper.
-    Lucke, "Truncated Variational Expectation Maximization", arXiv:1610.03113, 2019.
+    .. [1] "Direct Evolutionary Optimization of Variational Autoencoders with Binary Latents", under review at ICLR
+       2021.  Numbers of equations, tables and sections in this package are those of this paper.
+    .. [2] Lucke, "Truncated Variational Expectation Maximization", arXiv:1610.03113, 2019.
 
     Examples
     --------
@@ -93,7 +94,7 @@ class TVAE(nn.Module):
         z
             States (N, S, H), bool.
         observed
-            Which values of x are seen, (N, D) bool.  Others may be anything but NaN, and take no part.
+            Which values of x are seen, (N, D) bool.  Others take no part; NaN among them spoils gradients.
 
         Returns
         -------

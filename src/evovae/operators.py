@@ -377,7 +377,7 @@ def informed_flip(
     """Children with one bit of their parent flipped, those flips more likely that raise the log joint.
 
     The C children of a parent flip different bits, drawn without replacement from softmax(gain / temperature), where
-    the gain of a bit is by how much the log joint changes when it flips.  With the default temperature of 2, this is a
+    the gain of a bit is the change of the log joint when it flips.  With the default temperature of 2, this is a
     locally balanced proposal: in proportion to the square root of p(child) / p(parent).
 
     Parameters

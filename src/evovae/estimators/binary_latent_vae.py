@@ -260,7 +260,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         return self._to_user(torch.cat(means)).astype(data.dtype)
 
     def impute(self, X: ArrayLike) -> np.ndarray:
-        """The data with their `reconstruct`ed values in place of NaN, and all others as they are.
+        """The data with their values of `reconstruct` in place of NaN, and all others as they are.
 
         Parameters
         ----------

@@ -69,10 +69,12 @@ class FullGaussian(Likelihood):
 
     References
     ----------
-    Marchenko & Pastur, "Distribution of eigenvalues for some sets of random matrices", Mathematics of the USSR-Sbornik
-    1, 457-483, 1967. Tipping & Bishop, "Probabilistic principal component analysis", Journal of the Royal Statistical
-    Society B 61, 611-622, 1999. Zoran & Weiss, "From learning models of natural image patches to whole image
-    restoration", ICCV, 479-486, 2011.
+    .. [1] Marchenko & Pastur, "Distribution of eigenvalues for some sets of random matrices", Mathematics of the
+       USSR-Sbornik 1, 457-483, 1967.
+    .. [2] Tipping & Bishop, "Probabilistic principal component analysis", Journal of the Royal Statistical Society B
+       61, 611-622, 1999.
+    .. [3] Zoran & Weiss, "From learning models of natural image patches to whole image restoration", ICCV, 479-486,
+       2011.
 
     Examples
     --------

@@ -60,10 +60,10 @@ class LowRankGaussian(Likelihood):
 
     References
     ----------
-    Liu, Rubin & Wu, "Parameter expansion to accelerate EM: the PX-EM algorithm", Biometrika 85, 755-770, 1998.
-    Sheikh, Shelton & Lucke, "A truncated EM approach for spike-and-slab sparse coding", Journal of Machine Learning
-    Research 15, 2653-2687, 2014.
-    Henniges, Puertas, Bornschein, Eggert & Lucke, "Binary Sparse Coding", LVA/ICA, 450-457, 2010.
+    .. [1] Liu, Rubin & Wu, "Parameter expansion to accelerate EM: the PX-EM algorithm", Biometrika 85, 755-770, 1998.
+    .. [2] Sheikh, Shelton & Lucke, "A truncated EM approach for spike-and-slab sparse coding", Journal of Machine
+       Learning Research 15, 2653-2687, 2014.
+    .. [3] Henniges, Puertas, Bornschein, Eggert & Lucke, "Binary Sparse Coding", LVA/ICA, 450-457, 2010.
 
     Examples
     --------

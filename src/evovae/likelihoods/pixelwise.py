@@ -72,7 +72,7 @@ def mean_error(stats: Tensor, floor: float) -> Tensor:
 class Gaussian(Likelihood):
     """White noise: x_d ~ N(mean_d, sigma2), with one variance for all values (Eq. 1).
 
-    The M-step is Eq. 5: sigma2 = sum_n E_q[|x_n - mean(z)|^2] / number of observed values.
+    The M-step is Eq. 5: sigma2 = sum_n E_q[(x_n - mean(z))^2] / number of observed values.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ class Gaussian(Likelihood):
 
 
 class Laplace(Likelihood):
-    """Noise with heavier tails, robust to outliers: p(x_d) = exp(-|x_d - mean_d| / scale) / (2 scale).
+    """Noise with heavier tails, robust to outliers: p(x_d) = exp(-abs(x_d - mean_d) / scale) / (2 scale).
 
-    The M-step sets scale to the mean absolute error per observed value, E_q|x - mean(z)|.
+    The M-step sets scale to the mean absolute error per observed value, E_q[abs(x - mean(z))].
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ class FittedDenoiser:
         Returns
         -------
         list of ndarray
-            (H, R, *size) for each member.
+            (H, R, ...) for each member.
         """
         return [member.responses() for member in self.members]
 
@@ -172,7 +172,7 @@ class FittedDenoiser:
         Parameters
         ----------
         patch
-            (*size), in image units.
+            (...), in image units.
         observed
             Which of its values are known, bool.  Default: all that are not NaN.
         seed

@@ -51,9 +51,9 @@ class Population:
     q
         (S,): their weights in the truncated posterior, which sum to one (Eq. 3).
     images
-        (S, *size), in image units: the clean patch according to each state.
+        (S, ...), in image units: the clean patch according to each state.
     restored
-        (*size), in image units: the posterior mean, sum_s q_s images_s (Eq. 15), formed before the noise transform is
+        (...), in image units: the posterior mean, sum_s q_s images_s (Eq. 15), formed before the noise transform is
         undone.
     """
 
@@ -436,7 +436,7 @@ class FittedPatches:
         Returns
         -------
         ndarray
-            (H, R, *size).
+            (H, R, ...).
         """
         H = len(self.use)
         on, off = (torch.eye(H, dtype=torch.bool), torch.zeros(H, H, dtype=torch.bool))
@@ -454,7 +454,7 @@ class FittedPatches:
         Parameters
         ----------
         patch
-            (*size), in image units.
+            (...), in image units.
         observed
             Which of its values are known, bool.  Default: all that are not NaN.
         seed

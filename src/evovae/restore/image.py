@@ -287,7 +287,7 @@ def check_levels(levels: np.ndarray, span: float) -> None:
 
 
 def check_sigma(image: Image, sigma: ArrayLike | None, span: float | None = None) -> tuple[Image, np.ndarray | None]:
-    """The image without pixels whose level is NaN, and levels: one (), one a channel (C,), or a map (*spatial, C).
+    """The image without pixels whose level is NaN, and levels: one (), one a channel (C,), or a map (..., C).
 
     No level is beyond the span of the values: that of the image, or of a larger one that it is a part of.
     """
@@ -324,7 +324,7 @@ def check_sigma(image: Image, sigma: ArrayLike | None, span: float | None = None
 
 
 def nearest(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """values (*spatial, C); where not known, the nearest ones that are, or in a channel without any their median."""
+    """values (..., C); where not known, the nearest ones that are, or in a channel without any their median."""
     filled = np.where(known, values, np.median(values[known]))
     for c in range(values.shape[-1]):
         if known[..., c].any():
@@ -387,7 +387,7 @@ class Scale:
         return cls(offset, max(variance - 1, 0.05 * variance) ** 0.5 / SIGNAL or 1.0)
 
     def to_model(self, values: np.ndarray, observed: np.ndarray) -> Tensor:
-        """Even values (.., *shape) in training units, float32, zero where not observed."""
+        """Even values (.., ...) in training units, float32, zero where not observed."""
         return torch.from_numpy(np.where(observed, (values - self.offset) / self.unit, 0).astype(np.float32))
 
     def to_even(self, values: Tensor) -> np.ndarray:

@@ -80,7 +80,7 @@ def corner(lengths: tuple[int, ...], size: tuple[int, ...], at: tuple[int, ...])
 
 
 def shown(patches: np.ndarray, size: tuple[int, ...], colour: bool) -> np.ndarray:
-    """Patches (.., *size) as pictures (.., Y, X, channels): of a stack the plane in the middle, of a line one row."""
+    """Patches (.., ...) as pictures (.., Y, X, channels): of a stack the plane in the middle, of a line one row."""
     spatial = len(size) - colour
     if not colour:
         patches = patches[..., None]

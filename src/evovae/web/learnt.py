@@ -20,7 +20,7 @@ def _together(fitted: FittedPatches, picture: Picture) -> int:
 
 
 def _shown(patches: np.ndarray, frame: int, fitted: FittedPatches, picture: Picture) -> np.ndarray:
-    """Patches (.., *size) as pictures (.., Y, X, channels), of the frames that they reach through this one."""
+    """Patches (.., ...) as pictures (.., Y, X, channels), of the frames that they reach through this one."""
     seen = shown(patches, fitted.size, fitted.channels)
     channels = seen.shape[-1] // _together(fitted, picture)
     return seen[..., frame * channels : (frame + 1) * channels]

@@ -167,7 +167,7 @@ class Covariance:
         Parameters
         ----------
         size
-            That of the patch, (*spatial, C).
+            That of the patch, (..., C).
 
         Returns
         -------
@@ -192,7 +192,7 @@ class Covariance:
         Parameters
         ----------
         size
-            That of the patches, (*spatial, C), which may have more axes in front than the noise, in which it is
+            That of the patches, (..., C), which may have more axes in front than the noise, in which it is
             independent.
 
         Returns
@@ -217,7 +217,7 @@ class Covariance:
         Parameters
         ----------
         shape
-            That of the noise, (*spatial, C).
+            That of the noise, (..., C).
         rng
             Source of the draws.
 
@@ -245,7 +245,7 @@ class Covariance:
         Parameters
         ----------
         noise
-            (.., *spatial, C); values that are not known may be anything.
+            (.., ..., C); values that are not known may be anything.
         known
             Which values are known, of the same shape, bool.
 
@@ -279,7 +279,7 @@ class Covariance:
         return np.where(known, noise, together(weights))
 
     def _spectrum(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The matrix over channels at each frequency of a periodic picture: (*shape, C, C), Hermitian."""
+        """The matrix over channels at each frequency of a periodic picture: (..., C, C), Hermitian."""
         lags = np.moveaxis(self.lags, (0, 1), (-1, -2))
         kernel = np.zeros((*shape, *lags.shape[-2:]))
         for lag in product(

@@ -368,9 +368,10 @@ class Rician(Curve):
 
     References
     ----------
-    Koay & Basser, "Analytically exact correction scheme for signal extraction from noisy magnitude MR signals", Journal
-    of Magnetic Resonance 179, 317-322, 2006. Foi, "Noise estimation and removal in MR imaging: the
-    variance-stabilization approach", ISBI, 1809-1814, 2011.
+    .. [1] Koay & Basser, "Analytically exact correction scheme for signal extraction from noisy magnitude MR signals",
+       Journal of Magnetic Resonance 179, 317-322, 2006.
+    .. [2] Foi, "Noise estimation and removal in MR imaging: the variance-stabilization approach", ISBI,
+       1809-1814, 2011.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """What the noise of an image is: found, or taken as told.
 
-Values that are no part of the picture -> curves -> lines -> correlation -> impulses.  All arrays are (*spatial, C).
+Values that are no part of the picture -> curves -> lines -> correlation -> impulses.  All arrays are (..., C).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Values:
-    """The values of an image (*spatial, C), and which of them noise is measured on.
+    """The values of an image (..., C), and which of them noise is measured on.
 
     `void` values stand for no data, `apart` ones belong to no picture, and `calm` are the values without outliers.
     """
@@ -210,7 +210,7 @@ def _even(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: st
 
 
 def _curve(values: np.ndarray, usable: np.ndarray, observed: np.ndarray, kind: str) -> Curve:
-    """That of one channel (*spatial), from all that is observed where there is next to nothing that is usable.
+    """That of one channel (...), from all that is observed where there is next to nothing that is usable.
 
     Among single photons, similar blocks are those with little noise, which makes it look weaker than it is: how strong
     it is shows once more in even values.

@@ -45,7 +45,7 @@ class NoiseModel(ABC):
         Parameters
         ----------
         signal
-            In image units, (*spatial, C).
+            In image units, (..., C).
 
         Returns
         -------
@@ -60,7 +60,7 @@ class NoiseModel(ABC):
         Parameters
         ----------
         even
-            Means of even values, (*spatial, C).
+            Means of even values, (..., C).
 
         Returns
         -------
@@ -75,7 +75,7 @@ class NoiseModel(ABC):
         Parameters
         ----------
         even
-            Even values, (*spatial, C).
+            Even values, (..., C).
 
         Returns
         -------
@@ -90,7 +90,7 @@ class NoiseModel(ABC):
         Parameters
         ----------
         size
-            That of the patches, (*spatial, C).
+            That of the patches, (..., C).
 
         Returns
         -------
@@ -105,7 +105,7 @@ class NoiseModel(ABC):
         Parameters
         ----------
         noise
-            (*spatial, C); values that are not known may be anything.
+            (..., C); values that are not known may be anything.
         known
             Which values are known, of the same shape, bool.
 

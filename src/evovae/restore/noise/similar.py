@@ -88,7 +88,7 @@ class Pairs:
 
 
 def find_pairs(values: np.ndarray, usable: np.ndarray) -> Pairs:
-    """Pairs in values (*spatial, C); blocks count where all of their values (*spatial) are usable.
+    """Pairs in values (..., C); blocks count where all of their values (...) are usable.
 
     There may be none (N = 0).
     """
