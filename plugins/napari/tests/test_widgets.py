@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from napari.qt.threading import WorkerBase
 from napari.utils import progress
 from npe2 import PluginManager, PluginManifest
 
@@ -243,3 +244,12 @@ def test_progress_is_shown_in_the_activity_dock(make_napari_viewer, qtbot):
     with qtbot.waitSignal(job.finished, timeout=MINUTES):
         job.start()
     assert seen == [round(100 * share) for share in shares] and not progress._all_instances
+
+
+def test_closing_napari_ends_the_job(opened, noisy, qtbot):
+    viewer, panel = opened(Denoise, (np.tile(noisy, (4, 4)), {"name": "cells"}))
+    panel.how.preset.value = "best"
+    panel.start.changed.emit(True)
+    viewer.close()
+    qtbot.waitUntil(lambda: not WorkerBase._worker_set and not progress._all_instances, timeout=MINUTES)
+    assert len(viewer.layers) < 2

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, FloatSlider, LineEdit, Select, SpinBox
+from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, LineEdit, Select
 from magicgui.widgets.bases import Widget
 from napari.layers import Image, Layer
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 NOISE = ("auto", "white", "poisson", "speckle", "rician")
 PRESETS = ("fast", "balanced", "best")
+ROWS = 90  # pixels of a list of layers
 SEED = 0  # the same layer and settings give the same result
 KINDS = {
-    "channel": "Restored together, such as colours",
-    "time": "Frames beside each other help; without it, the axis is one of space",
+    "channel": "The axis of channels, which are restored together, such as colours",
+    "time": "The axis of time, along which frames help each other; all others are of space",
 }
 
 
@@ -29,10 +30,10 @@ class Layers:
 
     def __init__(self, viewer: napari.viewer.Viewer, several: bool = False) -> None:
         images = layer_choice(viewer, lambda layer: isinstance(layer, Image))
-        self.chosen = (Select if several else ComboBox)(choices=images, label="Images" if several else "Image")
+        self.chosen = (Select if several else ComboBox)(choices=images, label="images" if several else "image")
+        self.chosen.native.setMaximumHeight(ROWS)
         self.axes = {
-            kind: ComboBox(choices=partial(self._choices, kind), nullable=True, label=f"{kind} axis", tooltip=tip)
-            for kind, tip in KINDS.items()
+            kind: optional(partial(self._choices, kind), label=kind, tooltip=tip) for kind, tip in KINDS.items()
         }
         self.chosen.changed.connect(self._guess)
         self._guess()
@@ -52,7 +53,7 @@ class Layers:
         """
         layers = self._layers()
         if not layers:
-            raise ValueError("no image layer is chosen; open an image, and choose it under Image")
+            raise ValueError("no image layer is chosen; open an image, and choose it")
         return [Picture.of(layer, self.axes["channel"].value, self.axes["time"].value) for layer in layers]
 
     def _layers(self) -> list[Image]:
@@ -90,9 +91,9 @@ class Options:
         self.strength = FloatSlider(
             value=strength, min=0, max=1, step=0.05, label="strength", tooltip="How much of the noise is removed"
         )
-        self.seconds = SpinBox(
-            min=0, max=10**6, label="time limit (s)", tooltip="Ends then with the best so far; 0 is none"
-        )
+        self.seconds = FloatSpinBox(min=0, max=1e6, step=10, label="time limit", tooltip="Ends with the best so far")
+        self.seconds.native.setDecimals(0)
+        self.seconds.native.setSuffix(" s")
         self.seconds.native.setSpecialValueText("none")
 
     @property
@@ -137,3 +138,11 @@ class Options:
 def layer_choice(viewer: napari.viewer.Viewer, fits: Callable[[Layer], bool]) -> Callable[[Widget], list[Layer]]:
     """The layers of a viewer that fit, whenever a widget asks for its choices."""
     return lambda _: [layer for layer in viewer.layers if fits(layer)]
+
+
+def optional(choices: Callable[[Widget], list], **how: str) -> ComboBox:
+    """A choice that may be none."""
+    widget = ComboBox(choices=choices, nullable=True, **how)
+    widget.null_string = "none"
+    widget.reset_choices()
+    return widget

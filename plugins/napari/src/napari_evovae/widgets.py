@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import CheckBox, ComboBox, Container, FileEdit, Label, PushButton
+from magicgui.widgets import CheckBox, Container, FileEdit, Label, PushButton
 from magicgui.widgets.bases import Widget
 from napari.layers import Layer
 
 import evovae
-from napari_evovae.forms import Layers, Options, layer_choice
+from napari_evovae.forms import Layers, Options, layer_choice, optional
 from napari_evovae.jobs import Callback, Job, tell
 from napari_evovae.layers import Picture, is_mask
 
@@ -41,14 +41,18 @@ class Panel(Container):
 
     def __init__(self, viewer: napari.viewer.Viewer, verb: str, form: Sequence[Widget]) -> None:
         self._viewer, self._verb, self._previews = viewer, verb, list[Layer]()
+        self._open, self._quit = True, _nothing
         self.preview = PushButton(text="Preview", tooltip="Restores a part, in the middle of what is seen, in seconds")
         self.start = PushButton(text=verb)
         self.stop = PushButton(text="Stop", enabled=False, tooltip="Ends with the best so far")
         self.said = Label(value="")
         buttons = Container(widgets=[self.preview, self.start, self.stop], layout="horizontal", labels=False)
-        super().__init__(widgets=[Container(widgets=form), buttons, self.said], labels=False)
+        rows = Container()
+        rows.extend(form)  # which gives all labels one width
+        super().__init__(widgets=[rows, buttons, self.said], labels=False)
         self.said.native.setWordWrap(True)
         self.native.layout().addStretch()
+        self.native.destroyed.connect(self._close)
         self.preview.changed.connect(lambda: self._run(self.trial))
         self.start.changed.connect(lambda: self._run(self.task))
 
@@ -68,14 +72,26 @@ class Panel(Container):
             tell(error)
             return
         job = Job(task.work, self._verb)
-        job.progressed.connect(lambda share: self._say(f"{share:.0%} done."))
-        job.returned.connect(lambda result: self._say(NOTHING if result is None else task.show(result)))
-        job.errored.connect(lambda error: self._say(str(error)))
-        job.finished.connect(lambda: self._busy(False))
+        job.progressed.connect(self._while_open(lambda share: self._say(f"{share:.0%} done.")))
+        job.returned.connect(
+            self._while_open(lambda result: self._say(NOTHING if result is None else task.show(result)))
+        )
+        job.errored.connect(self._while_open(lambda error: self._say(str(error))))
+        job.finished.connect(self._while_open(lambda: self._busy(False)))
         self.stop.changed.connect(job.stop)
+        self._quit = job.quit
         self._busy(True)
         self._say(BEGUN)
         job.start()
+
+    def _while_open(self, slot: Callable[..., None]) -> Callable[..., None]:
+        """A slot that hears nothing once the panel is gone, as when napari is closed."""
+        return lambda *given: slot(*given) if self._open else None
+
+    def _close(self) -> None:
+        """With nobody left to see it, a job ends."""
+        self._open = False
+        self._quit()
 
     def _busy(self, busy: bool) -> None:
         self.stop.enabled = busy
@@ -152,7 +168,7 @@ class Inpaint(Restoring):
         self.layers, self.how = Layers(viewer), Options(strength=0)
         masks = layer_choice(viewer, lambda layer: is_mask(layer) and layer is not self.layers.chosen.value)
         tip = "Labels, shapes or an image: what is not 0 is missing"
-        self.mask = ComboBox(choices=masks, nullable=True, label="missing", tooltip=tip)
+        self.mask = optional(masks, label="missing", tooltip=tip)
         self.layers.chosen.changed.connect(self.mask.reset_choices)
         image, *axes = self.layers.widgets
         super().__init__(viewer, "Inpaint", [image, self.mask, *axes, *self.how.widgets])
@@ -212,6 +228,10 @@ class Fit(Panel):
             lambda callback: evovae.denoise(picture.values(), **picture.axes, **options, callback=callback),
             partial(self._part, picture),
         )
+
+
+def _nothing() -> None:
+    """What is to be ended before there was a job."""
 
 
 def _path(file: FileEdit) -> Path:
