@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Shapes
 
 NAMES = {"channel": {"c", "ch", "channel", "channels"}, "time": {"t", "time", "frame", "frames"}}  # of axes
+UNNAMED = re.compile(r"(axis )?-?\d+")  # what napari calls axes that have no label
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "axis_labels", "units")
 LOOK = ("colormap", "contrast_limits", "gamma", "blending", "interpolation2d", "interpolation3d", "rendering")
 EDGES = {1: 4096, 2: 128, 3: 32}  # of what is tried first, by the number of spatial axes
@@ -19,7 +21,7 @@ FRAMES = 8  # of a film that is tried first
 def axis_names(layer: Image) -> tuple[str, ...]:
     """The names of a layer's axes: its labels, else those of an xarray or in its metadata, else numbers."""
     labels = tuple(map(str, getattr(layer, "axis_labels", ())))
-    if labels and not any(label.lstrip("-").isdecimal() for label in labels):
+    if labels and not any(UNNAMED.fullmatch(label) for label in labels):
         return labels
     for names in (getattr(_finest(layer), "dims", ()), layer.metadata.get("axes", ())):
         names = tuple(map(str, names))[: layer.ndim]  # that of colours comes last
