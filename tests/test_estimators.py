@@ -262,7 +262,7 @@ def test_bad_data_are_refused():
     vae = quick(max_iter=1).fit(images(20))
     with pytest.raises(ValueError, match="all are NaN"):
         clone(vae).fit(np.full((5, 3), np.nan))
-    with pytest.raises(ValueError, match=r"no observed values in some columns \(0, 2\); LatentImputer leaves them out"):
+    with pytest.raises(ValueError, match=r"no observed values in some columns \(0, 2\); leave them out"):
         clone(vae).fit(np.array([[np.nan, 1, np.nan], [np.nan, 2, np.nan]]))
     with pytest.raises(ValueError, match="5 columns, but the model has 6 latents"):
         vae.inverse_transform(np.zeros((3, 5)))

@@ -58,7 +58,7 @@ class Covariance:
     Parameters
     ----------
     lags
-        (C, C, ...), 2 r + 1 along each spatial axis: E[n_c(p) n_d(p + lag)] for the lags -r .. r of each spatial axis (r may differ), of noise
+        (C, C, ...), with 2 r + 1 lags -r .. r along each spatial axis (r may differ): E[n_c(p) n_d(p + lag)] of noise
         whose variance is 1 in each of the C channels; zero beyond.
 
     Examples
