@@ -76,6 +76,7 @@ def fit(
     observed: Tensor | None = None,
     schedule: Schedule = warm_up_decay,
     memory: float | None = None,
+    hold: int | None = None,
     engine: Engine | None = None,
     resume: Mapping[str, Tensor] | None = None,
     shard: Shard | None = None,
@@ -113,6 +114,10 @@ def fit(
     memory
         In [0, 1): update likelihood and prior after each batch, from sums in which those of earlier batches fade by
         this factor each time (on-line EM).  Default: update them after each epoch.
+    hold
+        For so many epochs, 0 or more, the prior stays as it starts.  A latent that is of no use yet is then not taken
+        for one that is never on, from which it would hardly recover: that keeps latents in use where there are many.
+        Default: a quarter of `epochs`.
     engine
         What does the work.  Default: the fastest one that supports model and search (`evovae.engines.choose`).
     resume
@@ -159,13 +164,16 @@ def fit(
     """
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     _check(model, x, observed, states, search, epochs, batch_size)
+    hold = epochs // 4 if hold is None else hold
+    if hold < 0:
+        raise ValueError(f"hold is {hold}, but it counts epochs: 0 or more")
     if memory is not None and not 0 <= memory < 1:
         raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
     x, observed = without_unseen(x, observed), observed.contiguous()
     engine = choose(model, search) if engine is None else engine
     shard = Alone() if shard is None else shard
     N, batches = int(shard.add(torch.tensor(len(x)))), shard.most(-(-len(x) // batch_size))
-    course = _Course(model, optimizer, states, generator)
+    course = _Course(model, optimizer, states, generator, hold)
     course.load(resume or {})
 
     def step(rows: Tensor, done: float) -> Totals:
@@ -216,8 +224,9 @@ def fit(
 class _Course:
     """All that training changes, and the ways to keep it, to go on from it, and to go back to it."""
 
-    def __init__(self, model: TVAE, optimizer: Optimizer, states: States, generator: Generator) -> None:
+    def __init__(self, model: TVAE, optimizer: Optimizer, states: States, generator: Generator, hold: int) -> None:
         self.model, self.optimizer, self.states, self.generator = model, optimizer, states, generator
+        self.hold = hold
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.adjusted = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         nothing = torch.zeros(0, dtype=torch.float64)
@@ -237,7 +246,8 @@ class _Course:
     def update(self, totals: Totals) -> None:
         """Closed-form M-steps."""
         self.model.likelihood.update(totals.likelihood)
-        self.model.prior.update(totals.prior)
+        if self.number >= self.hold:
+            self.model.prior.update(totals.prior)
 
     def parameters(self) -> Snapshot:
         """Copies of what the M-step changes."""
