@@ -1,8 +1,8 @@
 """What restoring is worth on pictures that scikit-image and scikit-learn bring along, for each kind of noise.
 
 A row of `ROWS` is a clean picture, its noise (seed 0), a call (seed 0), and the PSNR of the noisy picture, of the
-restored one, and of the best of some simple methods that know the level of the noise, as measured with one thread.  The
-peak is the range of the clean picture.  Rounding differs between processors and numbers of threads, hence `ROUNDING`.
+restored one, and of the best of some simple methods that know the level of the noise, as measured.  The peak is the
+range of the clean picture.  One and two threads agree to 0.01 dB; processors may not, hence `ROUNDING`.
 """
 
 from collections.abc import Callable
