@@ -2,8 +2,9 @@
 Sound, and other signals along one axis
 =======================================
 
-A recording hisses. A spike train is buried in noise. Both are arrays with one axis, and :func:`evovae.denoise` takes them as it
-takes pictures: patches are short pieces of the signal, and what comes back again and again in them is learnt.
+A recording hisses. A spike train is buried in noise. Both are arrays with one axis, and :func:`evovae.denoise` takes
+them as it takes pictures: patches are short pieces of the signal, and what comes back again and again in them is
+learnt.
 """
 
 # %%
@@ -48,7 +49,8 @@ axes[0].set_ylabel("frequency (Hz)")
 
 # %%
 # Spectrograms show the notes as steps, each with its overtones above it. The hiss between them is gone. A few
-# hundredths of a second of the waveform, with the uncertainty that comes with it (two standard deviations to each side):
+# hundredths of a second of the waveform, with the uncertainty that comes with it (two standard deviations to each
+# side):
 
 part = slice(2400, 2640)
 time = 1000 * np.arange(len(clean))[part] / rate
@@ -64,17 +66,16 @@ axes.legend(loc="upper right", ncols=4)
 # A signal with gaps
 # ------------------
 #
-# NaN means that a sample was lost. Short gaps are filled from what such pieces look like elsewhere.
+# A mask says which samples were lost; NaN in the signal does the same. Short gaps are filled from what such pieces
+# look like elsewhere.
 
-gaps = noisy.copy()
-for start in range(500, len(gaps), 1000):
-    gaps[start : start + 12] = np.nan
-filled = evovae.denoise(gaps, preset="fast", rng=0)
+lost = (np.arange(len(noisy)) - 500) % 1000 < 12
+filled = evovae.denoise(noisy, mask=lost, preset="fast", rng=0)
 
 part = slice(2460, 2560)
 time = 1000 * np.arange(len(clean))[part] / rate
 figure, axes = plt.subplots(figsize=(11, 4), layout="constrained")
-axes.plot(time, gaps[part], ".", color="0.6", label="noisy, with a gap")
+axes.plot(time, np.where(lost, np.nan, noisy)[part], ".", color="0.6", label="noisy, with a gap")
 axes.plot(time, clean[part], "--", color="black", linewidth=1, label="clean")
 axes.plot(time, filled[part], label="restored")
 axes.axvspan(1000 * 2500 / rate, 1000 * 2511 / rate, color="tab:orange", alpha=0.15)
@@ -83,4 +84,5 @@ axes.legend(loc="upper right", ncols=3)
 
 # %%
 # **Where next.** Stereo sound has ``channel_axis`` (:func:`evovae.denoise`). The command ``evovae denoise in.wav
-# out.wav`` reads and writes sound files. :func:`evovae.fit_denoiser` learns from some recordings, and restores others.
+# out.wav`` reads and writes sound files. :func:`evovae.fit_denoiser` learns from some recordings, and restores
+# others.

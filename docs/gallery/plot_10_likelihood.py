@@ -2,20 +2,21 @@
 Your own likelihood
 ===================
 
-Your data have noise of a kind that is not in the library. A likelihood is a class with three verbs, some fifteen lines,
-and needs no registration anywhere. This page writes one: Student's t, whose heavy tails forgive outliers. It is checked
-against sums over all states, and then trained.
+Your data have noise of a kind that is not in the library. A likelihood is a class with three verbs, some fifteen
+lines, and needs no registration anywhere. This page writes one: Student's t, whose heavy tails forgive outliers. It
+is checked against sums over all states, and then trained.
 """
 
 # %%
 # The class
 # ---------
 #
-# x_d ~ t(mean_d, scale) with a fixed number of degrees of freedom. Shapes: x (N, D), the decoder's mean (N, S, D) for S states
-# of each of N data points, observed (N, D), weights q (N, S).
+# x_d ~ t(mean_d, scale) with a fixed number of degrees of freedom. Shapes: x (N, D), the decoder's mean (N, S, D) for
+# S states of each of N data points, observed (N, D), weights q (N, S).
 #
-# The scale has an EM step of its own: t is a Gaussian whose precision is drawn from a Gamma distribution, so that each
-# error counts with a weight u, small for outliers. ``stats`` returns sums that add over batches, ``update`` sets the scale.
+# The scale has an EM step of its own: t is a Gaussian whose precision is drawn from a Gamma distribution, so that
+# each error counts with a weight u, small for outliers. ``stats`` returns sums that add over batches, ``update`` sets
+# the scale.
 
 import math
 
@@ -93,8 +94,8 @@ models = {name: max((train(kind(), seed) for seed in range(3)), key=lambda run: 
 # What was learnt
 # ---------------
 #
-# What each latent adds to a picture. To a Gaussian, outliers are so improbable that latents are spent on them; Student's t leaves
-# them alone.
+# What each latent adds to a picture. To a Gaussian, outliers are so improbable that latents are spent on them;
+# Student's t leaves them alone.
 
 figure, axes = plt.subplots(3, 8, figsize=(10, 4.2), layout="constrained")
 found = {name: model.decoder.layers[0].weight.T.detach() for name, (model, _) in models.items()}
@@ -152,5 +153,6 @@ scale2.requires_grad_()
 print(f"scale {scale2.item() ** 0.5:.3f}, derivative of log p(x) there {slope:.1e} nats per value")
 
 # %%
-# **Where next.** :class:`evovae.likelihoods.Likelihood` says what the other verbs are for (``expectation``, ``restore``),
-# which have defaults. :class:`evovae.estimators.BinaryLatentVAE` takes the class as ``likelihood=StudentT``.
+# **Where next.** :class:`evovae.likelihoods.Likelihood` says what the other verbs are for (``expectation``,
+# ``restore``), which have defaults. :class:`evovae.estimators.BinaryLatentVAE` takes the class as
+# ``likelihood=StudentT``.

@@ -3,15 +3,17 @@ Looking inside: latents, and the states of a patch
 ==================================================
 
 A restored picture comes from models of its patches, and these can be read. What has each latent learnt? Which latents
-explain this patch, and is there another explanation that is nearly as good? This page opens a fitted denoiser and looks.
+explain this patch, and is there another explanation that is nearly as good? This page opens a fitted denoiser and
+looks.
 """
 
 # %%
 # A picture, and its models
 # -------------------------
 #
-# The preset says how many models there are and of which kind. For this page it is one of subspaces that binary latents switch on:
-# :class:`evovae.LowRankPatches` with 48 latents, each of which owns up to 4 directions, and patches of 8 x 8 pixels.
+# The preset says how many models there are and of which kind. For this page it is one of subspaces that binary
+# latents switch on: :class:`evovae.LowRankPatches` with 48 latents, each of which owns up to 4 directions, and
+# patches of 8 x 8 pixels.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,28 +34,30 @@ print(fitted)
 # What each latent adds to a patch
 # --------------------------------
 #
-# ``dictionary()`` has an array of shape (latents, directions, height, width) for each model. Directions are in grey levels, one
-# standard deviation long, the longest first. Here is the first one of each latent, from the most used to the least.
+# ``dictionary()`` has an array of shape (latents, directions, height, width) for each model. Directions are in units of
+# the noise's standard deviation; each is as long as it typically is in a patch, the longest first. Here is the first
+# one of each latent, the 36 that are used most.
 
 (dictionary,) = fitted.dictionary()
 use = fitted.members[0].use
-order = np.argsort(-use)
+order = np.argsort(-use)[:36]
+reach = np.abs(dictionary[order, 0]).max()
 
-figure, axes = plt.subplots(4, 12, figsize=(12, 4.8), layout="constrained")
+figure, axes = plt.subplots(3, 12, figsize=(12, 3.9), layout="constrained")
 for one, h in zip(axes.flat, order, strict=True):
-    drawn = one.imshow(dictionary[h, 0], cmap="RdBu_r", vmin=-25, vmax=25)
-    one.set_title(f"{use[h]:.0%}", fontsize=9)
+    drawn = one.imshow(dictionary[h, 0], cmap="RdBu_r", vmin=-reach, vmax=reach)
+    one.set_title(f"{use[h]:.1%}", fontsize=9)
     one.set_axis_off()
-figure.colorbar(drawn, ax=axes, label="grey levels", shrink=0.8)
+figure.colorbar(drawn, ax=axes, label="standard deviations of the noise", shrink=0.8)
 figure.suptitle("first direction of each latent, and how many patches use it")
 
 # %%
-# Joints in all places of a patch have been found, along both axes, and textures of the stone. All directions of the latent that is
-# used most; directions that noise alone could have made have been pruned, and are empty:
+# Joints between bricks have been found in all places of a patch, along both axes. These are all directions of one of
+# the latents: the first one says most, and there is little left for the last ones.
 
 figure, axes = plt.subplots(1, dictionary.shape[1], figsize=(9, 2.7), layout="constrained")
 for r, one in enumerate(axes):
-    one.imshow(dictionary[order[0], r], cmap="RdBu_r", vmin=-25, vmax=25)
+    one.imshow(dictionary[order[4], r], cmap="RdBu_r", vmin=-reach, vmax=reach)
     one.set_title(f"direction {r + 1}")
     one.set_axis_off()
 
@@ -61,8 +65,8 @@ for r, one in enumerate(axes):
 # The states of one patch
 # -----------------------
 #
-# ``posterior`` searches for the likeliest states of a patch: which latents are on, how probable that is, and what each state says
-# that the clean patch looks like. The restored patch is their mean, weighted by probability.
+# ``posterior`` searches for the likeliest states of a patch: which latents are on, how probable that is, and what
+# each state says that the clean patch looks like. The restored patch is their mean, weighted by probability.
 
 row, column = 40, 60
 place = np.s_[row : row + 8, column : column + 8]
@@ -82,10 +86,10 @@ for one, (title, picture) in zip(axes.flat, panels.items(), strict=True):
 # Where the picture is complicated
 # --------------------------------
 #
-# The same for patches all over the picture: how many latents are on, and how undecided the model is between states (the entropy
-# of their probabilities, in nats).
+# The same for patches all over the picture: how many latents are on, and how undecided the model is between states
+# (the entropy of their probabilities, in nats).
 
-corners = range(0, 121, 4)
+corners = range(0, 121, 6)
 populations = [[fitted.posterior(noisy[i : i + 8, j : j + 8]) for j in corners] for i in corners]
 active = np.array([[p.q @ p.states.sum(1) for p in row] for row in populations])
 entropy = np.array([[-(p.q * np.log(p.q + 1e-30)).sum() for p in row] for row in populations])
@@ -100,6 +104,6 @@ for one in axes:
     one.set_axis_off()
 
 # %%
-# **Where next.** The same works for what :func:`evovae.denoise` and :func:`evovae.fit_denoiser` return with any preset:
-# :meth:`evovae.FittedDenoiser.dictionary` and :meth:`evovae.FittedDenoiser.posterior`. Models on data other than patches
-# are in the hands of :class:`evovae.TVAE` and :func:`evovae.infer`.
+# **Where next.** The same works for what :func:`evovae.denoise` and :func:`evovae.fit_denoiser` return with any
+# preset: :meth:`evovae.FittedDenoiser.dictionary` and :meth:`evovae.FittedDenoiser.posterior`. Models on data other
+# than patches are in the hands of :class:`evovae.TVAE` and :func:`evovae.infer`.

@@ -2,9 +2,9 @@
 Learning once, for many pictures
 ================================
 
-A microscope or a camera gives hundreds of pictures of the same kind, and training on each of them anew takes time. This
-page learns from two noisy pictures, writes what has been learnt to a file, reads it again, and restores other pictures
-with it, among them noisier ones, and one of another kind.
+A microscope or a camera gives hundreds of pictures of the same kind, and training on each of them anew takes time.
+This page learns from two noisy pictures, writes what has been learnt to a file, reads it again, and restores other
+pictures with it, among them noisier ones, and one of another kind.
 """
 
 # %%
@@ -30,7 +30,7 @@ rng = np.random.default_rng(0)
 
 def cut(row, column, sigma, picture=gravel):
     """A clean piece, and the same with noise of standard deviation sigma."""
-    clean = picture[row : row + 112, column : column + 112]
+    clean = picture[row : row + 88, column : column + 88]
     return clean, clean + rng.normal(0, sigma, clean.shape)
 
 
@@ -44,7 +44,7 @@ print(fitted)
 # Keeping it
 # ----------
 #
-# A file of a few hundred kilobytes that holds numbers and nothing that could be run.
+# A file holds numbers, and nothing that could be run.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "gravel.safetensors"
@@ -56,8 +56,8 @@ with tempfile.TemporaryDirectory() as folder:
 # Applying it
 # -----------
 #
-# To a picture with the same noise, to one with twice as much, and to one with half of the exposure on top of a pedestal. The
-# noise is found anew in each, and the models are moved to it.
+# To a picture with the same noise, to one with twice as much, and to one with half of the exposure on top of a
+# pedestal. The noise is found anew in each, and the models are moved to it.
 
 clean, noisy = cut(250, 300, 20)
 pictures = {
@@ -66,10 +66,11 @@ pictures = {
     "half the exposure": (50 + clean / 2, 50 + noisy / 2),
 }
 
-figure, axes = plt.subplots(3, 3, figsize=(10, 10.4), layout="constrained")
+answers = {}
+figure, axes = plt.subplots(3, 3, figsize=(9, 9.6), layout="constrained")
 for row, (name, (clean, noisy)) in zip(axes, pictures.items(), strict=True):
     start = time.perf_counter()
-    restored = fitted.restore(noisy)
+    restored = answers[name] = fitted.restore(noisy)
     seconds = time.perf_counter() - start
     before, after = (peak_signal_noise_ratio(clean, picture, data_range=255) for picture in (noisy, restored))
     print(f"{name:18} {before:.1f} dB, restored {after:.1f} dB, {seconds:.1f} s (learning took {learning:.1f} s)")
@@ -87,23 +88,24 @@ for row, (name, (clean, noisy)) in zip(axes, pictures.items(), strict=True):
 
 clean, noisy = pictures["twice the noise"]
 own = evovae.denoise(noisy, preset="fast", rng=0)
-again = fitted.restore(noisy)
-for name, picture in {"learnt once": again, "trained on itself": own}.items():
+for name, picture in {"learnt once": answers["twice the noise"], "trained on itself": own}.items():
     print(f"{name:18} {peak_signal_noise_ratio(clean, picture, data_range=255):.1f} dB")
 
 # %%
 # A picture of another kind
 # -------------------------
 #
-# Models of gravel know nothing of print. That is noticed, and said in :attr:`evovae.Restoration.notes`; what the models
-# cannot explain stays in the picture.
+# Models of gravel know nothing of print. That is noticed, and said in :attr:`evovae.Restoration.notes`; what the
+# models cannot explain stays in the picture.
 
 clean, noisy = cut(30, 40, 20, data.page().astype(float))
 result = fitted.restore(noisy, full_output=True)
 print(*result.notes, sep="\n")
 
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.3), layout="constrained")
-for one, picture, title in zip(axes, (noisy, result.image, clean), ("print", "by models of gravel", "clean"), strict=True):
+figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+for one, picture, title in zip(
+    axes, (noisy, result.image, clean), ("print", "by models of gravel", "clean"), strict=True
+):
     one.imshow(picture, cmap="gray", vmin=0, vmax=255)
     one.set_title(title)
     one.set_axis_off()

@@ -2,9 +2,9 @@
 The bars test
 =============
 
-Can the search find the causes of what it sees, when it sees only sums of them, with noise? The bars test asks that: pictures
-are made of a few horizontal and vertical bars, and the model has to find the bars. Small as it is, everything can be
-compared with the exact answer, since all states can be listed.
+Can the search find the causes of what it sees, when it sees only sums of them, with noise? The bars test asks that:
+pictures are made of a few horizontal and vertical bars, and the model has to find the bars. Small as it is,
+everything can be compared with the exact answer, since all states can be listed.
 """
 
 # %%
@@ -31,8 +31,9 @@ observed = torch.ones_like(x, dtype=torch.bool)  # nothing is missing
 # Training
 # --------
 #
-# A decoder with one hidden layer, Gaussian noise, and independent bits. Each picture keeps 40 of the 1024 states. There are
-# local optima in which one latent stands for two bars; so a few starts are made, and the one with the best bound is kept.
+# A decoder with one hidden layer, Gaussian noise, and independent bits. Each picture keeps 40 of the 1024 states.
+# There are local optima in which one latent stands for two bars; so a few starts are made, and the one with the best
+# bound is kept.
 
 
 def train(seed):
@@ -59,8 +60,9 @@ model, bounds = max(runs, key=lambda run: run[1][-1])
 # What it found
 # -------------
 #
-# What the decoder draws when one bit is on, less what it draws when none is. Each bar is one latent's, and no latent is left
-# over. (Which latent has which bar is a matter of chance; they are sorted by the bars that they are most like.)
+# What the decoder draws when one bit is on, less what it draws when none is. Each bar is one latent's, and no latent
+# is left over. (Which latent has which bar is a matter of chance; they are sorted by the bars that they are most
+# like.)
 
 true = datasets.bars(size)
 with torch.no_grad():
@@ -80,8 +82,8 @@ for row, pictures, title in zip(axes, rows, titles, strict=True):
 # The bound, and the truth
 # ------------------------
 #
-# The model that made the pictures is known, and so is its exact log-likelihood of them (dashed). Runs that end below it
-# are stuck in local optima. A little above it is where a model ends that fits these very pictures.
+# The model that made the pictures is known, and so is its exact log-likelihood of them (dashed). Runs that end below
+# it are stuck in local optima. A little above it is where a model ends that fits these very pictures.
 
 truth = exact.log_likelihood(datasets.bars_model(size), x, observed).mean().item()
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -95,9 +97,9 @@ axes.legend(loc="lower right")
 # How quickly does a search find the states?
 # ------------------------------------------
 #
-# For the trained model, too, all 1024 states can be summed. :func:`evovae.infer` starts from 8 random states for each picture,
-# and each step selects 4 parents and tries 4 flips of each. What is missing to the exact value is what the states that it
-# keeps leave out; it never grows.
+# For the trained model, too, all 1024 states can be summed. :func:`evovae.infer` starts from 8 random states for each
+# picture, and each step selects 4 parents and tries 4 flips of each. What is missing to the exact value is what the
+# states that it keeps leave out; it never grows.
 
 model, x = model.double(), x.double()  # differences get small
 total = exact.log_likelihood(model, x, observed).mean().item()
@@ -114,5 +116,5 @@ axes.set(xlabel="steps of the search", ylabel="exact log p(x) less bound (nats p
 
 # %%
 # **Where next.** :class:`evovae.TVAE` says what a model is made of, :func:`evovae.fit` how it is trained, and
-# :func:`evovae.infer` finds states of data that took no part in training. :mod:`evovae.exact` lists all states where H
-# is small.
+# :func:`evovae.infer` finds states of data that took no part in training. :mod:`evovae.exact` lists all states where
+# H is small.

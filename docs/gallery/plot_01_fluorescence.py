@@ -17,6 +17,7 @@ learn from. This page takes the grain out, looks at what was found about it, and
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy import ndimage
 from skimage import color, data
 
 import evovae
@@ -48,15 +49,15 @@ def show(axes, picture, title, **options):
 
 
 removed = noisy - result.image.astype(float)
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
 show(axes[0], noisy, "as the camera saw it")
 show(axes[1], result.image, "restored")
 drawn = show(axes[2], removed, "what was removed", vmin=-52, vmax=53)
 figure.colorbar(drawn, ax=axes[2], label="grey levels", shrink=0.8)
 
 # %%
-# What was removed shows no nuclei, only grain, and more of it where the picture is bright. That is what it should look
-# like: outlines in this panel would mean that some of the sample went with the noise.
+# What was removed shows no nuclei, only grain, and more of it where the picture is bright. That is what it should
+# look like: outlines in this panel would mean that some of the sample went with the noise.
 #
 # What the noise is like
 # ----------------------
@@ -76,17 +77,18 @@ axes.legend()
 # ----------------------
 #
 # :attr:`evovae.Restoration.std` is the standard deviation of the clean value of each pixel, in grey levels. Since
-# this page knows the clean picture, it can compare: errors divided by their standard deviation should have a root mean
-# square of about one.
+# this page knows the clean picture, it can compare: errors divided by their standard deviation should have a root
+# mean square of about one.
 
 error = result.image - clean
 print(f"error before {np.sqrt(np.mean((noisy - clean) ** 2)):.2f}, after {np.sqrt(np.mean(error**2)):.2f} grey levels")
 print(f"errors are {np.sqrt(np.mean((error / result.std) ** 2)):.2f} times what they were said to be")
 
-figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
+around = np.sqrt(ndimage.uniform_filter(error**2, 9))
+figure, axes = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
 show(axes[0], clean, "the clean picture")
-show(axes[1], np.abs(error), "size of the error", cmap="magma", vmin=0, vmax=20)
-drawn = show(axes[2], result.std, "standard deviation that was reported", cmap="magma", vmin=0, vmax=20)
+show(axes[1], around, "error (rms of 9 x 9 pixels)", cmap="magma", vmin=0, vmax=10)
+drawn = show(axes[2], result.std, "standard deviation that was reported", cmap="magma", vmin=0, vmax=10)
 figure.colorbar(drawn, ax=axes[1:], label="grey levels", shrink=0.8)
 
 # %%

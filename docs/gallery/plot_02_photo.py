@@ -11,9 +11,9 @@ more natural.
 # A grainy photograph
 # -------------------
 #
-# Chelsea the cat comes with scikit-image. Each channel gets noise as sensors make it: a part that grows with the light
-# (photons) and a part that is always there (electronics). Blue gets least light, and so has most noise after white
-# balance. In the end, everything is rounded to 8 bits.
+# Chelsea the cat comes with scikit-image. Each channel gets noise as sensors make it: a part that grows with the
+# light (photons) and a part that is always there (electronics). Blue gets least light, and so has most noise after
+# white balance. In the end, everything is rounded to 8 bits.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,7 +42,7 @@ for name, picture in {"noisy": noisy, "restored": result.image}.items():
     print(f"{name:10} {peak_signal_noise_ratio(clean, picture):.2f} dB")
 
 
-def show(panels, size=4.4):
+def show(panels, size=4.2):
     """Pictures beside each other, with titles."""
     figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), size), layout="constrained")
     for one, (title, picture) in zip(axes, panels.items(), strict=True):
@@ -58,8 +58,8 @@ show({"as it was taken": noisy, "restored": result.image, "what was removed (gre
 # The noise of each channel
 # -------------------------
 #
-# How strong the noise is at each level of light has been found in the picture itself, channel by channel. Dashed lines
-# are what it was made with.
+# How strong the noise is at each level of light has been found in the picture itself, channel by channel. Dashed
+# lines are what it was made with.
 
 print(result.noise.describe()["summary"])
 
@@ -87,8 +87,8 @@ show({"clean": clean[eye], "channels one by one": alone[eye], "channels together
 # Leaving some grain
 # ------------------
 #
-# A picture without any grain can look like wax. ``strength=0.7`` takes off 70 % of what would be removed. Nothing has to
-# be trained again for it: the models of the first run are in ``result.fitted``.
+# A picture without any grain can look like wax. ``strength=0.7`` takes off 70 % of what would be removed. Nothing has
+# to be trained again for it: the models of the first run are in ``result.fitted``.
 
 natural = result.fitted.restore(noisy, channel_axis=-1, strength=0.7)
 show({"as it was taken": noisy[eye], "strength 0.7": natural[eye], "strength 1": result.image[eye]})

@@ -2,9 +2,9 @@
 A film: frames help each other
 ==============================
 
-A film of a moving scene, each frame of it noisy. The next frame shows nearly the same things again, with other noise, only
-that they have moved a little. Averaging frames would smear what moves. This page restores all frames together, following the
-motion, and compares that with restoring each frame for itself.
+A film of a moving scene, each frame of it noisy. The next frame shows nearly the same things again, with other noise,
+only that they have moved a little. Averaging frames would smear what moves. This page restores all frames together,
+following the motion, and compares that with restoring each frame for itself.
 """
 
 # %%
@@ -66,8 +66,8 @@ axes.legend(loc="center right")
 # Does it follow what moves?
 # --------------------------
 #
-# The same frame through time: the coin must be sharp in each of them, without a tail, although neighbouring frames show
-# it in other places.
+# The same frame through time: the coin must be sharp in each of them, without a tail, although neighbouring frames
+# show it in other places.
 
 times = [1, 3, 5, 7]
 figure, axes = plt.subplots(3, 4, figsize=(11, 8.6), layout="constrained")
@@ -78,8 +78,8 @@ for row, title in zip(axes, ("noisy", "frames together", "clean"), strict=True):
         one.set_axis_off()
 
 # %%
-# What was removed, as a mean over all frames, each moved back by the pan of the camera, would show the coins if they had lost
-# anything in every frame. The mean of pure noise is left, which is small.
+# What was removed, as a mean over all frames, each moved back by the pan of the camera, would show the coins if they
+# had lost anything in every frame. The mean of pure noise is left, which is small.
 
 removed = noisy - together
 shared = np.mean([np.roll(removed[t], (t, 3 * t), (0, 1)) for t in range(frames)], axis=0)[frames:, 3 * frames :]
@@ -87,6 +87,6 @@ print(f"standard deviation of what was removed: {removed.std():.1f}; of its mean
 print(f"that of {frames} frames of pure noise would be {35 / np.sqrt(frames):.1f}")
 
 # %%
-# **Where next.** Films in colour take ``channel_axis`` beside ``time_axis`` (:func:`evovae.denoise`). Long films never lie
-# in memory as a whole: a memory-mapped file or a Zarr array will do. :func:`evovae.fit_denoiser` learns from a film
-# once, for others like it.
+# **Where next.** Films in colour take ``channel_axis`` beside ``time_axis`` (:func:`evovae.denoise`). Long films
+# never lie in memory as a whole: a memory-mapped file or a Zarr array will do. :func:`evovae.fit_denoiser` learns
+# from a film once, for others like it.

@@ -20,15 +20,15 @@ from skimage import data, draw, filters, morphology
 
 import evovae
 
-clean = data.camera()[60:188, 160:288]
+clean = data.camera()[72:168, 176:272]
 rng = np.random.default_rng(1)
 
-page = data.page()[20:148, 30:158]
+page = data.page()[40:136, 48:144]
 writing = page < filters.threshold_local(page, 35, offset=12)
 
 scratches = np.zeros(clean.shape, bool)
-for start, end in rng.integers(0, 128, (9, 2)):
-    scratches[draw.line(0, start, 127, end)] = True
+for start, end in rng.integers(0, 96, (7, 2)):
+    scratches[draw.line(0, start, 95, end)] = True
 scratches = morphology.dilation(scratches, morphology.disk(1))
 
 masks = {"writing": writing, "scratches": scratches, "half of the pixels": rng.random(clean.shape) < 0.5}
@@ -59,8 +59,8 @@ for one in axes.flat:
 # --------------
 #
 # Known pixels are known; of filled ones, :attr:`evovae.Restoration.std` gives the standard deviation. It is small in
-# the sky, where everything is alike, and large across edges, where neighbours say little. The errors that were in fact
-# made lie in the same places.
+# the sky, where everything is alike, and large across edges, where neighbours say little. The errors that were in
+# fact made lie in the same places.
 
 figure, axes = plt.subplots(2, 3, figsize=(12.6, 8.2), layout="constrained")
 for column, (name, mask) in zip(axes.T, masks.items(), strict=True):
@@ -70,7 +70,8 @@ for column, (name, mask) in zip(axes.T, masks.items(), strict=True):
     column[0].set_title(f"{name}: how unsure")
     drawn = column[1].imshow(error, **options)
     column[1].set_title("how wrong")
-    print(f"{name:20} rms error {np.sqrt(np.mean(error[mask] ** 2)):5.1f}, said {results[name].std[mask].mean():5.1f}")
+    wrong, said = (np.sqrt(np.mean(values[mask] ** 2)) for values in (error, results[name].std))
+    print(f"{name:20} rms error {wrong:4.1f}, rms standard deviation {said:4.1f} grey levels")
 for one in axes.flat:
     one.set_axis_off()
 figure.colorbar(drawn, ax=axes, label="grey levels", shrink=0.6)
@@ -79,15 +80,16 @@ figure.colorbar(drawn, ax=axes, label="grey levels", shrink=0.6)
 # Noise and holes at once
 # -----------------------
 #
-# Where the pixels that are left are noisy, too, ``strength=1`` takes their noise off as well. In arrays of floats, NaN
-# marks what is missing, and no mask is needed.
+# Where the pixels that are left are noisy, too, :func:`evovae.denoise` takes a mask as well: it fills what is
+# missing, and takes the noise off all the rest. (In arrays of floats, NaN marks what is missing, and then no mask is
+# needed.)
 
-broken = clean + rng.normal(0, 15, clean.shape)
-broken[masks["half of the pixels"]] = np.nan
-restored = evovae.denoise(broken, preset="fast", rng=0)
+mask = masks["half of the pixels"]
+noisy = clean + rng.normal(0, 15, clean.shape)
+restored = evovae.denoise(noisy, mask=mask, preset="fast", rng=0)
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
-panels = {"noisy, and half of it missing": np.nan_to_num(broken, nan=255), "restored": restored, "clean": clean}
+panels = {"noisy, and half of it missing": np.where(mask, 255, noisy), "restored": restored, "clean": clean}
 for one, (title, picture) in zip(axes, panels.items(), strict=True):
     one.imshow(picture, cmap="gray", vmin=0, vmax=255)
     one.set_title(title)
