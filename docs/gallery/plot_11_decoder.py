@@ -100,8 +100,8 @@ for name, (model, bounds) in runs.items():
 # ---------------
 #
 # What each latent draws when it alone is on, the most used first. Where things add up, latents are spent on correcting
-# what is wrong wherever things meet. Where they hide each other, the shapes are whole; latents that are left over see to
-# small corrections.
+# what is wrong wherever things meet. Where they hide each other, the shapes are whole; latents that are left over see
+# to small corrections.
 
 figure, axes = plt.subplots(3, 12, figsize=(13, 3.7), layout="constrained")
 rows = {"pictures": x[:12]}
