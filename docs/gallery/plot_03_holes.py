@@ -38,11 +38,16 @@ masks = {"writing": writing, "scratches": scratches, "half of the pixels": rng.r
 # ------------
 #
 # The values under the mask are never looked at. They are set to white here, so that the damage can be seen.
+# ``preset="fast"`` would do as well; for small pictures with many holes, a small model of one's own takes a fraction of
+# the time: here it has 32 latents, which look at patches of 7 x 7 pixels.
+
+search = evovae.Search(2, 4, mutate=evovae.operators.exactly_informed_flip)
+model = evovae.LowRankPatches(7, 32, 3, search, epochs=6, centred=False, rank=6)
 
 results = {}
 for name, mask in masks.items():
     damaged = np.where(mask, 255, clean).astype(np.uint8)
-    results[name] = evovae.inpaint(damaged, mask, preset="fast", rng=0, full_output=True)
+    results[name] = evovae.inpaint(damaged, mask, preset=model, rng=0, full_output=True)
     assert (results[name].image == clean)[~mask].all()  # known pixels stay as they are
 
 figure, axes = plt.subplots(2, 3, figsize=(12, 8.4), layout="constrained")
@@ -86,7 +91,7 @@ figure.colorbar(drawn, ax=axes, label="grey levels", shrink=0.6)
 
 mask = masks["half of the pixels"]
 noisy = clean + rng.normal(0, 15, clean.shape)
-restored = evovae.denoise(noisy, mask=mask, preset="fast", rng=0)
+restored = evovae.denoise(noisy, mask=mask, preset=model, rng=0)
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
 panels = {"noisy, and half of it missing": np.where(mask, 255, noisy), "restored": restored, "clean": clean}

@@ -27,8 +27,8 @@ disc = np.hypot(*(np.indices(rolling.shape) - 15.5)) < 15
 
 clean = []
 for t in range(frames):
-    view = coins[180 + t : 180 + t + size, 60 + 3 * t : 60 + 3 * t + size].copy()
-    part = view[20:52, 4 + 4 * t : 36 + 4 * t]
+    view = coins[180 + t : 180 + t + size, 60 + 2 * t : 60 + 2 * t + size].copy()
+    part = view[20:52, 16 + t : 48 + t]
     part[disc] = rolling[disc]
     clean.append(view)
 clean = np.stack(clean)
@@ -82,7 +82,7 @@ for row, title in zip(axes, ("noisy", "frames together", "clean"), strict=True):
 # had lost anything in every frame. The mean of pure noise is left, which is small.
 
 removed = noisy - together
-shared = np.mean([np.roll(removed[t], (t, 3 * t), (0, 1)) for t in range(frames)], axis=0)[frames:, 3 * frames :]
+shared = np.mean([np.roll(removed[t], (t, 2 * t), (0, 1)) for t in range(frames)], axis=0)[frames:, 2 * frames :]
 print(f"standard deviation of what was removed: {removed.std():.1f}; of its mean over frames: {shared.std():.1f}")
 print(f"that of {frames} frames of pure noise would be {35 / np.sqrt(frames):.1f}")
 

@@ -98,7 +98,7 @@ for name, picture in {"learnt once": answers["twice the noise"], "trained on its
 # Models of gravel know nothing of print. That is noticed, and said in :attr:`evovae.Restoration.notes`; what the
 # models cannot explain stays in the picture.
 
-clean, noisy = cut(30, 40, 20, data.page().astype(float))
+clean, noisy = cut(30, 40, 8, data.page().astype(float))
 result = fitted.restore(noisy, full_output=True)
 print(*result.notes, sep="\n")
 
