@@ -63,9 +63,10 @@ for one in axes.flat:
 # How sure it is
 # --------------
 #
-# Known pixels are known; of filled ones, :attr:`evovae.Restoration.std` gives the standard deviation. It is small in
-# the sky, where everything is alike, and large across edges, where neighbours say little. The errors that were in
-# fact made lie in the same places.
+# Known pixels are known; of filled ones, :attr:`evovae.Restoration.std` gives the standard deviation. It is small where
+# everything is alike, and large across edges, where neighbours say little. The errors that were in fact made lie in the
+# same places. In size they come out somewhat larger than was said: details that nothing around a hole hints at are
+# beyond any model.
 
 figure, axes = plt.subplots(2, 3, figsize=(12.6, 8.2), layout="constrained")
 for column, (name, mask) in zip(axes.T, masks.items(), strict=True):

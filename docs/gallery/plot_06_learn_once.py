@@ -30,7 +30,7 @@ rng = np.random.default_rng(0)
 
 def cut(row, column, sigma, picture=gravel):
     """A clean piece, and the same with noise of standard deviation sigma."""
-    clean = picture[row : row + 88, column : column + 88]
+    clean = picture[row : row + 80, column : column + 80]
     return clean, clean + rng.normal(0, sigma, clean.shape)
 
 
