@@ -66,8 +66,8 @@ axes.legend(loc="center right")
 # Does it follow what moves?
 # --------------------------
 #
-# A few frames one after another: the coin that rolls by must be where it is, without a tail, although neighbouring frames
-# show it in other places. Its rim is a little frayed, since motion is found in whole pixels, and among noise.
+# A few frames one after another: the coin that rolls by must be where it is, without a tail, although neighbouring
+# frames show it in other places. Its rim is a little frayed, since motion is found in whole pixels, and among noise.
 
 times = [1, 3, 5, 7]
 figure, axes = plt.subplots(3, 4, figsize=(11, 8.6), layout="constrained")

@@ -82,8 +82,8 @@ figure.colorbar(drawn, ax=axes, label="effect on a pixel", shrink=0.8)
 # Bits as features
 # ----------------
 #
-# As a step of a pipeline, it turns 64 cells, of which a third is empty, into 32 numbers between 0 and 1: how probable it
-# is that each bit is on. A plain linear classifier reads them.
+# As a step of a pipeline, it turns 64 cells, of which a third is empty, into 32 numbers between 0 and 1: how probable
+# it is that each bit is on. A plain linear classifier reads them.
 
 pipelines = {
     "column means": make_pipeline(SimpleImputer(), LogisticRegression(max_iter=5000)),
