@@ -203,7 +203,7 @@ SLOW = (pytest.mark.slow,)
 W25 = partial(white, sigma=25)
 PHOTONS = partial(photons, gain=8.5)
 SMOOTH = "grows with the signal"
-UNSEEN = behind("so little is found in so few pixels that nothing is removed, and nothing is said of it")
+UNSEEN = behind("so little is found in so few pixels that next to nothing is removed")
 COMPRESSED = behind("of noise that was compressed, little is removed")
 TEXTURE = behind("fine texture is smoothed by more than total variation with the best weight does")
 
@@ -216,9 +216,7 @@ ROWS = {
     "white, fine texture": Row(
         partial(crop, "grass", 300, 300), W25, denoise, classical, (18.75, 23.00, 22.55), marks=SLOW
     ),
-    "white, low": Row(
-        COINS, partial(white, sigma=5), denoise, classical, (32.73, 32.73, 34.83), marks=SLOW, behind=UNSEEN
-    ),
+    "white, low": Row(COINS, partial(white, sigma=5), denoise, classical, (32.73, 34.92, 34.83), marks=SLOW),
     "16 levels": Row(FLOWER, sixteen_levels, COLOUR, COLOURS, (23.37, 31.38, 29.83), marks=SLOW),
     "levels of channels": Row(ASTRONAUT, partial(white, sigma=CHANNELS), COLOUR, COLOURS, (18.48, 30.28, 26.90)),
     "levels of channels, told": Row(
@@ -240,7 +238,7 @@ ROWS = {
     "speckle, told": Row(
         CHELSEA, speckle, partial(COLOUR, noise="speckle"), COLOURS, (18.46, 28.40, 27.01), "speckle of"
     ),
-    "speckle": Row(CHELSEA, speckle, COLOUR, COLOURS, (18.46, 18.46, 27.01), "", marks=SLOW, behind=UNSEEN),
+    "speckle": Row(CHELSEA, speckle, COLOUR, COLOURS, (18.46, 19.48, 27.01), "", marks=SLOW, behind=UNSEEN),
     "rician, told": Row(
         CAMERA, rician, partial(denoise, noise="rician"), classical, (23.49, 29.73, 28.25), "Rician", marks=SLOW
     ),

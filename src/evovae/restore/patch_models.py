@@ -388,6 +388,7 @@ class PatchModel(ABC):
             states=states,
             search=self.searching(patches),
             epochs=epochs,
+            hold=0,  # patches are many, and latents that are of no use are pruned
             generator=generator,
             resume=resume,
             **self.training(model, len(x)),

@@ -43,6 +43,7 @@ LIKELY, ALIKE = (
     (0.6, 1.4),
     0.15,
 )  # levels found over those expected, and correlations of neighbours, that need no note
+HARDLY = 100.0  # standard deviations of the image over those of its noise, from which on that is next to none
 # Ratio of squared steps from which on a volume's axes differ, the least of them (below, it may be noise), and how much
 # wider or narrower than the mean patches may get.
 COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
@@ -315,13 +316,19 @@ def _back(
         sigma=level if options.sigma is None else float(np.sqrt(np.mean(np.square(options.sigma)))),
         found=level,
         noise=noise,
-        notes=(*noise.describe()["notes"], *_doubts(noise, shown, restored)),
+        notes=(*noise.describe()["notes"], *_doubts(noise, shown, restored, options)),
         held_out=float(np.sqrt(np.mean(off**2))) if off.size else float("nan"),
     )
 
 
-def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored") -> Iterator[str]:
-    """What contradicts a noise model, in sentences: the noise level that models found, and correlated residuals."""
+def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored", options: Options) -> Iterator[str]:
+    """What a user should know of a noise model, in sentences: that it finds next to nothing, or what contradicts it."""
+    found = options.sigma is None and isinstance(options.noise, str) and options.strength > 0
+    if found and shown.values[shown.observed].std() > HARDLY:
+        yield (
+            "Hardly any noise was found, so that the image comes back nearly as it was; if there is noise, say how "
+            "strong it is (sigma)."
+        )
     if not LIKELY[0] < restored.sigma < LIKELY[1]:
         yield (
             f"Models find {restored.sigma:.2g} times the noise that was expected: it may be of another kind or level, "
