@@ -34,6 +34,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "show_memory": False,
+    "ignore_repr_types": r"matplotlib",
 }
 
 html_theme = "pydata_sphinx_theme"
