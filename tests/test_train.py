@@ -27,6 +27,7 @@ from evovae import States, datasets, likelihoods, progress
 from evovae import train as module
 from evovae.checkpoint import BusyError, CheckpointError, load_model
 from evovae.cli import app
+from evovae.exact import log_likelihood
 from evovae.progress import Progress
 from evovae.sharding import Alone
 from evovae.tables import Room, Rows, opened
@@ -424,7 +425,7 @@ def test_populations_move_to_other_shares(tmp_path, monkeypatch, pieces):
         assert not torch.equal(generator.get_state(), seeded(99).get_state())
 
 
-def test_samples_have_the_units_and_shape_of_the_data(tmp_path):
+def test_samples_and_bounds_have_the_units_and_shape_of_the_data(tmp_path):
     values = table(400).reshape(400, 4, 4)
     np.save(tmp_path / "a.npy", values)
     arguments = ["--latents", "8", "--hidden", "12", "--states", "16", "--epochs", "40", "--learning-rate", "0.02"]
@@ -441,6 +442,22 @@ def test_samples_have_the_units_and_shape_of_the_data(tmp_path):
     assert (
         runner.invoke(app, ["sample", f"{tmp_path}/run/model.safetensors", "3", f"{tmp_path}/new.npy"]).exit_code == 3
     )
+    np.save(tmp_path / "small.npy", values[:50] / 1000)
+    held = f"{tmp_path}/run/model.safetensors", f"{tmp_path}/a.npy"
+    done = runner.invoke(app, ["evaluate", *held, "--states", "300", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert (found["rows"], found["states"], found["converged"]) == (400, 256, True)  # all states of 8 bits
+    model, about = load_model(Path(held[0]))
+    x = torch.from_numpy((values.reshape(400, 16) - about["offset"].numpy()) / about["unit"]).float()
+    seen = ~x.isnan()
+    exact = log_likelihood(model, torch.where(seen, x, 0), seen).double() - seen.sum(1) * np.log(about["unit"])
+    assert found["bound"] == pytest.approx(exact.mean().item(), abs=1e-3)
+    done = runner.invoke(app, ["evaluate", held[0], f"{tmp_path}/small.npy", "--states", "4"])
+    assert done.exit_code == 0 and "nats (N = 50," in done.output and "4 states" in done.output
+    np.save(tmp_path / "other.npy", values[:, :3])
+    done = runner.invoke(app, ["evaluate", held[0], f"{tmp_path}/other.npy"])
+    assert done.exit_code == 2 and "rows of shape (3, 4)" in done.output
     done = runner.invoke(app, ["train", f"{tmp_path}/a.npy", f"{tmp_path}/run", "--latents", "9"])
     assert done.exit_code == 2 and "other" in done.output and "Traceback" not in done.output
 

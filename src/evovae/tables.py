@@ -245,8 +245,15 @@ class Rows:
 
     @classmethod
     @np.errstate(over="ignore", invalid="ignore")  # values too large are refused by `_scaled`
-    def read(cls, array: Any, likelihood: Likelihood, shard: Shard, room: Room) -> Rows:  # noqa: ANN401
-        """Read the rows of a shard; offsets and unit are those of the data of all shards.
+    def read(
+        cls,
+        array: Any,  # noqa: ANN401
+        likelihood: Likelihood,
+        shard: Shard,
+        room: Room,
+        units: tuple[np.ndarray, float] | None = None,
+    ) -> Rows:
+        """Read the rows of a shard.
 
         Parameters
         ----------
@@ -258,6 +265,8 @@ class Rows:
             This process's share.
         room
             Where the data are kept.
+        units
+            Offset (D,) and unit of a trained model.  Default: those of the data of all shards.
 
         Returns
         -------
@@ -281,7 +290,7 @@ class Rows:
         moments = moments.of_all(shard)
         if not moments.count.any():
             raise ValueError("the data have no observed values: all are NaN")
-        offset, unit = moments.units(likelihood)
+        offset, unit = moments.units(likelihood) if units is None else units
         for part, values in _blocks(array, own):  # again, as single precision holds no more than differences
             x[part] = _scaled(values, observed[part], offset, unit)
         return cls(array.shape[0], x, observed, offset, unit)

@@ -71,3 +71,18 @@ def sample(
     from evovae.commands import training
 
     training.sample(model, n, target, seed, overwrite)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `train` wrote.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A table that took no part in training, as for `train`.")],
+    states: Annotated[int, typer.Option(min=1, help="States of each data point: more make the bound tighter.")] = 64,
+    tolerance: Annotated[float, typer.Option(min=0, help="Nats: the search ends when the bound grows by less.")] = 0.02,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON, to stdout.")] = False,
+) -> None:
+    """Bound the log-likelihood of the rows of DATA under MODEL, in nats per row and in the units of the data."""
+    from evovae.commands import training
+
+    training.evaluate(model, data, states, tolerance, seed, as_json)

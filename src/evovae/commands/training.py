@@ -1,6 +1,10 @@
-"""What `train` and `sample` do with files."""
+"""What `train`, `sample` and `evaluate` do with files."""
 
+import json
+import math
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,13 @@ from evovae.checkpoint import load_model, save_model
 from evovae.commands.shared import console, kept_elsewhere, one_line_errors, say
 from evovae.devices import find_device
 from evovae.em import Epoch
+from evovae.evaluation import evaluate as evaluate_bound
+from evovae.evolve import Search
 from evovae.model import TVAE
 from evovae.restore.memory import free_memory
 from evovae.settings import Settings
-from evovae.sharding import Shard, joined
+from evovae.sharding import Alone, Shard, joined
+from evovae.tables import Room, Rows, opened
 from evovae.train import Stop
 from evovae.train import train as train_on
 
@@ -87,9 +94,7 @@ def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> Non
     """Draw n data points, and write them."""
     with one_line_errors():
         drawn_from, about = load_model(model)
-        missing = {"offset", "unit", "shape"} - {*about}
-        if missing:
-            raise ValueError(f"{model} does not say what units and shape its data have; write those of `evovae train`")
+        _check_units(model, about)
         io.check_place(target, overwrite=overwrite)
         x, _ = drawn_from.sample(n, Generator().manual_seed(seed))
         values = (x.double().numpy() * about["unit"] + np.asarray(about["offset"])).reshape(n, *about["shape"])
@@ -98,3 +103,37 @@ def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> Non
         with kept_elsewhere(target, lambda path: io.write(path, content)):
             io.write(target, content)
     say(f"{n} data points written: {target}", "default")
+
+
+def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int, as_json: bool) -> None:
+    """Bound the log-likelihood of data, and print it."""
+    with one_line_errors(), tempfile.TemporaryDirectory() as folder, opened(data) as array:
+        trained, about = load_model(model)
+        _check_units(model, about)
+        if list(array.shape[1:]) != list(about["shape"]):
+            raise ValueError(f"{data} has rows of shape {array.shape[1:]}, but {model} was trained on {about['shape']}")
+        units = np.asarray(about["offset"]), float(about["unit"])
+        rows = Rows.read(array, trained.likelihood, Alone(), Room(Path(folder), free_memory() / 2), units)
+        H = trained.prior.n_latents
+        n_states = min(n_states, 2**H)
+        found = evaluate_bound(
+            trained,
+            rows.x,
+            rows.observed,
+            n_states=n_states,
+            search=Search(min(Search.parents, n_states), min(Search.children, H)),
+            tolerance=tolerance,
+            generator=Generator().manual_seed(seed),
+        )
+        found = replace(found, bound=found.bound.double() - rows.observed.sum(1) * math.log(rows.unit))
+    if as_json:
+        line = {"bound": found.mean, "error": found.error, "rows": len(found.bound), "states": n_states}
+        typer.echo(json.dumps({**line, "steps": found.steps, "converged": found.converged}))
+    else:
+        typer.echo(f"bound: {found}, {n_states} states")
+
+
+def _check_units(model: Path, about: Mapping[str, Any]) -> None:
+    """Fail for a model that does not say what units its data have."""
+    if {"offset", "unit", "shape"} - {*about}:
+        raise ValueError(f"{model} does not say what units and shape its data have; write those of `evovae train`")
