@@ -51,7 +51,7 @@ def _side_by_side(noisy: np.ndarray, result: Restoration, before: float, after: 
     panels = (
         (noisy, f"noisy, {before:.2f} dB", grey),
         (result.image, f"denoised, {after:.2f} dB", grey),
-        (result.std, "what it is unsure of (grey levels)", {"cmap": "magma", "vmin": 0}),
+        (result.std, "posterior standard deviation (grey levels)", {"cmap": "magma", "vmin": 0}),
     )
     for axis, (image, title, options) in zip(axes, panels, strict=True):
         shown = axis.imshow(image, **options)

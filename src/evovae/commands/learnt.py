@@ -44,9 +44,7 @@ Sources = Annotated[
     list[Path], typer.Argument(metavar="IN...", help="Pictures of one kind, stacks, or folders of them.")
 ]
 Learnt = Annotated[Path, typer.Argument(metavar="MODEL", help="The file that holds what was learnt.")]
-AsLearnt = Annotated[
-    Kind | None, typer.Option("--noise", help="What noise is like, if not of the kind that `fit` was told.")
-]
+AsLearnt = Annotated[Kind | None, typer.Option("--noise", help="Kind of noise, if not the one that `fit` was told.")]
 
 
 @app.command()

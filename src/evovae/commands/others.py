@@ -33,7 +33,7 @@ def doctor() -> None:
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pictures go; made if it is not there.")],
     sigma: Annotated[float, typer.Option(min=0.01, help="Noise that is added, in grey levels of 0-255.")] = 25.0,
-    preset: Annotated[Preset, typer.Option(help="How much time to take.")] = BALANCED,
+    preset: Annotated[Preset, typer.Option(help="How long it may take.")] = BALANCED,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

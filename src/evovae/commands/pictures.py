@@ -40,7 +40,7 @@ Noise = Annotated[
     Kind,
     typer.Option(
         "--noise",
-        help="What noise is like: found (auto), the same everywhere (white), or growing as that of photons (poisson), "
+        help="Kind of noise: found (auto), the same everywhere (white), or growing as that of photons (poisson), "
         "radar (speckle) or MRI magnitudes (rician).",
     ),
 ]
@@ -57,7 +57,9 @@ DType = Annotated[
     Number | None,
     typer.Option("--dtype", help="Type of numbers in OUT, if not that of IN: float32 is not rounded."),
 ]
-Channels = Annotated[int | None, typer.Option("--channel-axis", help="Which axis are colours, where a file says not.")]
+Channels = Annotated[
+    int | None, typer.Option("--channel-axis", help="The axis of the channels, if the file does not say it.")
+]
 Infinite = Annotated[Nonfinite, typer.Option("--nonfinite", help="Infinite pixels are an error, or filled (mask).")]
 Axes = Annotated[
     str | None, typer.Option(help="What the axes of IN are: TYX is a film, ZYX a volume, QYX pictures apart.")
@@ -68,11 +70,11 @@ TimeWidth = Annotated[
 ]
 Page = Annotated[int | None, typer.Option(min=0, help="Take this page of IN only, or this plane of a stack.")]
 Series = Annotated[int | None, typer.Option(min=0, help="Take this series of a TIFF, FITS or Zarr that holds several.")]
-Time = Annotated[Preset, typer.Option("--preset", help="How much time to take.")]
-Std = Annotated[Path | None, typer.Option(help="Where the uncertainty goes (.tif or .npy).")]
+Time = Annotated[Preset, typer.Option("--preset", help="How long it may take.")]
+Std = Annotated[Path | None, typer.Option(help="Where the posterior standard deviation goes (.tif or .npy).")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Where a JSON report goes.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")]
-MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after this long, best so far.")]
+MaxSeconds = Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds, with the best so far.")]
 Tile = Annotated[int | None, typer.Option(min=1, help="Work on large pictures in tiles of this width.")]
 MaxMemory = Annotated[float | None, typer.Option(parser=size, metavar="SIZE", help="Memory to use, such as 4G.")]
 Where = Annotated[
@@ -85,7 +87,7 @@ Where = Annotated[
 ]
 Resume = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep progress in DIR, and go on from what is there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Recursive = Annotated[bool, typer.Option("--recursive", help="Take in the folders inside of IN, too.")]
+Recursive = Annotated[bool, typer.Option("--recursive", help="Folders inside of IN, too.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a line of JSON for each picture, to stdout.")]
 MASK = "A picture that is white (or 1) where a pixel is to be filled, and black (0) elsewhere."
