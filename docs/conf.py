@@ -42,6 +42,7 @@ html_title = "evovae"
 html_static_path = ["_static"]
 html_css_files = ["evovae.css"]
 html_show_sourcelink = False
+html_sidebars = {page: [] for page in ("index", "start", "performance", "comparison")}
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,

@@ -67,7 +67,7 @@ def test_denoise_writes_image_uncertainty_and_report(noisy):
     )
     assert done.exit_code == 0, done.output
     said = done.output.splitlines()[-1]  # one line, however long the path
-    assert re.search(r"noise: \S.*   level: [\d.]+   seconds: [\d.]+   written: \S+out.tif$", said), said
+    assert re.search(r"noise: \S.*   level after training: [\d.]+   seconds: [\d.]+   written: \S+out.tif$", said), said
     before, after = io.read(noisy / "in.tif").values, io.read(noisy / "out.tif").values
     assert after.dtype == before.dtype and after.shape == before.shape
     assert 0 < after.std() < before.std()

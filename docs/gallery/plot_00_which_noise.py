@@ -2,18 +2,16 @@
 Which noise do I have?
 ======================
 
-Noise is what differs between two pictures of the same thing. Where it comes from decides what it looks like, and what
-can be done
-about it. This page shows the kinds that are common, what to look for in a picture of your own, and what evovae finds
-when it is told nothing.
+Noise is what the camera adds to the scene: some of it is different in every exposure, some (lines, hot pixels) is
+always the same. Where it comes from decides what it looks like, and what can be done about it. This page shows the
+kinds that are common, what to look for in a picture of your own, and what evovae finds when it is told nothing.
 """
 
 # %%
 # One scene, seven kinds of noise
 # -------------------------------
 # The scene is part of a photograph that ships with scikit-image. To each copy, noise of another kind is added; the
-# generator is seeded, so that
-# you get the same pictures.
+# generator is seeded, so that you get the same pictures.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,14 +68,15 @@ def show(names):
 show(["white", "photons", "multiplied"])
 
 # %%
-# - **White noise** is equally strong everywhere, and each pixel has its own. Electronics of a camera in good light,
-#   many scanners, heat.
+# - **White Gaussian noise** is equally strong everywhere, and each pixel has its own. Electronics of a camera in good
+#   light, many scanners, heat.
 # - **Photon noise** is strong where the picture is bright: the variance grows with the signal. Microscopes, cameras
 #   in low light, telescopes, X-rays.
 # - **Multiplied noise** (speckle) is proportional to the signal: its standard deviation grows with it. Radar,
 #   ultrasound, lasers.
 #
-# How to tell: compare a dark area with a bright one. If both are equally grainy, the noise is white.
+# How to tell: compare a dark area with a bright one. If both are equally grainy, the strength does not depend on the
+# signal; if the bright one is grainier, the noise is that of photons, or multiplied.
 
 show(["correlated", "lines"])
 
@@ -121,8 +120,7 @@ axis.legend()
 # What if it is mistaken?
 # -----------------------
 # ``result.notes`` says where the noise found and the noise removed do not agree. If you know better, say it:
-# ``noise="poisson"``, ``sigma=20``, or the
-# ``noise`` of another result of the same camera. The page on noise says how each kind is found, and how often it is
-# right.
+# ``noise="poisson"``, ``sigma=20``, or the ``noise`` of another result of the same camera. The page on noise says how
+# each kind is found, and how often it is right.
 #
 # Where next: :func:`evovae.denoise` has all parameters, and :mod:`evovae.noise` the noise models.

@@ -406,7 +406,7 @@ def _told(done: Pages, holes: np.ndarray | None, bar: Bar, target: Path) -> Iter
     kinds = [*dict.fromkeys(noise_of(result) for result in done.results)]
     yield f"noise: {kinds[0]}" + f" (of the first page; --report has those of {len(done.results)})" * (len(kinds) > 1)
     levels = [result.sigma for result in done.results]
-    yield f"level: {min(levels):.4g}" + f" to {max(levels):.4g}" * (len(levels) > 1)
+    yield f"level after training: {min(levels):.4g}" + f" to {max(levels):.4g}" * (len(levels) > 1)
     yield f"seconds: {sum(result.seconds for result in done.results):.1f}"
     if any(result.interrupted for result in done.results):
         yield f"stopped by {'a signal' if bar.signal else '--max-seconds'} after {bar.where}: the best so far"

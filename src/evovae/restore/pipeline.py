@@ -336,7 +336,7 @@ def _doubts(noise: NoiseModel, shown: Image, restored: "_Restored", options: Opt
         )
     observed = shown.with_channels(shown.observed)
     off = np.where(observed, shown.with_channels(shown.values - restored.values), 0)
-    if _white(noise, shown):
+    if options.strength > 0 and _white(noise, shown):
         products = [np.mean(off.swapaxes(0, axis)[1:] * off.swapaxes(0, axis)[:-1]) for axis in range(off.ndim - 1)]
         alike = max(products) / max(np.mean(off**2), np.finfo(float).tiny)
         if alike > ALIKE:
