@@ -54,6 +54,26 @@ def test_the_standard_error_is_that_of_other_draws():
     assert 0.7 < found[0].error / spread < 1.4
 
 
+def test_few_latents_and_few_data_points():
+    model, x = small_model(2), data(1)
+    found = evaluate(model, x, generator=seeded())
+    assert_close(found.bound, exact.log_likelihood(model, x, torch.ones_like(x, dtype=torch.bool)))
+    assert found.error != found.error and "nan" in str(found)
+    with pytest.raises(ValueError, match="0 rows"):
+        evaluate(model, x[:0], generator=seeded())
+    with pytest.raises(TypeError, match=r"observed.bool\(\)"):
+        evaluate(model, x, torch.ones_like(x), generator=seeded())
+
+
+def test_states_that_are_named_twice_count_once():
+    model, x = small_model(3), data()
+    same = torch.zeros(8, 3, dtype=torch.bool)
+    truth = exact.log_likelihood(model, x, torch.ones_like(x, dtype=torch.bool))
+    for n_states in (1, 8):
+        found = infer(model, x, n_states=n_states, search=Search(1, 1), steps=0, start=same, generator=seeded())
+        assert (found.lpj.logsumexp(1) <= truth + 1e-5).all()
+
+
 def test_settings_that_make_no_sense_are_refused():
     for bad in ({"patience": 0}, {"most_steps": 0}, {"tolerance": 0.0}):
         with pytest.raises(ValueError, match="must be at least 1"):

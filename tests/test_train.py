@@ -425,6 +425,13 @@ def test_populations_move_to_other_shares(tmp_path, monkeypatch, pieces):
         assert not torch.equal(generator.get_state(), seeded(99).get_state())
 
 
+@pytest.mark.parametrize("text", ["\ufeff1,2\n3,4\n", "1,NA\n3,4\n", "1,\n3,4\n", "a,b\n1,2\n3,4\n"])
+def test_the_first_line_of_a_table_holds_names_only_if_it_does(text, tmp_path):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with opened(tmp_path / "a.csv") as array:
+        assert array.shape == (2, 2) and array[1].tolist() == [3, 4]
+
+
 def test_samples_and_bounds_have_the_units_and_shape_of_the_data(tmp_path):
     values = table(400).reshape(400, 4, 4)
     np.save(tmp_path / "a.npy", values)

@@ -85,7 +85,7 @@ class ProgressBar:
         if not self.entered:
             self.bar.live.transient = kind is not None  # leave the line to the error
             self.bar.stop()
-            self.notebook = None
+            self.notebook, self.page, self.pages = None, 0, 1
 
     def __call__(self, report: Report) -> None:
         page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""

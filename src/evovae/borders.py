@@ -27,6 +27,10 @@ def check_data(model: TVAE, x: Tensor, observed: Tensor) -> None:
     """
     if x.ndim != 2 or x.shape != observed.shape:
         raise ValueError(f"x {tuple(x.shape)} and observed {tuple(observed.shape)} must both be (N, D)")
+    if not len(x):
+        raise ValueError("there are no data points: x has 0 rows")
+    if observed.dtype != torch.bool:
+        raise TypeError(f"observed is {observed.dtype}, but True or False is needed for each value: observed.bool()")
     for part, seen in zip(x.split(BLOCK), observed.split(BLOCK), strict=True):
         if not (torch.isfinite(part) | ~seen).all():
             raise ValueError("x holds values that are not finite; mark them as missing with observed=torch.isfinite(x)")

@@ -26,7 +26,7 @@ class Evaluation:
     states
         The populations, (N, S, H).
     steps
-        E-steps that were made.
+        E-steps that were made, at most: the last ones end where nothing new is found.
     converged
         Whether the bound had stopped growing.
     """
@@ -44,7 +44,8 @@ class Evaluation:
     @property
     def error(self) -> float:
         """The standard error of `mean`, by the spread of the data points; NaN of a single one."""
-        return self.bound.double().std().item() / math.sqrt(len(self.bound))
+        N = len(self.bound)
+        return self.bound.double().std().item() / math.sqrt(N) if N > 1 else math.nan
 
     def __str__(self) -> str:
         n, settled = len(self.bound), "" if self.converged else ", still growing"
@@ -57,7 +58,7 @@ def evaluate(
     observed: Tensor | None = None,
     *,
     n_states: int = 64,
-    search: Search = Search(),  # noqa: B008 - it is frozen
+    search: Search | None = None,
     tolerance: float = 0.02,
     patience: int = 5,
     most_steps: int = 500,
@@ -83,9 +84,9 @@ def evaluate(
     observed
         (N, D) bool, True where x is seen; the bound is on what is seen.  Default: all.
     n_states
-        S, the size of populations: 1 or more.
+        S, the size of populations: 1 or more; at most 2^H, of which there are no more states.
     search
-        The E-step; default: 8 parents with 8 children each.
+        The E-step.  Default: 8 parents with 8 children each, or as many as there can be.
     tolerance
         In nats per data point, positive.
     patience
@@ -125,6 +126,9 @@ def evaluate(
         raise ValueError(
             f"patience ({patience}) and most_steps ({most_steps}) must be at least 1, tolerance ({tolerance}) positive"
         )
+    H = model.prior.n_latents
+    n_states = min(n_states, 2**H)
+    search = Search(min(Search.parents, n_states), min(Search.children, H)) if search is None else search
     engine = choose(model, search) if engine is None else engine
     options = {"n_states": n_states, "search": search, "generator": generator, "engine": engine}
     before, steps, converged = -math.inf, 0, False

@@ -114,6 +114,8 @@ def _best_of(
 
     still is a search of the engine's kind that finds nothing, so that states are evaluated only.
     """
+    distinct = codebook.unique(dim=0)
+    codebook = codebook if len(distinct) == len(codebook) else distinct  # a state counts once
     K, H = codebook.shape
     words = pack(codebook)
 

@@ -111,11 +111,14 @@ def _columns(path: str, suffix: str) -> np.ndarray:
 
 def _named(path: str) -> bool:
     """Whether the first line of a .csv holds names: anything that is no number."""
-    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+    from pyarrow.csv import ConvertOptions
+
+    missing = {*ConvertOptions().null_values}
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:  # Excel begins with a mark
         cells = next(csv_reader(file), [])
     for cell in cells:
         try:
-            float(cell or "nan")
+            float("nan" if cell in missing else cell)
         except ValueError:
             return True
     return False

@@ -22,6 +22,7 @@ from evovae.commands.pictures import Number
 from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
 from evovae.doctor import versions
 from evovae.files import let_go
+from evovae.io.places import ending
 from evovae.masks import missing
 from evovae.pages import Pages, noise_of, page_places, time_axis
 from evovae.pages import channel_axis as axis_of_channels
@@ -175,15 +176,15 @@ def _restore_all(
                 (folder / inner).mkdir(parents=True, exist_ok=True)  # type: ignore[operator]
     if left_out and not quiet:
         say(left_out, "default")
-    differ = len({path.with_suffix("") for path in paths}) == len(paths)
+    differ = len({*map(_stem, paths)}) == len(paths)
     began, done, before, refused = time.monotonic(), 0, 0, dict[Path, Failed]()
     for path in mine:
-        name, out = str(path.with_suffix("")) if differ else str(path), target / written[path]
+        name, out = str(_stem(path)) if differ else str(path), target / written[path]
         progress = None if resume is None else resume / path
         if progress is not None and out in there and not _unfinished(progress):
             before += 1
             continue
-        form = "npy" if path.suffix.lower() in MAYBE_ROWS else "tif"
+        form = "npy" if ending(path).removesuffix(".gz") in MAYBE_ROWS else "tif"
         try:
             _restore_one(
                 work,
@@ -245,9 +246,14 @@ def _names(paths: list[Path]) -> str:
     return ", ".join(path.name for path in paths[:NAMED]) + more
 
 
+def _stem(path: Path) -> Path:
+    """A name without the end that says what the file is: a of a.nii.gz."""
+    return path.with_name(path.name[: -len(ending(path))] or path.name) if ending(path) else path
+
+
 def _mask(folder: Path, path: Path) -> Path:
     """The mask of a picture: of the same name, or of one that differs in its suffix."""
-    named = [folder / path, *sorted((folder / path).parent.glob(f"{path.stem}.*"))]
+    named = [folder / path, *sorted((folder / path).parent.glob(f"{_stem(path).name}.*"))]
     return next((mask for mask in named if mask.exists()), named[0])
 
 

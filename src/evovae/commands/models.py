@@ -78,7 +78,9 @@ def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `train` wrote.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table that took no part in training, as for `train`.")],
     states: Annotated[int, typer.Option(min=1, help="States of each data point: more make the bound tighter.")] = 64,
-    tolerance: Annotated[float, typer.Option(min=0, help="Nats: the search ends when the bound grows by less.")] = 0.02,
+    tolerance: Annotated[
+        float, typer.Option(min=1e-9, help="Nats: the search ends when the bound grows by less.")
+    ] = 0.02,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same numbers.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON, to stdout.")] = False,
 ) -> None:

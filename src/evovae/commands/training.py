@@ -19,7 +19,6 @@ from evovae.commands.shared import console, kept_elsewhere, one_line_errors, say
 from evovae.devices import find_device
 from evovae.em import Epoch
 from evovae.evaluation import evaluate as evaluate_bound
-from evovae.evolve import Search
 from evovae.model import TVAE
 from evovae.restore.memory import free_memory
 from evovae.settings import Settings
@@ -114,20 +113,23 @@ def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int,
             raise ValueError(f"{data} has rows of shape {array.shape[1:]}, but {model} was trained on {about['shape']}")
         units = np.asarray(about["offset"]), float(about["unit"])
         rows = Rows.read(array, trained.likelihood, Alone(), Room(Path(folder), free_memory() / 2), units)
-        H = trained.prior.n_latents
-        n_states = min(n_states, 2**H)
+        n_states = min(n_states, 2**trained.prior.n_latents)
         found = evaluate_bound(
             trained,
             rows.x,
             rows.observed,
             n_states=n_states,
-            search=Search(min(Search.parents, n_states), min(Search.children, H)),
             tolerance=tolerance,
             generator=Generator().manual_seed(seed),
         )
         found = replace(found, bound=found.bound.double() - rows.observed.sum(1) * math.log(rows.unit))
     if as_json:
-        line = {"bound": found.mean, "error": found.error, "rows": len(found.bound), "states": n_states}
+        line = {
+            "bound": found.mean,
+            "error": None if math.isnan(found.error) else found.error,
+            "rows": len(found.bound),
+            "states": n_states,
+        }
         typer.echo(json.dumps({**line, "steps": found.steps, "converged": found.converged}))
     else:
         typer.echo(f"bound: {found}, {n_states} states")

@@ -36,7 +36,7 @@ def _taken_apart(operator: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401 -
 def _selection(select: Callable) -> tuple[int, float] | None:
     """The rule and the inverse temperature of a selection; None of one that the loops do not know."""
     function, options = _taken_apart(select)
-    if function is operators.gumbel_top and {*options} <= {"temperature"}:
+    if function is operators.gumbel_top and {*options} <= {"temperature"} and options.get("temperature", 1) > 0:
         return 0, 1 / options.get("temperature", 3.0)
     if function is operators.uniformly and not options:
         return 0, 0.0
@@ -47,7 +47,7 @@ def _mutation(mutate: Callable, informed: Callable) -> tuple[int, float] | None:
     """The same of a mutation, where `informed` is the one that looks at gains."""
     function, options = _taken_apart(mutate)
     warm = {"temperature"} if function is operators.informed_flip else set()
-    if function is informed and {*options} <= warm:
+    if function is informed and {*options} <= warm and options.get("temperature", 1) > 0:
         return 0, 1 / options.get("temperature", 2.0)
     return (1, 0.0) if function is operators.uniform_flip and not options else None
 

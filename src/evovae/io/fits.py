@@ -86,7 +86,8 @@ def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy
     if len(found) > MAX_HDUS:
         raise CorruptFileError(f"it has over {MAX_HDUS:,} HDUs")
     for hdu in found:
-        end = hdu.fileinfo()["datLoc"] + hdu.size
+        info = hdu.fileinfo()
+        end = info["datLoc"] + min(hdu.size, info["datSpan"])  # of a compressed image, the size is that of its pixels
         if end > size:
             raise CorruptFileError(f"it ends after {size} of {end} bytes")
     return found

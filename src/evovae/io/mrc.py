@@ -90,6 +90,7 @@ def write(file: IO[bytes], content: Content) -> None:
     """Write values with the header that they had, or a new one."""
     utils = needed("mrcfile.utils")
     notes: Notes | None = content.metadata.get("mrc")
+    content = content.whole()
     values, axes = content.values, content.axes or "IZYX"[-content.values.ndim :]
     header, extended, full = _new(), b"", ""
     if notes is not None:

@@ -95,6 +95,7 @@ def write(file: IO[bytes], content: Content) -> None:
     """Write values with the header and the extensions that they had, or with a new header."""
     nibabel = needed("nibabel")
     notes: Notes | None = content.metadata.get("nifti")
+    content = content.whole()
     values, axes = content.values, content.axes or ""
     if notes is None:
         kind = nibabel.Nifti1Header if max(values.shape) <= LONGEST else nibabel.Nifti2Header
@@ -109,7 +110,7 @@ def write(file: IO[bytes], content: Content) -> None:
     if notes is None or values.dtype.newbyteorder("=") != _dtype(header).newbyteorder("="):
         header.set_data_dtype(values.dtype)
     if notes is not None and notes.scaled:
-        header.set_slope_inter(None, None)
+        header.set_slope_inter(1, 0)
     header["vox_offset"] = header.sizeof_hdr + len(extensions)
     file.write(header.binaryblock)
     file.write(extensions)

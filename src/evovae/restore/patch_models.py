@@ -674,6 +674,8 @@ class MixturePatches(PatchModel):
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         D, K = x.shape[1], self.latents
+        if K > len(x):
+            raise ValueError(f"a mixture of {K} components needs as many patches, but there are {len(x)}: take fewer")
         some = x[torch.randperm(len(x), generator=generator)[: max(PER_CENTRE * K, LEAST_SOME)]]
         seed = int(torch.randint(2**31, (), generator=generator))
         with warnings.catch_warnings():
