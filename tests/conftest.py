@@ -71,3 +71,8 @@ def pictures() -> Path:
     if not folder:
         pytest.skip("EVOVAE_DATA does not name a folder with the test pictures")
     return Path(folder)
+
+
+def slow(*values: object) -> object:
+    """A parameter whose case is one of those that `make test-all` runs."""
+    return pytest.param(*values, marks=pytest.mark.slow)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import scene, white
+from conftest import scene, slow, white
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
@@ -590,7 +590,7 @@ def test_real_picture_fast(pictures):
     assert result.sigma == pytest.approx(25, rel=0.03)
 
 
-@pytest.mark.parametrize("sigma", [15, 25])
+@pytest.mark.parametrize("sigma", [slow(15), 25])
 def test_uncertainty_is_calibrated(sigma):
     """On a photograph, errors are as large as `std` says, all in all, and 95 % lie within 1.96 of it."""
     clean = scene()

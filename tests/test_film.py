@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import slow
 from numpy.testing import assert_allclose, assert_array_equal
 
 import evovae
@@ -161,7 +162,7 @@ def test_holes_of_a_film_are_filled_from_other_frames():
     assert_array_equal(film[~hole], noisy(clean)[~hole])
 
 
-@pytest.mark.parametrize("lost", [0, 3, 7])
+@pytest.mark.parametrize("lost", [0, slow(3), slow(7)])
 def test_a_frame_that_is_lost_comes_back_from_those_beside_it(lost):
     clean = pan(0, 8)
     film = noisy(clean)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sharded
+from conftest import slow
 from torch import Tensor, tensor
 from torch.testing import assert_close
 
@@ -29,7 +30,7 @@ def test_shards_cover_all_rows_once(N, world):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[slow(2), 3])
 def of_several(request) -> dict:
     """What several processes find."""
     command = [*TORCHRUN, "--nproc-per-node", str(request.param), "sharded.py"]

@@ -17,6 +17,7 @@ from sqlite3 import OperationalError
 import numpy as np
 import pytest
 import tifffile
+from conftest import slow
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
@@ -263,7 +264,7 @@ def test_what_a_header_claims_is_refused_before_it_is_decoded(tmp_path, monkeypa
         check_claim(tmp_path / "a", kind, 50 * 40 * bands - 1)
 
 
-@pytest.mark.parametrize(("kind", "options"), [("BMP", {}), ("WEBP", {"lossless": True}), ("GIF", {})])
+@pytest.mark.parametrize(("kind", "options"), [("BMP", {}), slow("WEBP", {"lossless": True}), slow("GIF", {})])
 def test_other_kinds_of_pictures_come_back_as_png(client, kind, options):
     file = streams.BytesIO()
     Image.fromarray(np.kron([[60, 180], [120, 90]], np.ones((12, 12))).astype(np.uint8)).save(file, kind, **options)
@@ -410,7 +411,7 @@ def test_a_job_that_cannot_be_kept_is_said(tmp_path, monkeypatch):
         assert not list((tmp_path / "site" / "jobs").iterdir())
 
 
-@pytest.mark.parametrize("step", ["started", "ended"])
+@pytest.mark.parametrize("step", ["started", slow("ended")])
 def test_a_disk_that_is_full_for_a_while_fails_a_job_and_not_those_after_it(tmp_path, monkeypatch, step):
     usual, failed = getattr(Jobs, step), []
 
@@ -611,7 +612,7 @@ def test_what_the_model_learnt(client, done):
     refused(client.get(f"/api/jobs/{done['id']}/population?row=24&column=0"), 404, "row 24", "24 x 24")
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, slow(3)])
 def test_models_of_films_are_looked_at_frame_by_frame(client, channels):
     film = np.stack([blocks()[1].astype(np.uint8)] * 6)
     values, axes = (film, "TYX") if channels == 1 else (np.stack([film] * channels, 1), "TCYX")
