@@ -42,9 +42,10 @@ def test_one_bar_serves_all_that_takes_a_callback():
     bar = ProgressBar(console)
     with bar:
         fitted = evovae.fit_denoiser(noisy(), callback=bar, **QUICK)
-        fitted.restore(noisy(1), callback=bar)
         evovae.inpaint(noisy(), noisy() > 200, callback=lambda report: bar(report), **QUICK)
-    assert "restored" in said(console) and "epoch 5/5" in said(console)
+    assert "epoch 5/5" in said(console)
+    fitted.restore(noisy(1), callback=bar)
+    assert "restored" in said(console)
     assert not console._live_stack
 
 
