@@ -113,7 +113,6 @@ def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int,
             raise ValueError(f"{data} has rows of shape {array.shape[1:]}, but {model} was trained on {about['shape']}")
         units = np.asarray(about["offset"]), float(about["unit"])
         rows = Rows.read(array, trained.likelihood, Alone(), Room(Path(folder), free_memory() / 2), units)
-        n_states = min(n_states, 2**trained.prior.n_latents)
         found = evaluate_bound(
             trained,
             rows.x,
@@ -128,11 +127,11 @@ def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int,
             "bound": found.mean,
             "error": None if math.isnan(found.error) else found.error,
             "rows": len(found.bound),
-            "states": n_states,
+            "states": found.states.lpj.shape[1],
         }
         typer.echo(json.dumps({**line, "steps": found.steps, "converged": found.converged}))
     else:
-        typer.echo(f"bound: {found}, {n_states} states")
+        typer.echo(f"bound: {found}, {found.states.lpj.shape[1]} states")
 
 
 def _check_units(model: Path, about: Mapping[str, Any]) -> None:
