@@ -1,23 +1,24 @@
-"""Direct optimisation next to amortised training by an encoder, at equal seconds of the processor.
+"""Direct optimisation beside amortised training by an encoder, where likelihoods are known exactly, and in denoising.
 
-    EVOVAE_DATA=... python -m experiments.amortised            (about 25 minutes, on one core)
-    EVOVAE_DATA=... python -m experiments.amortised --times 5  (encoders get five times as long)
-    EVOVAE_DATA=... python -m experiments.amortised --smoke    (seconds)
+    EVOVAE_DATA=... python -m experiments.amortised                       (hours, on one core; goes on if stopped)
+    EVOVAE_DATA=... python -m experiments.amortised --parts bars          (about an hour)
+    EVOVAE_DATA=... python -m experiments.amortised --latents 16 --times 10
+    EVOVAE_DATA=... python -m experiments.amortised --smoke               (seconds)
 
 Claim (Sec. 4 and App. A of the paper, without figures): direct optimisation has no amortisation gap and no factored
 posterior; the price is time.  The same MLP decoder, Bernoulli prior and Gaussian likelihood are trained with
-populations (`evovae.fit`), or with an encoder of one hidden layer, four times as wide as the decoder's, and one of the
-estimators of `experiments/baselines/amortised.py`: concrete (temperature 0.5) and straight-through with one sample,
-leave-one-out with 8.  Direct optimisation has a fixed number of epochs, and the encoders get the seconds of the
-processor that it took, on one thread (they in plain torch; evovae has compiled loops).  Everyone tries the same three
-learning rates, and the pictures show the one with the best mean bound.  sigma2 and pi follow in closed form once per
-epoch; encoders keep pi = 1/H for the first half, without which they lost up to five of twelve bits.
+populations (`evovae.fit`), or with an encoder of one hidden layer, four times as wide as the decoder's, in each way of
+`experiments/discrete`.  Direct optimisation has a fixed number of epochs; the encoders get `--times` the seconds of the
+processor that it took, on one thread (they in plain torch; evovae has compiled loops).  Learning rates are chosen for
+each method by the bound with seed 0, from a grid that goes on by factors of 3 until the best is not at its edge.
+sigma2 and pi follow in closed form once per epoch; encoders keep pi = 1/H for the first half, without which they lost
+up to five of twelve bits.
 
-Part one, H = 12: bars (6 x 6) and noisy 6 x 6 patches of house, three seeds.  All 2^12 states can be listed: the bounds
-of populations and encoders and the log-likelihood are exact, and `gap` is how far they are apart.  Nats per data point.
-Part two: denoising the middle 128 x 128 pixels of house, sigma 25, 8 x 8 patches, H = 64.  A patch is the posterior
-mean of its decodings (64 samples of an encoder), a pixel the plain mean of its patches; the bounds of encoders are
-estimated from the same samples.
+`bars` (6 x 6) and `patches` (noisy 6 x 6 ones of house), three seeds.  All 2^H states can be listed: the bounds of
+populations and encoders and the log-likelihood are exact, and `gap` is how far they are apart.  Nats per data point.
+`denoising` of the middle 128 x 128 pixels of house, sigma 25, 8 x 8 patches, H = 64, one seed.  A patch is the
+posterior mean of its decodings (64 samples of an encoder), a pixel the plain mean of its patches; the bounds of
+encoders are estimated from the same samples.
 """
 
 import time
@@ -25,12 +26,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
+from benchmarks.common import Records
 from evovae import TVAE, Search, States, exact, fit
 from evovae.datasets import bars_images, bars_model
 from evovae.decoders import MLP
@@ -39,14 +42,12 @@ from evovae.posterior import elbo, moments
 from evovae.priors import Bernoulli
 from evovae.restore.patches import extract, merge
 from experiments import common
-from experiments.baselines.amortised import Amortised, concrete, leave_one_out, straight_through
+from experiments.discrete import METHODS
+from experiments.discrete.amortised import Amortised, Budget
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
-ENCODERS = {"concrete": (concrete, 1), "straight-through": (straight_through, 1), "leave-one-out": (leave_one_out, 8)}
-RATES = (0.002, 0.006, 0.02)
+RATE = 0.006  # the middle of the grids
 SIGMA = 25
+KEYS = ("data", "latents", "method", "times", "rate", "seed")
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,12 @@ class Direct:
         return torch.cat(bounds), torch.cat(means)
 
 
+Trained = Direct | Amortised
+
+
 @dataclass(frozen=True)
 class Task:
-    """Data x (N, D), the sizes of the models, and how direct optimisation goes about it."""
+    """Data x (N, D), the sizes of the models, how direct optimisation goes about it, and what is measured."""
 
     x: Tensor
     latents: int
@@ -81,14 +85,15 @@ class Task:
     states: int
     search: Search
     epochs: int
-    batch_size: int = 64
+    batch_size: int
+    measure: Callable[[Trained], dict[str, float]]
 
     def model(self, generator: Generator) -> TVAE:
         """Untrained."""
         decoder = MLP(self.latents, self.hidden, self.x.shape[1], generator=generator)
         return TVAE(decoder, Gaussian(self.x.var().item() / 4), Bernoulli(self.latents))
 
-    def direct(self, learning_rate: float, seed: int) -> tuple[Direct, float]:
+    def direct(self, rate: float, seed: int) -> tuple[Direct, float]:
         """Trained by evovae, and the seconds of the processor it took."""
         started = time.process_time()
         generator = Generator().manual_seed(seed)
@@ -99,7 +104,7 @@ class Task:
             self.x,
             states=states,
             search=self.search,
-            optimizer=torch.optim.Adam(model.decoder.parameters(), lr=learning_rate, fused=True),
+            optimizer=torch.optim.Adam(model.decoder.parameters(), lr=rate, fused=True),
             epochs=self.epochs,
             batch_size=self.batch_size,
             generator=generator,
@@ -108,29 +113,21 @@ class Task:
             pass
         return Direct(model, states), time.process_time() - started
 
-    def amortised(self, method: str, learning_rate: float, seed: int, seconds: float) -> Amortised:
-        """Trained with an encoder that is wider than the decoder."""
+    def amortised(self, method: str, rate: float, seed: int, seconds: float) -> tuple[Amortised, float]:
+        """Trained with an encoder that is wider than the decoder, and the seconds it took."""
         generator = Generator().manual_seed(seed)
         model = self.model(generator)
         encoder = MLP(self.x.shape[1], 4 * self.hidden, self.latents, generator=generator)
-        trained = Amortised(model, encoder)
-        trained.fit(
-            self.x,
-            *ENCODERS[method],
-            learning_rate=learning_rate,
-            batch_size=self.batch_size,
-            seconds=seconds,
-            generator=generator,
-        )
-        return trained
-
-
-Measure = Callable[[Direct | Amortised], dict[str, float]]
+        estimate, samples, hardness = METHODS[method]
+        trained = Amortised(model, encoder, hardness)
+        options = {"learning_rate": rate, "batch_size": self.batch_size, "generator": generator}
+        _, took = trained.fit(self.x, estimate, samples, budget=Budget(seconds=seconds), **options)
+        return trained, took
 
 
 @torch.no_grad()
-def exactly(trained: Direct | Amortised, x: Tensor) -> dict[str, float]:
-    """Bound and log-likelihood from all states."""
+def exactly(x: Tensor, trained: Trained) -> dict[str, float]:
+    """Bound and log-likelihood of data from all states."""
     bounds, likelihoods = [], []
     for rows in torch.arange(len(x)).split(64):
         joint = exact.log_joint(trained.model, x[rows], torch.ones_like(x[rows], dtype=torch.bool))
@@ -140,111 +137,110 @@ def exactly(trained: Direct | Amortised, x: Tensor) -> dict[str, float]:
     return {"bound": bound, "log_likelihood": likelihood, "gap": likelihood - bound}
 
 
-def compete(record: common.Record, task: Task, measure: Measure, *, times: float, seed: int, **labels: object) -> None:
-    """Train in all ways, at all rates, encoders `times` as long, and note what is measured."""
-    replace(task, x=task.x[:64], epochs=1).direct(RATES[0], seed)  # compiles
-    for rate in RATES:
-        direct, seconds = task.direct(rate, seed)
-        labels |= {"learning_rate": rate, "seed": seed}
-        record.add(**labels, method="direct", seconds=seconds, **measure(direct))
-        for method in ENCODERS:
-            encoder = task.amortised(method, rate, seed, times * seconds)
-            record.add(**labels, method=method, seconds=times * seconds, **measure(encoder))
+@dataclass(frozen=True)
+class Contest:
+    """All runs on one kind of data; those that are in the records are not done again."""
+
+    data: str
+    task: Task
+    records: Records
+    times: float
+
+    def run(self, method: str, rate: float, seed: int) -> dict[str, Any]:
+        """One row."""
+        times = 1.0 if method == "direct" else self.times
+        key = dict(zip(KEYS, (self.data, self.task.latents, method, times, rate, seed), strict=True))
+        for row in self.records.load():
+            if all(row[name] == key[name] for name in KEYS):
+                return row
+        trained: Trained
+        if method == "direct":
+            replace(self.task, x=self.task.x[:64], epochs=1).direct(rate, seed)  # compiles
+            trained, seconds = self.task.direct(rate, seed)
+        else:
+            trained, seconds = self.task.amortised(method, rate, seed, self.times * self.best("direct")["seconds"])
+        row = {**key, "seconds": seconds, **self.task.measure(trained)}
+        self.records.store(row)
+        common.show(row)
+        return row
+
+    def best(self, method: str) -> dict[str, Any]:
+        """The row of the best learning rate, with seed 0."""
+        return common.best_on_a_grid(lambda rate: self.run(method, rate, 0), RATE, "bound")
+
+    def held(self, seeds: int) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each method at its best rate."""
+        methods = ("direct", *METHODS)
+        return {
+            method: [self.run(method, self.best(method)["rate"], seed) for seed in range(seeds)] for method in methods
+        }
 
 
-def best(rows: list[dict]) -> dict[str, list[dict]]:
-    """The rows of each method at the learning rate with the best mean bound."""
-
-    def at(method: str, rate: float) -> list[dict]:
-        return [row for row in rows if (row["method"], row["learning_rate"]) == (method, rate)]
-
-    def quality(chosen: list[dict]) -> float:
-        return np.mean([row["bound"] for row in chosen])
-
-    return {method: max((at(method, rate) for rate in RATES), key=quality) for method in ("direct", *ENCODERS)}
-
-
-def draw_bounds(rows: list[dict], truth: float, path: Path) -> None:
+def draw_bounds(chosen: dict[str, list[dict]], title: str, path: Path) -> None:
     """Each run a line from its bound (dot) to its log-likelihood (tick): the gap."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 2.8), sharey=True, layout="constrained")
-    axes[0].axvline(truth, color="0.6", linestyle=":")
-    for axis, data in zip(axes, ("bars", "house"), strict=True):
-        chosen = best([row for row in rows if row["data"] == data])
-        for place, runs in enumerate(chosen.values()):
-            for run, shift in zip(runs, np.linspace(-0.2, 0.2, len(runs)), strict=True):
-                axis.plot([run["bound"], run["log_likelihood"]], [place + shift] * 2, color="C0")
-                axis.plot(run["bound"], place + shift, "o", color="C0", markersize=5)
-                axis.plot(run["log_likelihood"], place + shift, "|", color="C0", markersize=10, markeredgewidth=2)
-        axis.set(xlabel="bound (dot) and log-likelihood (tick) [nats]")
-        axis.set(yticks=range(len(chosen)), yticklabels=chosen, ylim=(len(chosen) - 0.5, -0.5))
-        axis.grid(alpha=0.3)
-    axes[0].set_title("bars (dotted: likelihood under their truth)")
-    axes[1].set_title("patches of house")
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for place, runs in enumerate(chosen.values()):
+        for run, shift in zip(runs, np.linspace(-0.2, 0.2, len(runs)), strict=True):
+            axis.plot([run["bound"], run["log_likelihood"]], [place + shift] * 2, color="C0")
+            axis.plot(run["bound"], place + shift, "o", color="C0", markersize=5)
+            axis.plot(run["log_likelihood"], place + shift, "|", color="C0", markersize=10, markeredgewidth=2)
+    axis.set(xlabel="bound (dot) and log-likelihood (tick) [nats per data point]", title=title)
+    axis.set(yticks=range(len(chosen)), yticklabels=chosen, ylim=(len(chosen) - 0.5, -0.5))
+    axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
 
-def draw_pictures(pictures: dict[str, np.ndarray], path: Path) -> None:
-    """Side by side, with their titles."""
-    figure, axes = plt.subplots(1, len(pictures), figsize=(3 * len(pictures), 3.3), layout="constrained")
-    for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title)
-        axis.axis("off")
-    figure.savefig(path, dpi=120)
+def exact_task(data: str, latents: int, noisy: np.ndarray, smoke: bool) -> Task:
+    """Bars or patches, with bounds and likelihoods from all states."""
+    N, generator = 64 if smoke else 1000, Generator().manual_seed(99)
+    if data == "bars":
+        x = bars_images(N, generator, size=6)
+    else:
+        x = extract(torch.from_numpy((noisy - noisy.mean()) / 255).float(), (6, 6))
+        x = x[torch.randperm(len(x), generator=generator)[:N]]
+    return Task(x, latents, 24, 32, Search(4, 4), 2 if smoke else 300, 32, partial(exactly, x))
 
 
-def gaps(record: common.Record, noisy: np.ndarray, times: float, smoke: bool) -> None:
-    """Part one."""
-    N, epochs, seeds = (64, 2, 1) if smoke else (1000, 300, 3)
-    generator = Generator().manual_seed(99)
-    bars = bars_images(N, generator, size=6)
-    patches = extract(torch.from_numpy((noisy - noisy.mean()) / 255).float(), (6, 6))
-    patches = patches[torch.randperm(len(patches), generator=generator)[:N]]
-    likelihoods = [
-        exact.log_likelihood(bars_model(6), rows, torch.ones_like(rows, dtype=bool)) for rows in bars.split(64)
-    ]
-    truth = torch.cat(likelihoods).mean().item()
-    record.add(data="bars", method="truth", log_likelihood=truth)
-    for data, x in {"bars": bars, "house": patches}.items():
-        task = Task(x, latents=12, hidden=24, states=32, search=Search(4, 4), epochs=epochs, batch_size=32)
-        for seed in range(seeds):
-            compete(record, task, partial(exactly, x=x), times=times, seed=seed, part=1, data=data)
-    runs = [row for row in record.rows if row["method"] != "truth"]
-    draw_bounds(runs, truth, record.path.with_suffix(".png"))
-
-
-def denoising(record: common.Record, clean: np.ndarray, noisy: np.ndarray, times: float, smoke: bool) -> None:
-    """Part two."""
+def denoising_task(clean: np.ndarray, noisy: np.ndarray, smoke: bool) -> Task:
+    """All patches of a picture, with the PSNR of what is made of them."""
     patch = (8, 8)
     x = extract(torch.from_numpy((noisy - noisy.mean()) / 255).float(), patch)
-    images: list[np.ndarray] = []
 
-    def measure(trained: Direct | Amortised) -> dict[str, float]:
+    def measure(trained: Trained) -> dict[str, float]:
         bound, mean = trained.restored(x, Generator().manual_seed(0))
-        images.append(merge(mean, torch.ones(1), clean.shape, patch).double().numpy() * 255 + noisy.mean())
+        image = merge(mean, torch.ones(1), clean.shape, patch).double().numpy() * 255 + noisy.mean()
         sigma = trained.model.likelihood.sigma2.sqrt().item() * 255
-        return {"bound": bound.mean().item(), "sigma": sigma, "psnr": common.psnr(clean, images[-1])}
+        return {"bound": bound.mean().item(), "sigma": sigma, "psnr": common.psnr(clean, image)}
 
-    task = Task(x, latents=64, hidden=128, states=40, search=Search(8, 8), epochs=1 if smoke else 60)
-    compete(record, task, measure, times=times, seed=0, part=2, data="house")
-    runs = [row for row in record.rows if row.get("part") == 2]
-    shown = {f"noisy, {common.psnr(clean, noisy):.2f} dB": noisy}
-    shown |= {f"{method}, {run['psnr']:.2f} dB": images[runs.index(run)] for method, (run,) in best(runs).items()}
-    draw_pictures(shown, record.path.with_name(f"{record.path.stem}_house.png"))
+    return Task(x, 64, 128, 40, Search(8, 8), 1 if smoke else 60, 64, measure)
 
 
 def main() -> None:
-    """Both parts."""
+    """All parts."""
     parser = common.parser(__doc__, "amortised")
+    parser.add_argument("--parts", nargs="+", default=["bars", "patches", "denoising"])
+    parser.add_argument("--latents", type=int, default=12, help="of bars and patches, at most 16")
     parser.add_argument("--times", type=float, default=1, help="how much longer the encoders are trained")
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     middle = slice(112, 144) if options.smoke else slice(64, 192)
     clean = common.picture("house")[middle, middle]
     noisy = common.noisy(clean, SIGMA, seed=0)
-    record = common.Record(options.out, sigma=SIGMA, rates=RATES, crop=clean.shape, times=options.times)
-    gaps(record, noisy, options.times, options.smoke)
-    denoising(record, clean, noisy, options.times, options.smoke)
+    records = Records(options.out, KEYS)
+    for part in options.parts:
+        if part == "denoising":
+            Contest(part, denoising_task(clean, noisy, options.smoke), records, options.times).held(1)
+            continue
+        task = exact_task(part, options.latents, noisy, options.smoke)
+        chosen = Contest(part, task, records, options.times).held(1 if options.smoke else options.seeds)
+        title = f"{part}, H = {options.latents}, encoders {options.times:g} x the seconds of direct optimisation"
+        draw_bounds(chosen, title, options.out.with_name(f"amortised_{part}_{options.latents}_{options.times:g}.png"))
+    truth = bars_model(6)
+    x = bars_images(1000, Generator().manual_seed(99), size=6)
+    likelihood = [exact.log_likelihood(truth, rows, torch.ones_like(rows, dtype=torch.bool)) for rows in x.split(64)]
+    print(f"bars under their own model: {torch.cat(likelihood).mean().item():.4g} nats")
 
 
 if __name__ == "__main__":

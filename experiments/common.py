@@ -4,7 +4,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -12,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from benchmarks.common import data_folder, machine
 
+GRID = 3.0  # between learning rates that are tried
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -51,7 +54,7 @@ class Record:
     def add(self, **row: object) -> None:
         """Keep a row, and show it."""
         self.rows.append(row)
-        print("  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
+        show(row)
         content = {
             "command": " ".join(sys.orig_argv[1:]),
             "machine": machine(),
@@ -60,6 +63,24 @@ class Record:
             "rows": self.rows,
         }
         self.path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def best_on_a_grid(run: Callable[[float], dict[str, Any]], middle: float, quality: str) -> dict[str, Any]:
+    """The row of the learning rate that is best by `quality`, from a grid that grows until the best is inside."""
+    rows = [run(middle * factor) for factor in (1 / GRID, 1, GRID)]
+    while True:
+        place = int(np.argmax([row[quality] for row in rows]))
+        if place == 0:
+            rows = [run(rows[0]["rate"] / GRID), *rows]
+        elif place == len(rows) - 1:
+            rows = [*rows, run(rows[-1]["rate"] * GRID)]
+        else:
+            return rows[place]
+
+
+def show(row: dict[str, object]) -> None:
+    """Print a row."""
+    print("  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
 
 
 def _short(value: object) -> str:

@@ -24,6 +24,7 @@ PAPER = {
     "generations": (4, 1),
     "size of Phi": (200, 64),
     "epochs": (500, 500),
+    "sigma2 at the start (Sec. 3)": (0.01, 0.01),
 }
 
 
@@ -46,6 +47,7 @@ def ours(noise: float) -> list[object]:
         search.generations,
         model.states,
         model.epochs,
+        model.sigma2,
     ]
 
 

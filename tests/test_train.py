@@ -50,15 +50,16 @@ def data(tmp_path) -> Path:
     return tmp_path / "data.npy"
 
 
-def run(data, folder, settings=SETTINGS, *, stop_after=None, memory=PLENTY):
+def run(data, folder, settings=SETTINGS, *, stop_after=None, memory=PLENTY, validation=None):
     stop, seen = Stop(), []
 
-    def report(epoch, model):
+    def report(epoch, model, bound):
         seen.append(epoch.elbo)
         if epoch.number == stop_after:
             stop.signal = signal.SIGTERM
 
-    model = train(data, folder, settings, Alone(), memory=memory, report=report, stop=stop)
+    options = {"memory": memory, "validation": validation, "report": report, "stop": stop}
+    model = train(data, folder, settings, Alone(), **options)
     return model, seen
 
 
@@ -564,3 +565,92 @@ def test_a_request_to_end_keeps_the_step_and_other_processes_go_on(data, tmp_pat
     _, bounds = run(data, out, settings)
     assert len(bounds) == 40 - done and [line["epoch"] for line in logged(out)] == list(range(1, 41))
     assert abs(bounds[0] - logged(out)[done - 1]["elbo"]) < 1
+
+
+def test_a_run_can_be_extended(data, tmp_path):
+    short, first = run(data, tmp_path / "out", replace(SETTINGS, epochs=4))
+    model, rest = run(data, tmp_path / "out")
+    assert len(first) == 4 and len(rest) == 2
+    assert [line["epoch"] for line in logged(tmp_path / "out")] == [1, 2, 3, 4, 5, 6]
+    assert not np.array_equal(parameters(short), parameters(model))
+    _, none = run(data, tmp_path / "out", replace(SETTINGS, epochs=4))
+    assert none == []
+
+
+def test_an_extended_run_does_not_hold_its_prior_again(data, tmp_path):
+    short, _ = run(data, tmp_path / "out", replace(SETTINGS, epochs=4))
+    model, _ = run(data, tmp_path / "out", replace(SETTINGS, epochs=40), stop_after=5)
+    assert not torch.equal(short.prior.pi, model.prior.pi)
+
+
+def test_validation_data_are_bounded_after_each_epoch_and_change_nothing(data, tmp_path):
+    np.save(tmp_path / "held.npy", table(400)[300:])
+    whole, bounds = run(data, tmp_path / "whole")
+    model, same = run(data, tmp_path / "out", validation=tmp_path / "held.npy")
+    assert same == bounds
+    assert_array_equal(parameters(model), parameters(whole))
+    found = [line["validation"] for line in logged(tmp_path / "out")]
+    assert len(found) == 6 and found[-1] > found[0] + 0.3
+    assert all("validation" not in line for line in logged(tmp_path / "whole"))
+    with opened(tmp_path / "held.npy") as array:
+        about = load_model(tmp_path / "out" / "model.safetensors")[1]
+        units = about["offset"].numpy(), about["unit"]
+        rows = Rows.read(array, model.likelihood, Alone(), Room(tmp_path, PLENTY), units)
+    true = log_likelihood(model, rows.x, rows.observed).mean().item()
+    assert true - 0.3 < found[-1] <= true + 1e-4
+
+
+def test_validation_data_of_several_processes_are_those_of_all(data, tmp_path):
+    np.save(tmp_path / "held.npy", table(401)[300:])
+    settings = replace(SETTINGS, states=64, parents=4)  # all states, so that what is found is exact
+    with ThreadPoolExecutor(2) as pool:
+        sides = list(pool.map(lambda rank: _bound_of(data, tmp_path, settings, Side(rank)), range(2)))
+    alone = _bound_of(data, tmp_path, settings, Alone())
+    assert_allclose(sides, alone, rtol=1e-5)
+
+
+def _bound_of(data, tmp_path, settings, shard):
+    model = module._model(settings, 16)
+    with opened(data) as array:
+        rows = Rows.read(array, model.likelihood, Alone(), Room(tmp_path, PLENTY))
+    cpu = torch.device("cpu")
+    held = module._HeldOut.read(tmp_path / "held.npy", data, model, rows, settings, shard, Room(tmp_path, PLENTY), cpu)
+    return held.bound(model)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [(np.zeros((5, 9)), "has rows of 9 values, but .* of 16"), (np.zeros(5), "rows of values")]
+)
+def test_validation_data_that_do_not_fit_are_refused(data, tmp_path, rows, message):
+    np.save(tmp_path / "held.npy", rows)
+    with pytest.raises(ValueError, match=message):
+        run(data, tmp_path / "out", validation=tmp_path / "held.npy")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"likelihood": "subspaces", "rank": 2},
+        {"select": "by_fitness", "mutate": "uniform_flip"},
+        {"mutate": "sparse_flip", "cross": "one_point"},
+        {"schedule": "cyclical", "hold": 0},
+    ],
+    ids=str,
+)
+def test_operators_schedules_and_subspaces(data, tmp_path, change):
+    settings = replace(SETTINGS, **change)
+    model, bounds = run(data, tmp_path / "out", settings)
+    assert bounds[-1] > bounds[0] + 0.5
+    again, about = load_model(tmp_path / "out" / "model.safetensors")
+    assert_array_equal(parameters(model), parameters(again))
+    assert about["run"].items() >= change.items()
+
+
+def test_options_of_the_command_are_those_of_the_settings(data, tmp_path):
+    words = "--likelihood subspaces --rank 1 --always 0 --select by_fitness --mutate uniform_flip --cross one_point"
+    words += " --schedule constant --hold 2 --latents 5 --states 8 --parents 3 --children 3 --epochs 2"
+    done = CliRunner().invoke(app, ["train", str(data), f"{tmp_path}/out", "--validation", str(data), *words.split()])
+    assert done.exit_code == 0 and "validation" in done.output, done.output
+    settings = load_model(tmp_path / "out" / "model.safetensors")[1]["run"]
+    expected = {"rank": 1, "always": 0, "select": "by_fitness", "cross": "one_point", "schedule": "constant", "hold": 2}
+    assert settings.items() >= expected.items()

@@ -122,7 +122,8 @@ def fit(
         What does the work.  Default: the fastest one that supports model and search (`evovae.engines.choose`).
     resume
         `Epoch.snapshot()` of a run with the same arguments, which goes on after that epoch: to the bit as if it had
-        never stopped.
+        never stopped.  With more epochs than that run had, it is extended: the schedule goes on as that of the longer
+        run, and the prior is held for as long as the first run asked.
     shard
         This process's part of the data, where several processes train one model (`evovae.sharding`): x, observed,
         states and generator are its own; each process has the same model and optimiser, and takes batch_size data
@@ -255,7 +256,7 @@ class _Course:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"optimizer.{i}.{key}": v for i, kept in moments.items() for key, v in kept.items()}
         sums = {"recent.likelihood": self.recent.likelihood, "recent.prior": self.recent.prior}
-        counts = torch.tensor([self.number, self.setbacks, self.weight], dtype=torch.float64)
+        counts = torch.tensor([self.number, self.setbacks, self.weight, self.hold], dtype=torch.float64)
         tensors |= {**sums, "counts": counts}
         return {name: tensor.clone() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
@@ -275,8 +276,8 @@ class _Course:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
         self.model.load_state_dict({n.removeprefix("model."): t for n, t in snapshot.items() if n.startswith("model.")})
-        number, setbacks, self.weight = snapshot["counts"].tolist()
-        self.number, self.setbacks = int(number), int(setbacks)
+        number, setbacks, self.weight, hold = snapshot["counts"].tolist()
+        self.number, self.setbacks, self.hold = int(number), int(setbacks), int(hold)
         nothing = torch.zeros((), dtype=torch.float64, device=self.states.lpj.device)
         sums = (snapshot[f"recent.{name}"].to(nothing.device, copy=True) for name in ("likelihood", "prior"))
         self.recent = Totals(0, nothing, nothing, *sums)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator
 
+from evovae import operators, schedules
 from evovae.checkpoint import exclusively, save_model
-from evovae.decoders import MLP
+from evovae.decoders import MLP, Silent
 from evovae.devices import CPU
 from evovae.em import Epoch, fit
+from evovae.evaluation import evaluate
 from evovae.evolve import Search
 from evovae.files import write_atomically
-from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
+from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, LowRankGaussian, Poisson
 from evovae.model import TVAE
 from evovae.notes import warn
 from evovae.priors import Bernoulli as Bits
@@ -31,6 +35,7 @@ from evovae.tables import Room, Rows, digest, opened
 
 INTERVAL = 60.0  # seconds between steps that are kept
 DRAWN = 2**18  # populations that are drawn at once, which bounds the memory that this takes
+TOLERANCE, TRIES, MOST = 0.1, 2, 50  # E-steps on held-out data in an epoch go on while TRIES gain so many nats
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "gaussian": lambda: Gaussian(0.25),
     "laplace": lambda: Laplace(0.5),
@@ -39,16 +44,32 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
 }
 
 
-def _search(settings: Settings) -> Search:
-    """The search of the E-step."""
-    return Search(settings.parents, settings.children, settings.generations)
-
-
 def _model(settings: Settings, D: int) -> TVAE:
     """The model that every process starts from."""
-    H = settings.latents
-    decoder = MLP(H, *settings.hidden, D, generator=Generator().manual_seed(settings.seed))
-    return TVAE(decoder, LIKELIHOODS[settings.likelihood](), Bits(H, p=min(1 / H, 0.5)))
+    H, generator = settings.latents, Generator().manual_seed(settings.seed)
+    prior = Bits(H, p=min(1 / H, 0.5))
+    if settings.likelihood == "subspaces":
+        ranks = settings.rank, settings.always
+        return TVAE(Silent(D), LowRankGaussian(H, D, *ranks, offsets=True, sigma2=0.25, generator=generator), prior)
+    return TVAE(MLP(H, *settings.hidden, D, generator=generator), LIKELIHOODS[settings.likelihood](), prior)
+
+
+def _search(settings: Settings, model: TVAE) -> Search:
+    """The search of the E-step."""
+    exact = isinstance(model.likelihood, LowRankGaussian)  # which subspaces are on has no gradient
+    mutate: dict[str, Callable] = {
+        "informed_flip": operators.exactly_informed_flip if exact else operators.informed_flip,
+        "uniform_flip": operators.uniform_flip,
+        "sparse_flip": operators.SparseFlip(model.prior),  # type: ignore[arg-type]
+    }
+    return Search(
+        settings.parents,
+        settings.children,
+        settings.generations,
+        select=getattr(operators, settings.select),
+        mutate=mutate[settings.mutate],
+        cross=getattr(operators, settings.cross),
+    )
 
 
 class Stop:
@@ -86,8 +107,9 @@ def train(
     shard: Shard,
     *,
     memory: float,
+    validation: str | Path | None = None,
     device: torch.device = CPU,
-    report: Callable[[Epoch, TVAE], object],
+    report: Callable[[Epoch, TVAE, float], object],
     stop: Stop,
     save: Callable[[Path, TVAE, Mapping[str, Any]], object] = save_model,
 ) -> TVAE:
@@ -106,10 +128,14 @@ def train(
         This process's share of the data.
     memory
         Bytes that data and populations may take in this process; what goes beyond lies in files.
+    validation
+        A table of data points that take no part in training, whose bound is reported after each epoch; see `evaluate`.
+        Default: none, whose bound is NaN.
     device
         Where work is done; for a device other than the CPU, data and populations must fit into its memory.
     report
-        Called with the `evovae.Epoch` and the model after each epoch, in the first process alone.
+        Called with the `evovae.Epoch`, the model and the mean bound of validation data after each epoch, in the first
+        process alone.
     stop
         What ends the training after an epoch.
     save
@@ -129,7 +155,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, shard):
-        run = _Run.prepared(source, folder, settings, shard, memory, device)
+        run = _Run.prepared(source, validation, folder, settings, shard, memory, device)
         kept = run.progress.load(run.states, run.generator)
         log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
         last = 0.0
@@ -138,9 +164,10 @@ def train(
             if ended or _agreed(epoch.seconds > last + INTERVAL, shard):
                 run.progress.save(epoch.number, epoch.parameters(), run.states, run.generator)
                 last = epoch.seconds
+            bound = run.held_out(run.model)
             if shard.rank == 0:
-                log.write(epoch, run.model)
-                report(epoch, run.model)
+                log.write(epoch, run.model, bound)
+                report(epoch, run.model, bound)
             if ended:
                 break
         if shard.rank == 0:
@@ -159,27 +186,41 @@ class _Run:
     states: States
     generator: Generator
     progress: Progress
+    held_out: Callable[[TVAE], float]
     about: Mapping[str, Any]
 
     @classmethod
     def prepared(
-        cls, source: str | Path, folder: Path, settings: Settings, shard: Shard, memory: float, device: torch.device
+        cls,
+        source: str | Path,
+        validation: str | Path | None,
+        folder: Path,
+        settings: Settings,
+        shard: Shard,
+        memory: float,
+        device: torch.device,
     ) -> _Run:
         """Data read, and all else as it is at the start."""
         room = Room(folder, memory)
         with opened(source) as array:  # and closed again, as all that is read of it counts as memory
             run = {**asdict(settings), "hidden": list(settings.hidden), "data": digest(array)}
             shape = [int(n) for n in array.shape[1:]]
-            rows = Rows.read(array, LIKELIHOODS[settings.likelihood](), shard, room).to(device)
+            model = _model(settings, math.prod(shape))
+            rows = Rows.read(array, model.likelihood, shard, room).to(device)
         generator = Generator().manual_seed(seed_of(settings.seed, shard.rank))
+        told = {name: value for name, value in run.items() if name != "epochs"}  # a run can be extended
+        held_out = _no_bound
+        if validation is not None:
+            held_out = _HeldOut.read(validation, source, model, rows, settings, shard, room, device).bound
         return cls(
             settings=settings,
             shard=shard,
-            model=_model(settings, rows.x.shape[1]).to(device),
+            model=model.to(device),
             rows=rows,
             states=_populations(len(rows.x), settings, generator, room).to(device),
             generator=generator,
-            progress=Progress(folder / "progress", run, rows.N, shard),
+            progress=Progress(folder / "progress", told, rows.N, shard),
+            held_out=held_out,
             about={"run": run, "offset": torch.from_numpy(rows.offset), "unit": rows.unit, "shape": shape},
         )
 
@@ -191,14 +232,68 @@ class _Run:
             self.rows.x,
             observed=self.rows.observed,
             states=self.states,
-            search=_search(settings),
+            search=_search(settings, self.model),
             optimizer=torch.optim.Adam(self.model.decoder.parameters(), lr=settings.learning_rate, fused=True),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             generator=self.generator,
+            schedule=getattr(schedules, settings.schedule),
+            hold=settings.hold,
             resume=kept,
             shard=self.shard,
         )
+
+
+def _no_bound(model: TVAE) -> float:
+    """That of no data."""
+    return math.nan
+
+
+@dataclass
+class _HeldOut:
+    """Rows that take no part in training, with populations that each look at them improves."""
+
+    rows: Rows
+    shard: Shard
+    evaluate: Callable[..., Any]
+    states: States | None = None
+
+    @classmethod
+    def read(
+        cls,
+        source: str | Path,
+        beside: str | Path,
+        model: TVAE,
+        training: Rows,
+        settings: Settings,
+        shard: Shard,
+        room: Room,
+        device: torch.device,
+    ) -> _HeldOut:
+        """In the units of the training data."""
+        with opened(source) as array:
+            n, D = array.shape[0], math.prod(array.shape[1:])
+            if len(training.offset) != D:
+                raise ValueError(f"{source} has rows of {D} values, but {beside} of {len(training.offset)}")
+            if n < shard.world:
+                raise ValueError(f"{source} has {n} rows for {shard.world} processes; each needs one at least")
+            rows = Rows.read(array, model.likelihood, shard, room, (training.offset, training.unit)).to(device)
+        look = partial(
+            evaluate,
+            n_states=settings.states,
+            search=_search(settings, model),
+            tolerance=TOLERANCE,
+            patience=TRIES,
+            most_steps=MOST,
+            generator=Generator().manual_seed(seed_of(settings.seed, shard.rank, 1)),
+        )
+        return cls(rows, shard, look)
+
+    def bound(self, model: TVAE) -> float:
+        """The mean of a data point of all processes, in nats."""
+        found = self.evaluate(model, self.rows.x, self.rows.observed, start=self.states)
+        self.states = found.states
+        return float(self.shard.add(found.bound.double().sum())) / self.rows.N
 
 
 def _populations(n: int, settings: Settings, generator: Generator, room: Room) -> States:
@@ -237,14 +332,15 @@ class _Log:
             text = "".join(line + "\n" for line in good)
             write_atomically(path, lambda file: file.write(text.encode()))
 
-    def write(self, epoch: Epoch, model: TVAE) -> None:
-        """Add an epoch, with the likelihood's own parameters."""
+    def write(self, epoch: Epoch, model: TVAE, bound: float) -> None:
+        """Add an epoch, with the likelihood's own parameters and the bound of validation data, if there are any."""
         own = {name: value.item() for name, value in model.likelihood.state_dict().items() if value.numel() == 1}
         line: dict[str, Any] = {
             "epoch": epoch.number,
             "elbo": epoch.elbo,
             "substitutions": epoch.substitutions,
             "seconds": epoch.seconds,
+            **({} if math.isnan(bound) else {"validation": bound}),
             **own,
         }
         try:

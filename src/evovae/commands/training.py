@@ -37,8 +37,9 @@ class _Told:
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task("", total=epochs)
 
-    def __call__(self, epoch: Epoch, model: TVAE) -> None:
+    def __call__(self, epoch: Epoch, model: TVAE, bound: float) -> None:
         text = f"epoch {epoch.number}/{self.epochs}  elbo {epoch.elbo:.4f}  new {epoch.substitutions:.2f}"
+        text += "" if math.isnan(bound) else f"  validation {bound:.4f}"
         self.bar.update(self.task, completed=epoch.number, description=text)
         if not console.is_terminal:
             say(f"{text}  seconds {epoch.seconds:.1f}", "default")
@@ -54,15 +55,23 @@ class _Board:
             raise OSError("tensorboard is missing; pip install tensorboard brings it") from error
         self.told, self.writer = told, SummaryWriter(str(folder))
 
-    def __call__(self, epoch: Epoch, model: TVAE) -> None:
-        self.told(epoch, model)
-        for name, value in (("elbo", epoch.elbo), ("substitutions", epoch.substitutions)):
-            self.writer.add_scalar(name, value, epoch.number)
+    def __call__(self, epoch: Epoch, model: TVAE, bound: float) -> None:
+        self.told(epoch, model, bound)
+        for name, value in (("elbo", epoch.elbo), ("substitutions", epoch.substitutions), ("validation", bound)):
+            if not math.isnan(value):
+                self.writer.add_scalar(name, value, epoch.number)
         self.writer.flush()
 
 
 def train(
-    data: str, folder: Path, settings: Settings, max_memory: float | None, device: str, patience: float, board: bool
+    data: str,
+    folder: Path,
+    settings: Settings,
+    validation: str | None,
+    max_memory: float | None,
+    device: str,
+    patience: float,
+    board: bool,
 ) -> None:
     """Train, and go on from what the folder holds; board is whether TensorBoard is told, too."""
     stop = Stop()
@@ -70,8 +79,9 @@ def train(
         memory = (free_memory() if max_memory is None else max_memory) / shard.beside
         place, told = find_device(device), _Told(settings.epochs)
         report = _Board(told, folder) if board and shard.rank == 0 else told
+        options = {"memory": memory, "validation": validation, "device": place, "stop": stop}
         with told.bar:
-            train_on(data, folder, settings, shard, memory=memory, device=place, report=report, stop=stop, save=_saved)
+            train_on(data, folder, settings, shard, report=report, save=_saved, **options)  # type: ignore[arg-type]
         _conclude(shard, folder, stop)
     if stop.signal:
         raise typer.Exit(128 + stop.signal)

@@ -425,6 +425,9 @@ class NetworkPatches(PatchModel):
         Adam's peak rate, in training units, in which the signal has a standard deviation of 0.2.
     schedule
         How the rate changes over the epochs; see `evovae.schedules`.
+    sigma2
+        Variance of the noise that training starts from, in training units; positive.  A small one makes posteriors
+        sharp at first, so that more latents are in use early.  Default: that of the noise found.
 
     Examples
     --------
@@ -449,6 +452,7 @@ class NetworkPatches(PatchModel):
     batch_size: int = 64
     learning_rate: float = 0.005
     schedule: Schedule = warm_up_decay
+    sigma2: float | None = None
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0
@@ -462,7 +466,8 @@ class NetworkPatches(PatchModel):
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
-        model = TVAE(decoder, Gaussian(noise, max(least, FLOOR)), Bernoulli(self.latents))
+        sigma2 = noise if self.sigma2 is None else self.sigma2
+        model = TVAE(decoder, Gaussian(sigma2, max(least, FLOOR)), Bernoulli(self.latents))
         return model, States.random(len(x), self.states, self.latents, generator)
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
