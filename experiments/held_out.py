@@ -93,8 +93,10 @@ class Task:
             decoder.layers[-1].bias.copy_(mean.clamp(0.01, 0.99).logit() if binary else mean)
         return TVAE(decoder, likelihood, Bits(self.latents))
 
-    def direct(self, rate: float, seed: int, epochs: int, hold: int | None = None) -> tuple[TVAE, dict[str, Any]]:
-        """Trained by evovae; and what it took."""
+    def direct(
+        self, rate: float, seed: int, epochs: int, hold: int | None = None
+    ) -> tuple[TVAE, States, dict[str, Any]]:
+        """Trained by evovae, with populations; and what it took."""
         generator = Generator().manual_seed(seed)
         model, N = self.model(generator), len(self.train)
         states = States.random(N, S, self.latents, generator)
@@ -105,11 +107,8 @@ class Task:
             pass
         seconds = time.process_time() - started
         evaluations = epochs * N * (2 * S + SEARCH.parents * (SEARCH.children + 1))
-        return model, {
-            "seconds": seconds,
-            "evaluations": evaluations,
-            "train": elbo(states.lpj[:2000]).mean().item(),
-        }
+        bound = elbo(states.lpj[:2000]).mean().item()
+        return model, states, {"seconds": seconds, "evaluations": evaluations, "train": bound}
 
     def amortised(self, method: str, rate: float, seed: int, budget: Budget) -> tuple[Amortised, dict[str, Any]]:
         """Trained with an encoder; and what it took."""
@@ -167,7 +166,9 @@ class Panel:
         return row
 
     def _direct(self, method: str, rate: float, seed: int, *, choosing: bool) -> dict[str, Any]:
-        model, row = self.task.direct(rate, seed, self.epochs, hold=0 if method == "direct, prior not held" else None)
+        model, _, row = self.task.direct(
+            rate, seed, self.epochs, hold=0 if method == "direct, prior not held" else None
+        )
         if choosing:
             return row | {"valid": truncated(model, self.task.valid)["truncated"]}
         found = truncated(model, self.task.test)

@@ -258,3 +258,43 @@ def test_files_of_models_that_do_not_fit_are_refused(tmp_path, change):
     checkpoint.save_tensors(path, tensors, {"another": np.pi})
     with pytest.raises(CheckpointError, match="no model of this version"):
         checkpoint.load_model(path)
+
+
+class Square(nn.Module):
+    """A decoder of one's own: squares of sums."""
+
+    def __init__(self, H, D):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(H, D, generator=seeded()))
+
+    def config(self):
+        return dict(zip(("H", "D"), self.weight.shape, strict=True))
+
+    def forward(self, z):
+        return (z @ self.weight).square()
+
+
+class Exponential(likelihoods.Laplace):
+    """A likelihood of one's own, which inherits its constructor."""
+
+
+def test_parts_of_ones_own_are_built_again_by_their_config(tmp_path):
+    model = TVAE(Square(5, 6), Exponential(0.3, floor=0.01), priors.Boltzmann(5))
+    checkpoint.save_model(tmp_path / "m", model)
+    again, _ = checkpoint.load_model(tmp_path / "m", own=[Square, Exponential])
+    assert type(again.decoder) is Square and type(again.likelihood) is Exponential and again.likelihood.floor == 0.01
+    x, z = data(4), torch.rand(4, 3, 5, generator=seeded(9)) < 0.5
+    everywhere = torch.ones_like(x, dtype=torch.bool)
+    assert_close(again.lpj(x, z, everywhere), model.lpj(x, z, everywhere), rtol=0, atol=0)
+    with pytest.raises(CheckpointError, match=r"its decoder is a Square, which is no part of evovae; pass its class"):
+        checkpoint.load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kind", ["decoders.nn", "decoders.F", "likelihoods.Gaussian", "os.system", "own.Square", "x"])
+def test_no_file_names_code_that_was_not_meant(tmp_path, kind):
+    checkpoint.save_model(tmp_path / "m", MODELS["network"])
+    tensors, about = checkpoint.load_tensors(tmp_path / "m")
+    about["model"]["decoder"]["kind"] = kind
+    checkpoint.save_tensors(tmp_path / "m", tensors, about)
+    with pytest.raises(CheckpointError, match="no model of this version"):
+        checkpoint.load_model(tmp_path / "m")

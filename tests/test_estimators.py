@@ -19,9 +19,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 import evovae
-from evovae import LowRankPatches, Search, exact, likelihoods
+from evovae import LowRankPatches, Search, decoders, exact, likelihoods, priors
 from evovae.datasets import bars, bars_images
 from evovae.estimators import BinaryLatentVAE, Denoiser, LatentImputer
 from evovae.operators import exactly_informed_flip
@@ -238,6 +239,9 @@ def test_few_latents_have_few_states(H):
         ({"n_latents": 2.5}, TypeError, "n_latents must be an instance of int"),
         ({"hidden_layer_sizes": (8, -1)}, ValueError, "hidden layer's size == -1"),
         ({"hidden_layer_sizes": 8}, TypeError, "several numbers"),
+        ({"decoder": decoders.Linear(6, 16)}, TypeError, "decoder is a MLP, but what makes one is needed"),
+        ({"prior": "sparse"}, TypeError, "prior is a str, but what makes one is needed"),
+        ({"prior": priors.Boltzmann, "n_latents": 20}, ValueError, "H is 20, but .* for 1 to 16 latents"),
         ({"likelihood": "gaussian"}, TypeError, "likelihoods.Bernoulli"),
         ({"likelihood": likelihoods.Bernoulli()}, TypeError, "likelihoods.Bernoulli"),
         ({"likelihood": dict}, TypeError, "a Likelihood is needed"),
@@ -258,6 +262,28 @@ def test_what_makes_no_sense_is_refused(parameters, error, message):
         vae.fit(images(20))
     with pytest.raises(NotFittedError):
         vae.transform(images(20))
+
+
+class Squares(nn.Module):
+    """A decoder of one's own."""
+
+    def __init__(self, H, D, *, generator):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.weight = nn.Parameter(0.3 * torch.randn(H, D, generator=generator))
+
+    def forward(self, z):
+        return self.scale * (z @ self.weight).square()
+
+
+def test_decoders_and_priors_of_ones_own():
+    X = images(200)
+    vae = quick(decoder=Squares, prior=priors.Boltzmann, max_iter=15).fit(X)
+    assert isinstance(vae.model_.decoder, Squares) and isinstance(vae.model_.prior, priors.Boltzmann)
+    assert vae.elbo_[-1] > vae.elbo_[0] + 1
+    assert vae.reconstruct(holes(X)).shape == X.shape and clone(vae).decoder is Squares
+    searched = quick(12, decoder=Squares, max_iter=2).fit(X)
+    assert searched.transform(X[:5]).shape == (5, 12)
 
 
 def test_bad_data_are_refused():

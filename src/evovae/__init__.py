@@ -5,9 +5,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from evovae import datasets, decoders, exact, likelihoods, noise, operators, posterior, priors, schedules
+    from evovae import datasets, decoders, exact, likelihoods, noise, operators, plot, posterior, priors, schedules
     from evovae.bar import ProgressBar
     from evovae.em import Epoch, fit
+    from evovae.encoder import Encoder
     from evovae.evaluation import Evaluation, evaluate
     from evovae.evolve import Search
     from evovae.inference import infer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = version("evovae")
 __all__ = [
     "TVAE",
+    "Encoder",
     "Epoch",
     "Evaluation",
     "PatchModel",
@@ -55,11 +57,13 @@ __all__ = [
     "likelihoods",
     "noise",
     "operators",
+    "plot",
     "posterior",
     "priors",
     "schedules",
 ]
 _PLACES = {
+    "Encoder": "encoder",
     "Epoch": "em",
     "Evaluation": "evaluation",
     "ProgressBar": "bar",
@@ -70,7 +74,18 @@ _PLACES = {
     "fit": "em",
     "infer": "inference",
 }
-_MODULES = {"datasets", "decoders", "exact", "likelihoods", "noise", "operators", "posterior", "priors", "schedules"}
+_MODULES = {
+    "datasets",
+    "decoders",
+    "exact",
+    "likelihoods",
+    "noise",
+    "operators",
+    "plot",
+    "posterior",
+    "priors",
+    "schedules",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -17,9 +17,10 @@ Examples
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -329,37 +330,15 @@ class Folder:
 
 
 ABOUT = "about."  # before the names of tensors that are no parameters
-# How each part of a model is built again: what its constructor took.
-PARTS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    decoders.MLP: lambda p: {"sizes": list(p.sizes), "slope": p.slope},
-    decoders.Silent: lambda p: {"D": p.D},
-    likelihoods.Gaussian: lambda p: {"floor": p.floor},
-    likelihoods.Laplace: lambda p: {"floor": p.floor},
-    likelihoods.Bernoulli: lambda p: {},
-    likelihoods.Poisson: lambda p: {},
-    likelihoods.LowRankGaussian: lambda p: {
-        "H": p.directions.shape[1],
-        "D": p.directions.shape[2],
-        "rank": p.rank,
-        "always": len(p.always),
-        "offsets": len(p.directions) > p.rank,
-        "floor": p.floor,
-    },
-    likelihoods.FullGaussian: lambda p: {
-        "K": p.means.shape[0],
-        "D": p.means.shape[1],
-        "places": p.centres.shape[1],
-        "edge": p.edge,
-        "rank": p.rank,
-    },
-    priors.Bernoulli: lambda p: {"H": p.n_latents, "margin": p.margin},
-    priors.OneHot: lambda p: {"H": p.n_latents, "margin": p.margin},
-}
-KINDS = {f"{kind.__module__.split('.')[1]}.{kind.__name__}": kind for kind in PARTS}
+OWN = "own"  # before the names of parts that are not this package's
+PLACES = {"decoder": decoders, "likelihood": likelihoods, "prior": priors}  # where this package's parts are
 
 
 def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) -> None:
-    """Write a model whose decoder, likelihood and prior are those of this package, and a description of it.
+    """Write a model and a description of it.
+
+    Decoder, likelihood and prior are those of this package, or have a method ``config()`` that returns the arguments of
+    their constructor (anything JSON can hold), from which they are made again; see `load_model`.
 
     Parameters
     ----------
@@ -373,7 +352,7 @@ def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) 
     Raises
     ------
     TypeError
-        For parts of one's own: keep their ``state_dict()`` with `save_tensors`.
+        For parts of one's own without ``config()``: keep their ``state_dict()`` with `save_tensors`.
     """
     long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
     short = {name: said for name, said in (about or {}).items() if name not in long}
@@ -397,18 +376,23 @@ def parts_of(model: TVAE) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        For parts of one's own, which cannot be made again.
+        For parts of one's own that do not say how they are made.
     """
-    names = {kind: name for name, kind in KINDS.items()}
     parts = {}
-    for role, part in (("decoder", model.decoder), ("likelihood", model.likelihood), ("prior", model.prior)):
-        if type(part) not in PARTS:
-            raise TypeError(f"a {type(part).__name__} cannot be built again from a file; save its state_dict() instead")
-        parts[role] = {"kind": names[type(part)], **PARTS[type(part)](part)}
+    for role, place in PLACES.items():
+        part = getattr(model, role)
+        name, config = type(part).__name__, getattr(part, "config", None)
+        if config is None:
+            raise TypeError(
+                f"a {name} cannot be built again from a file; add a method config() that returns the arguments of its "
+                "constructor, or save its state_dict() instead"
+            )
+        ours = getattr(place, name, None) is type(part)
+        parts[role] = {"kind": f"{place.__name__.split('.')[1] if ours else OWN}.{name}", **config()}
     return parts
 
 
-def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TVAE:
+def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor], own: Iterable[type] = ()) -> TVAE:
     """A model of given parts and tensors.
 
     Parameters
@@ -417,25 +401,30 @@ def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> TVAE:
         What `parts_of` returned.
     tensors
         The model's ``state_dict()``.
+    own
+        Classes of parts that are not this package's.
 
     Returns
     -------
     TVAE
         On the CPU, unless the tensors lie elsewhere.
     """
-    with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
-        model = TVAE(*(_build(**parts[role]) for role in ("decoder", "likelihood", "prior")))
+    kinds = {f"{OWN}.{kind.__name__}": kind for kind in own}
+    model = TVAE(*(_build(role, kinds, **parts[role]) for role in PLACES))
     model.load_state_dict(tensors, assign=True)
     return model
 
 
-def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
+def load_model(path: Path, own: Iterable[type] = ()) -> tuple[TVAE, dict[str, Any]]:
     """Read what `save_model` wrote.
 
     Parameters
     ----------
     path
         The file.
+    own
+        Classes of the decoder, likelihood or prior, where they are not this package's: a file names them, but no code
+        is looked for on its behalf.
 
     Returns
     -------
@@ -454,12 +443,25 @@ def load_model(path: Path) -> tuple[TVAE, dict[str, Any]]:
         parts = about.pop("model")
         long = {name: tensors.pop(name) for name in [*tensors] if name.startswith(ABOUT)}
         about |= {name.removeprefix(ABOUT): said for name, said in long.items()}
-        model = model_of(parts, tensors)
+        model = model_of(parts, tensors, own)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds no model of this version: {' '.join(str(error).split())}") from error
     return model, about
 
 
-def _build(kind: str, **options: Any) -> Any:  # noqa: ANN401 - a part of a model
-    sizes = options.pop("sizes", ())
-    return KINDS[kind](*sizes, **options)
+def _build(role: str, own: Mapping[str, type], kind: str, **options: Any) -> Any:  # noqa: ANN401
+    """A part of a model, from its kind and the arguments of its constructor."""
+    sizes, (place, name) = options.pop("sizes", ()), kind.split(".")
+    if place == OWN:
+        if kind not in own:
+            raise ValueError(f"its {role} is a {name}, which is no part of evovae; pass its class, as in own=[{name}]")
+        return own[kind](*sizes, **options)
+    if f"evovae.{place}" != PLACES[role].__name__ or name not in _public(PLACES[role]):
+        raise ValueError(f"there is no {role} {kind}")
+    with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
+        return getattr(PLACES[role], name)(*sizes, **options)
+
+
+def _public(place: ModuleType) -> set[str]:
+    """Names of the parts that a module has."""
+    return {name for name, kind in vars(place).items() if isinstance(kind, type) and hasattr(kind, "config")}

@@ -7,6 +7,7 @@ of a data point, such as its mean.  `MLP` and `Linear` are those of the paper: `
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,16 @@ class MLP(nn.Module):
         for layer in hidden:
             z = F.leaky_relu(layer(z), self.slope)
         return output(z)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor, but for what ``state_dict()`` holds.
+
+        Returns
+        -------
+        dict
+            By name; what JSON can hold.
+        """
+        return {"sizes": list(self.sizes), "slope": self.slope}
 
 
 def Linear(H: int, D: int, *, generator: Generator | None = None) -> MLP:
@@ -143,3 +154,13 @@ class Silent(nn.Module):
             Zeros (..., D).
         """
         return self.nothing.sum() + z.new_zeros(*z.shape[:-1], self.D)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor, but for what ``state_dict()`` holds.
+
+        Returns
+        -------
+        dict
+            By name; what JSON can hold.
+        """
+        return {"D": self.D}

@@ -55,6 +55,55 @@ def weights(lpj: Tensor) -> Tensor:
     return lpj.softmax(1)
 
 
+def entropy(lpj: Tensor) -> Tensor:
+    """How undecided the truncated posterior is between states: -sum_s q_n(z_ns) log q_n(z_ns).
+
+    Parameters
+    ----------
+    lpj
+        Log joints (N, S).
+
+    Returns
+    -------
+    Tensor
+        (N,), in nats, from 0 to log S.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.posterior import entropy
+    >>> entropy(torch.tensor([[0.0, 0.0], [0.0, -torch.inf]]))  # log 2: two states as likely; 0: one alone
+    tensor([0.6931, 0.0000])
+    """
+    q = weights(lpj)
+    return torch.special.entr(q).sum(1)
+
+
+def active(lpj: Tensor, z: Tensor) -> Tensor:
+    """How many latents are on in a data point, expected under the truncated posterior: sum_h E_q[z_nh].
+
+    Parameters
+    ----------
+    lpj
+        Log joints (N, S).
+    z
+        The states (N, S, H), bool.
+
+    Returns
+    -------
+    Tensor
+        (N,), from 0 to H.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae.posterior import active
+    >>> active(torch.zeros(1, 2), torch.tensor([[[True, True, False], [True, False, False]]]))
+    tensor([1.5000])
+    """
+    return (weights(lpj) * z.sum(-1)).sum(1)
+
+
 @torch.no_grad()
 def moments(
     model: TVAE, x: Tensor, z: Tensor, observed: Tensor, readout: Tensor | None = None

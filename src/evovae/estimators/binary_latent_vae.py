@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from evovae import exact
 from evovae.devices import find_device
@@ -25,6 +25,7 @@ from evovae.likelihoods.base import check_support
 from evovae.model import TVAE
 from evovae.operators import gumbel_top, informed_flip
 from evovae.posterior import elbo, moments, weights
+from evovae.priors import Prior
 from evovae.states import States, unpack
 from evovae.units import Moments
 
@@ -68,11 +69,17 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         In each step, how many states (at most `n_states`) are selected.  Default: 8, or as many as there are.
     n_children
         How many flips (at most H) of each parent are tried.  Default: 8, or as many as there are.
+    decoder
+        What makes one, from H, D and ``generator=``: any ``nn.Module`` that maps states (..., H) to (..., D).  Default:
+        an `evovae.decoders.MLP` with `hidden_layer_sizes`, which play no part otherwise.
     likelihood
         What makes one: a class from `evovae.likelihoods`, or any callable without arguments that returns a
         Likelihood, whose starting values are in the units above.  `Bernoulli` is for zeros and ones, `Poisson`
         for counts; LowRankGaussian needs `evovae.fit` itself.  Default: ``partial(Gaussian, 0.25)``, by which
         half of the standard deviation of the data is noise at first.
+    prior
+        What makes one, from H: a class from `evovae.priors`, or any callable that returns a Prior.  Default: Bernoulli,
+        with one bit on at the start, on average.
     max_iter
         Passes over the data.  Learning rates rise and fall over all of them, so none is left out.
     batch_size
@@ -137,7 +144,9 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         n_states: int | None = None,
         n_parents: int | None = None,
         n_children: int | None = None,
+        decoder: Callable[..., nn.Module] | None = None,
         likelihood: Callable[[], Likelihood] | None = None,
+        prior: Callable[[int], Prior] | None = None,
         max_iter: int = 100,
         batch_size: int = 32,
         learning_rate: float = 0.02,
@@ -150,7 +159,9 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         self.n_states = n_states
         self.n_parents = n_parents
         self.n_children = n_children
+        self.decoder = decoder
         self.likelihood = likelihood
+        self.prior = prior
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -358,7 +369,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
     def _posterior(self, X: np.ndarray) -> Iterator[tuple[Tensor, Tensor, States]]:
         """Rows in the units of the model, what is observed of them, and their states, some rows at a time."""
         x, observed = self._to_model(X)
-        width = max(len(parameter) for parameter in self.model_.decoder.parameters())
+        width = max([len(self.offset_), *(len(p) for p in self.model_.decoder.parameters() if p.ndim)])
         K, H = self.codebook_.shape
         steps, S = (0, K) if H <= EXACT else (STEPS, self.n_states_)
         select, mutate = partial(gumbel_top, temperature=COLD), partial(informed_flip, temperature=COLD)

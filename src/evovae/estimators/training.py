@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from sklearn.utils import check_scalar
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from evovae.decoders import MLP
 from evovae.devices import CPU
@@ -20,16 +20,19 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Likelihood, LowRankGaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli as Bits
+from evovae.priors import Prior
 from evovae.states import States
 
 
 class Settings(NamedTuple):
-    """Parameters that fit together; sizes are those of the decoder, without that of the data."""
+    """Parameters that fit together; decoder, likelihood and prior are what makes them."""
 
-    sizes: tuple[int, ...]
+    n_latents: int
     n_states: int
     search: Search
+    decoder: Callable[..., nn.Module]
     likelihood: Callable[[], Likelihood]
+    prior: Callable[[int], Prior]
     max_iter: int
     batch_size: int
     learning_rate: float
@@ -43,7 +46,9 @@ class Settings(NamedTuple):
         n_states: int | None,
         n_parents: int | None,
         n_children: int | None,
+        decoder: Callable[..., nn.Module] | None,
         likelihood: Callable[[], Likelihood] | None,
+        prior: Callable[[int], Prior] | None,
         max_iter: int,
         batch_size: int,
         learning_rate: float,
@@ -54,11 +59,14 @@ class Settings(NamedTuple):
         S = whole("n_states", n_states, default=32, most=2**H)
         P, C = whole("n_parents", n_parents, default=8, most=S), whole("n_children", n_children, default=8, most=H)
         check_scalar(learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
+        sizes = _sizes(hidden_layer_sizes)
         return cls(
-            sizes=(H, *_sizes(hidden_layer_sizes)),
+            n_latents=H,
             n_states=S,
             search=Search(P, C),
+            decoder=_made_by("decoder", nn.Module, partial(_network, sizes) if decoder is None else decoder),
             likelihood=_checked(partial(Gaussian, 0.25) if likelihood is None else likelihood),
+            prior=_made_by("prior", Prior, _sparse if prior is None else prior),
             max_iter=whole("max_iter", max_iter),
             batch_size=whole("batch_size", batch_size),
             learning_rate=learning_rate,
@@ -70,6 +78,23 @@ def _sizes(hidden: Iterable[int]) -> list[int]:
     if not isinstance(hidden, Iterable) or isinstance(hidden, str):
         raise TypeError(f"hidden_layer_sizes is {hidden!r}, but several numbers are needed, such as (64,) or ()")
     return [whole("a hidden layer's size", size) for size in hidden]
+
+
+def _network(hidden: list[int], H: int, D: int, *, generator: Generator) -> MLP:
+    """A multi-layer perceptron."""
+    return MLP(H, *hidden, D, generator=generator)
+
+
+def _sparse(H: int) -> Prior:
+    """One bit of a state is on at the start, on average."""
+    return Bits(H, p=min(1 / H, 0.5))
+
+
+def _made_by(name: str, kind: type, make: Callable) -> Callable:
+    """The function itself, unless it is none."""
+    if isinstance(make, kind) or not callable(make):
+        raise TypeError(f"{name} is a {type(make).__name__}, but what makes one is needed, such as its class")
+    return make
 
 
 def _checked(likelihood: Callable[[], Likelihood]) -> Callable[[], Likelihood]:
@@ -93,10 +118,10 @@ class Run(NamedTuple):
 
 def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator) -> Run:
     """One run on x (N, D) in the units of the model, on the device of x; the result lies on the CPU."""
-    H, *_ = settings.sizes
-    decoder = MLP(*settings.sizes, x.shape[1], generator=generator)
-    model = TVAE(decoder, settings.likelihood().float(), Bits(H, p=min(1 / H, 0.5))).to(x.device)
-    states = States.random(len(x), settings.n_states, H, generator).to(x.device)
+    H, D = settings.n_latents, x.shape[1]
+    decoder = settings.decoder(H, D, generator=generator)
+    model = TVAE(decoder, settings.likelihood().float(), settings.prior(H)).to(x.device)
+    states = model.prior.populations(len(x), settings.n_states, generator).to(x.device)
     engine = choose(model, settings.search)
     epochs = fit(
         model,

@@ -1,6 +1,7 @@
 """The methods that every likelihood has, with defaults for one that has no parameters."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -36,6 +37,16 @@ class Likelihood(nn.Module, ABC):
             True, by default.
         """
         return True
+
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor, but for what ``state_dict()`` holds.
+
+        Returns
+        -------
+        dict
+            By name; what JSON can hold.
+        """
+        return {}
 
     @abstractmethod
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:

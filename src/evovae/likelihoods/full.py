@@ -7,7 +7,7 @@ one is on: that of the component.
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -108,6 +108,10 @@ class FullGaussian(Likelihood):
         self.register_buffer("axes", torch.eye(D).repeat(K, 1, 1))
         self.register_buffer("centres", torch.zeros(K, places))
         self.register_buffer("areas", REACH**2 * torch.eye(places).repeat(K, 1, 1))
+
+    def config(self) -> dict[str, Any]:
+        K, D = self.means.shape
+        return {"K": K, "D": D, "places": self.centres.shape[1], "edge": self.edge, "rank": self.rank}
 
     @property
     def shrinkage(self) -> Tensor:

@@ -4,7 +4,7 @@ Shapes are those of `evovae.likelihoods`: N data points of D values, with S stat
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -103,6 +103,11 @@ class LowRankGaussian(Likelihood):
         self.register_buffer("always", 0.1 * torch.randn(always, D, generator=generator))
         self.register_buffer("directions", 0.1 * torch.randn(J, H, D, generator=generator))
         self.register_buffer("fixed", torch.arange(K) >= always + rank * H)  # coefficients that are one, not s
+
+    def config(self) -> dict[str, Any]:
+        J, H, D = self.directions.shape
+        sizes = {"H": H, "D": D, "rank": self.rank, "always": len(self.always)}
+        return {**sizes, "offsets": J > self.rank, "floor": self.floor}
 
     @property
     def subspaces(self) -> Tensor:

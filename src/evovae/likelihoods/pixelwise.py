@@ -4,6 +4,7 @@ Shapes are those of `evovae.likelihoods`: N data points with S states of H bits 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,6 +107,9 @@ class Gaussian(Likelihood):
         self.sigma2: Tensor
         self.register_buffer("sigma2", torch.tensor(float(sigma2)))
 
+    def config(self) -> dict[str, Any]:
+        return {"floor": self.floor}
+
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         error = over_pixels((x[:, None] - mean).square(), observed)
         count = observed.sum(1, keepdim=True)
@@ -154,6 +158,9 @@ class Laplace(Likelihood):
         self.floor = floor
         self.scale: Tensor
         self.register_buffer("scale", torch.tensor(float(scale)))
+
+    def config(self) -> dict[str, Any]:
+        return {"floor": self.floor}
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
         error = over_pixels((x[:, None] - mean).abs(), observed)
