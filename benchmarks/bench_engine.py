@@ -2,7 +2,8 @@
 
     python -m benchmarks.bench_engine            (about 3 minutes)
 
-All figures of one run are measured side by side, each the best of several repetitions.
+All figures of one run are measured side by side, each the best of several repetitions; so are several kinds of models,
+wide binary data as of MNIST among them.
 
 * State evaluations per second: parents and children whose lpj an E-step asks for, N (S + P C), over
   the seconds of whole EM steps (E-step, gradients and sums).
@@ -14,6 +15,7 @@ All figures of one run are measured side by side, each the best of several repet
 
 import argparse
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +27,23 @@ from evovae.decoders import MLP
 from evovae.engines.numba_cpu import Fused
 from evovae.engines.reference import Reference
 from evovae.evolve import Search
-from evovae.likelihoods import Gaussian
+from evovae.likelihoods import Bernoulli as Binary
+from evovae.likelihoods import Gaussian, Laplace, Poisson
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.states import States
 
-BASE = {"N": 4096, "S": 40, "D": 64, "H": 64, "hidden": 256}
+BASE = {"N": 4096, "S": 40, "D": 64, "H": 64, "hidden": (256,)}
+MNIST = {"N": 512, "S": 32, "D": 784, "H": 200}
+CASES = {
+    "Gaussian, 256 units": BASE,
+    "Gaussian, linear": BASE | {"hidden": ()},
+    "Gaussian, 128 and 128 units": BASE | {"hidden": (128, 128)},
+    "Laplace, 256 units": BASE | {"make": Laplace},
+    "Poisson, 256 units": BASE | {"make": Poisson},
+    "Bernoulli, linear, D = 784": MNIST | {"hidden": (), "make": Binary},
+    "Bernoulli, 200 units, D = 784": MNIST | {"hidden": (200,), "make": Binary},
+}
 SEARCH = Search(8, 8)
 
 
@@ -49,13 +62,13 @@ def sgemm_rate(size=2048):
     return 2 * size**3 / seconds_of(lambda: a @ b, 10)
 
 
-def step_seconds(engine, N, S, D, H, hidden, repeats=3, batch=64):
+def step_seconds(engine, N, S, D, H, hidden, make=lambda: Gaussian(0.02), repeats=3, batch=64):
     """Seconds for EM steps over N data points, after two epochs that settle the populations."""
     generator = Generator().manual_seed(0)
-    truth = TVAE(MLP(H, hidden, D, generator=generator), Gaussian(0.02), Bernoulli(H, p=2 / H))
+    truth = TVAE(MLP(H, *hidden, D, generator=generator), make(), Bernoulli(H, p=2 / H))
     x, _ = truth.sample(N, generator)
     observed = torch.ones_like(x, dtype=torch.bool)
-    model = TVAE(MLP(H, hidden, D, generator=generator), Gaussian(0.02), Bernoulli(H))
+    model = TVAE(MLP(H, *hidden, D, generator=generator), make(), Bernoulli(H))
     states = States.random(N, S, H, generator)
     settle, timed = Fused(model), engine(model)
 
@@ -69,16 +82,14 @@ def step_seconds(engine, N, S, D, H, hidden, repeats=3, batch=64):
     return seconds_of(lambda: epoch(timed), repeats)
 
 
-def compare():
+def compare(case, ceiling):
     """Fused against reference, at the reference's best batch size, and against sgemm."""
-    N, S, D, H, hidden = BASE.values()
+    N, S, sizes = case["N"], case["S"], (case["H"], *case["hidden"], case["D"])
     evaluations = N * (S + SEARCH.parents * SEARCH.children)
-    flops = 2 * (H * hidden + hidden * D) * evaluations
-    ceiling = sgemm_rate()
-    fused = step_seconds(Fused, **BASE)
-    reference = min(step_seconds(Reference, **BASE, repeats=1, batch=batch) for batch in (64, 256, 1024))
+    flops = 2 * sum(a * b for a, b in pairwise(sizes)) * evaluations
+    fused = step_seconds(Fused, **case)
+    reference = min(step_seconds(Reference, **case, repeats=1, batch=batch) for batch in (64, 256))
     return {
-        "sgemm GFLOP/s": ceiling / 1e9,
         "fused evaluations/s": evaluations / fused,
         "reference evaluations/s": evaluations / reference,
         "fused over reference": reference / fused,
@@ -98,7 +109,8 @@ def growth():
     }
     rows = []
     for name, values in sizes.items():
-        seconds = [step_seconds(Fused, **BASE | {name: value}, repeats=2) for value in values]
+        sizes_of = [BASE | {name: (value,) if name == "hidden" else value} for value in values]
+        seconds = [step_seconds(Fused, **case, repeats=2) for case in sizes_of]
         slope, offset = np.polyfit(values, seconds, 1)
         residual = np.var(seconds - (slope * np.array(values) + offset)) / np.var(seconds)
         exponent = np.polyfit(np.log(values), np.log(seconds), 1)[0]
@@ -110,8 +122,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engine.json"))
     options = parser.parse_args()
-    figures, rows = compare(), growth()
-    print(table(["figure", "value"], [(name, f"{value:,.3g}") for name, value in figures.items()]))
+    ceiling = sgemm_rate()
+    figures = {name: compare(case, ceiling) for name, case in CASES.items()}
+    rows = growth()
+    print(f"sgemm: {ceiling / 1e9:.0f} GFLOP/s")
+    names = [*figures["Gaussian, linear"]]
+    print(table(["model", *names], [(case, *(f"{f[name]:,.3g}" for name in names)) for case, f in figures.items()]))
     lines = [
         (
             row["size"],
@@ -123,7 +139,7 @@ def main():
         for row in rows
     ]
     print(table(["size", "values", "seconds", "exponent", "R² of a line"], lines))
-    save(options.out, {"base": BASE, "figures": figures, "growth": rows})
+    save(options.out, {"base": BASE, "sgemm GFLOP/s": ceiling / 1e9, "figures": figures, "growth": rows})
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from evovae.likelihoods import Gaussian
 from evovae.model import TVAE
 from evovae.priors import Bernoulli
 from evovae.restore.presets import paper
-from evovae.sharding import Group, Shard, joined, leave
+from evovae.sharding import Group, Shard, joined
 
 SIZE, H, HIDDEN, S = 8, 64, 128, 40
 SEARCH = Search(8, 8)
@@ -93,7 +93,6 @@ def work(n: int, batch: int) -> None:
             found |= {"latency": all_reduce_seconds(shard, 1), "of a megabyte": all_reduce_seconds(shard, 2**18, 50)}
         if shard.rank == 0:
             print("found:" + json.dumps(found))
-    leave(0)
 
 
 def measured(processes: int, n: int, batch: int) -> dict[str, float]:

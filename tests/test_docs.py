@@ -25,7 +25,8 @@ def _code(page):
 
 
 @pytest.mark.parametrize("page", ["docs/explain/model.md", "docs/start.md"])
-def test_code_blocks_run(page, capsys):
+def test_code_blocks_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for block in _code(page):
         exec(compile(block, page, "exec"), {})
     assert capsys.readouterr().out

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ ROOT = Path(__file__).parents[1]
 NOT_EXPERIMENTS = {"__init__", "common"}
 QUICK = ("bars", "search_ablation", "table3")  # the others take minutes in all
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in NOT_EXPERIMENTS)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "experiments"])
+def test_each_one_can_be_imported(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.mark.parametrize(

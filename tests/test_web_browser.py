@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from importlib import resources
 from io import BytesIO
+from pathlib import Path
 from urllib.request import urlopen
 from zipfile import ZipFile
 
 import numpy as np
+import psutil
 import pytest
 
 from evovae import io
@@ -459,12 +462,17 @@ def test_a_killed_server_that_is_started_again_knows_its_jobs(server, browser, n
     assert not workers(server)
 
 
+def _works_in(process, folder):
+    with suppress(psutil.Error):
+        return any(folder in Path(file.path).parents for file in process.open_files())
+    return False
+
+
 def workers(server):
     """Processes that still work in the server's folder; those of a killed one end by themselves."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-        found = [line for line in listed.splitlines() if f"{server.folder}{os.sep}jobs" in line]
+        found = [process for process in psutil.process_iter() if _works_in(process, server.folder / "jobs")]
         if not found:
             break
         time.sleep(0.2)

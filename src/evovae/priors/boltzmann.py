@@ -126,7 +126,9 @@ class Boltzmann(Prior):
             mean = p @ features
             return (features.T @ (p[:, None] * features) - mean.outer(mean)).numpy()
 
-        best = torch.from_numpy(minimize(loss, own, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-8}).x)
+        best = torch.from_numpy(
+            minimize(loss, own, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-8}).x
+        )
         half = torch.zeros(H, H, dtype=torch.double)
         half[row, column] = best[H:]
         self.bias.copy_(best[:H])

@@ -1,14 +1,16 @@
 """Jobs, each in a process of its own: a bounded queue, and limits of time and memory."""
 
 import logging
+import multiprocessing
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -18,11 +20,20 @@ from evovae.web.jobs import Jobs
 from evovae.web.limits import MIB, Limits
 from evovae.web.names import INTERRUPTED, LOG, PROBLEM, SUMMARY
 from evovae.web.schemas import Job, Picture, State, Summary, Wish
+from evovae.web.worker import work
 
 logger = logging.getLogger(__name__)
 
 BEST_SO_FAR = "; this is the best so far"
 LOOK = 0.1  # seconds between looks at a process
+# Processes are forked off one that has loaded all libraries, which takes seconds; without fork, each loads them itself.
+if sys.platform == "win32":
+    PROCESSES = multiprocessing.get_context("spawn")
+else:
+    PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [work.__module__, *(f"evovae.engines.numba_{kind}" for kind in ("low_rank", "mixture"))]
+)
 
 
 class QueueFullError(Exception):
@@ -33,7 +44,8 @@ class QueueFullError(Exception):
 class _Running:
     """A process, and since when and why it was asked to stop."""
 
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
+    line: Connection
     began: float = field(default_factory=time.monotonic)
     asked: float | None = None
     reason: str = ""
@@ -42,9 +54,8 @@ class _Running:
         """Ask it to stop, once, with the best so far."""
         if self.asked is None:
             self.asked, self.reason = time.monotonic(), reason
-            with suppress(OSError, ValueError):  # it has just ended
-                assert self.process.stdin is not None
-                self.process.stdin.write(b"stop\n")
+            with suppress(OSError):  # it has just ended
+                self.line.send_bytes(b"stop")
 
 
 class Runner:
@@ -133,36 +144,37 @@ class Runner:
     def _begin(self, name: str) -> None:
         self.jobs.started(name)
         try:
-            self._running[name] = _Running(self._process(name))
-        except OSError as error:
-            self.jobs.ended(name, State.FAILED, f"no process could be started for it: {error.strerror}")
+            self._running[name] = self._process(name)
+        except (OSError, EOFError) as error:
+            self.jobs.ended(name, State.FAILED, f"no process could be started for it: {error}")
 
     def _finish(self, name: str) -> None:
         running = self._running[name]
-        with running.process:
+        with running.line:
             self._wait(running)
         with self._change:
             del self._running[name]
             self.jobs.ended(name, *self._outcome(name, running))
 
-    def _process(self, name: str) -> subprocess.Popen[bytes]:
-        """A worker in a session of its own: an interrupt from the terminal is the server's alone."""
-        place = self.folder / name
-        command = [sys.executable, "-m", "evovae.web.worker", str(place), str(int(self.limits.memory // MIB))]
-        with (place / LOG).open("wb") as log:
-            return subprocess.Popen(
-                command, bufsize=0, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+    def _process(self, name: str) -> _Running:
+        """A worker, and the line on which it is asked to stop."""
+        ours, theirs = PROCESSES.Pipe()
+        with theirs:
+            process = PROCESSES.Process(
+                target=work, args=(self.folder / name, int(self.limits.memory // MIB), theirs), daemon=True
             )
+            process.start()
+        return _Running(process, ours)
 
     def _wait(self, running: _Running) -> None:
         """Until it ends, or has to be ended."""
         process, limits = running.process, self.limits
         while True:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK)
+            process.join(LOOK)
+            if not process.is_alive():
                 return
             now = time.monotonic()
-            if _memory(process.pid) > limits.memory + limits.beside:
+            if _memory(process) > limits.memory + limits.beside:
                 most = in_gib(limits.memory + limits.beside)
                 running.reason = f"it took more than {most} of memory and was ended; restore a part of the picture"
                 process.kill()
@@ -179,15 +191,15 @@ class Runner:
             return (State.STOPPED, running.reason) if summary.interrupted else (State.DONE, "")
         if (place / PROBLEM).exists():
             return State.FAILED, (place / PROBLEM).read_text()
-        code = running.process.returncode
+        code = running.process.exitcode
         if code == INTERRUPTED:
             return State.STOPPED, f"nothing was restored yet: {running.reason.removesuffix(BEST_SO_FAR)}"
         return State.FAILED, running.reason or f"its process ended unexpectedly, with {code}; {place / LOG} says more"
 
 
-def _memory(process: int) -> int:
+def _memory(process: BaseProcess) -> int:
     """Bytes that a process takes now; none if it has ended."""
     try:
-        return psutil.Process(process).memory_info().rss
+        return psutil.Process(process.pid).memory_info().rss
     except psutil.NoSuchProcess:
         return 0

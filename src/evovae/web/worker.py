@@ -1,7 +1,7 @@
-"""The process of one job: ``python -m evovae.web.worker FOLDER MEMORY``, with MiB for its arrays.
+"""The process of one job.
 
-It reads the folder, restores, and tells how it goes.  At a line on its standard input it stops with the best so far;
-when that is closed it ends at once, as its server is gone.
+It reads the folder, restores, and tells how it goes.  At a message on its line it stops with the best so far; when that
+is closed it ends at once, as its server is gone.
 """
 
 import os
@@ -10,7 +10,9 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,36 @@ from evovae.notes import Note
 from evovae.pages import channel_axis, restore
 from evovae.web import diary, holes
 from evovae.web.limits import MIB
-from evovae.web.names import INTERRUPTED, MODEL, PICTURE, PROBLEM, WISH
+from evovae.web.names import INTERRUPTED, LOG, MODEL, PICTURE, PROBLEM, WISH
 from evovae.web.outcome import Task, write
 from evovae.web.schemas import Picture, Wish
 from evovae.web.telling import Telling
 
 
-def work(folder: Path, memory: int) -> None:
-    """Do the job in a folder, and write all that came of it there."""
+def work(folder: Path, memory: int, line: Connection) -> None:
+    """Be the process of the job in a folder, with MiB for its arrays; leave a sentence if something is wrong.
+
+    It is in a session of its own: an interrupt from the terminal is the server's alone.
+    """
+    if hasattr(os, "setsid"):
+        os.setsid()
+    with (folder / LOG).open("wb") as log:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(log.fileno(), stream.fileno())
+    _note_warnings(folder)
+    try:
+        _work(folder, memory, line)
+    except KeyboardInterrupt:  # without training there is nothing to return before the end
+        sys.exit(INTERRUPTED)
+    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
+        traceback.print_exc()
+        (folder / PROBLEM).write_text(str(error) or type(error).__name__)
+        sys.exit(1)
+
+
+def _work(folder: Path, memory: int, line: Connection) -> None:
+    """Do the job, and write all that came of it."""
     picture = Picture.model_validate_json((folder / PICTURE).read_bytes())
     wish = Wish.model_validate_json((folder / WISH).read_bytes())
     (source,) = folder.glob("input.*")
@@ -38,7 +62,7 @@ def work(folder: Path, memory: int) -> None:
         content = replace(content, planes=None)
     mask = holes.load(folder, content)
     telling = Telling(folder, content, picture)
-    threading.Thread(target=_listen, args=(telling.stop,), daemon=True).start()
+    threading.Thread(target=_listen, args=(line, telling.stop), daemon=True).start()
     done = restore(
         _applied(folder / MODEL) if wish.model is not None else evovae.denoise if mask is None else evovae.inpaint,
         content,
@@ -78,9 +102,11 @@ def _applied(path: Path) -> Callable[..., object]:
     return apply
 
 
-def _listen(stop: threading.Event) -> None:
-    for _ in sys.stdin.buffer:
-        stop.set()
+def _listen(line: Connection, stop: threading.Event) -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            line.recv_bytes()
+            stop.set()
     os._exit(1)  # nobody is there to be told
 
 
@@ -94,21 +120,3 @@ def _note_warnings(folder: Path) -> None:
         usual(message, category, *place)  # type: ignore[arg-type]
 
     warnings.showwarning = show  # type: ignore[assignment]
-
-
-def main(folder: Path, memory: int) -> int:
-    """Work, and leave a sentence if something is wrong; the exit code."""
-    _note_warnings(folder)
-    try:
-        work(folder, memory)
-    except KeyboardInterrupt:  # without training there is nothing to return before the end
-        return INTERRUPTED
-    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError) as error:
-        traceback.print_exc()
-        (folder / PROBLEM).write_text(str(error) or type(error).__name__)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
