@@ -87,6 +87,25 @@ def evolve(
         Populations whose bounds are at least as high, with their log joints under the parameters as they are now.
     substitutions : int
         How many of all their states are new.
+
+    Examples
+    --------
+    Codes of 256 bits for a decoder that is already trained, here a random one, without a `TVAE`:
+
+    >>> import torch
+    >>> from evovae import Search, States
+    >>> from evovae.evolve import evolve
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> weights = torch.randn(256, 30, generator=generator) / 16
+    >>> decoder = lambda z: (z.float() @ weights).tanh()  # any function of states with a gradient
+    >>> wanted = decoder(torch.rand(5, 256, generator=generator) < 0.5)
+    >>> lpj = lambda z: -(decoder(z) - wanted[:, None]).square().sum(-1) / 0.02
+    >>> states = States.random(5, 16, 256, generator)
+    >>> for _ in range(100):
+    ...     states, _ = evolve(states, lpj, Search(4, 8), generator)
+    >>> best = states.z[torch.arange(5), states.lpj.argmax(1)]
+    >>> bool((decoder(best) - wanted).square().mean() < 0.01)
+    True
     """
     pool = states.z
     fitness = lpj(pool)
