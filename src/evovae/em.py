@@ -193,10 +193,11 @@ def fit(
         with engine.running():
             for i, rows in enumerate(parts):
                 batch = step(rows, (course.number * batches + i) / batches)
-                done = batch if done is None else done + batch
                 if memory is not None:  # these sums stand for all data, whatever part they have seen
                     course.remember(shard.total(batch), memory)
                     course.update(course.recent.scaled(N / course.weight))
+                    batch = batch.without_sums()
+                done = batch if done is None else done + batch
             assert done is not None
             done = shard.total(done)
             if memory is None:

@@ -222,7 +222,7 @@ def _show(axis: Axes, values: Tensor, shape: tuple[int, ...], reach: float) -> A
     return axis.plot(values.cpu().numpy(), linewidth=0.8)
 
 
-def _numbers(z: Tensor, most: int = 4) -> str:
+def _numbers(z: Tensor, most: int = 3) -> str:
     """The latents that are on, some of many."""
     on = z.nonzero()[:, 0].tolist()
     return ", ".join(map(str, on[:most])) + (", ..." if len(on) > most else "") if on else "none"

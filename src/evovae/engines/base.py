@@ -60,6 +60,16 @@ class Totals:
         """
         return replace(self, likelihood=factor * self.likelihood, prior=factor * self.prior)
 
+    def without_sums(self) -> Totals:
+        """The same without the sums that M-steps are made from, which may be large.
+
+        Returns
+        -------
+        Totals
+            With empty ones.
+        """
+        return replace(self, likelihood=self.likelihood[:0], prior=self.prior[:0])
+
 
 class Engine(Protocol):
     """What does the work of one batch of EM, for one model.

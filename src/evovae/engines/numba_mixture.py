@@ -203,7 +203,8 @@ class FusedMixture:
         order = used[of.argsort(stable=True)]
         ends = of.bincount(minlength=K).cumsum(0)[:-1].numpy()
         at, weight = np.split(rows[order // kept.shape[1]].numpy(), ends), np.split(q.flatten()[order].numpy(), ends)
-        count, first, square = (torch.zeros(K, *shape, dtype=torch.float64) for shape in ((1,), (E,), (E, E)))
+        sums = torch.zeros(K, 1 + E + E * E, dtype=torch.float64)
+        count, first, square = sums[:, :1], sums[:, 1 : 1 + E], sums[:, 1 + E :].view(K, E, E)
 
         def work(components: range) -> None:
             space, room = make_space(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
@@ -216,20 +217,22 @@ class FusedMixture:
                 square[k] += square[k].tril(-1).T + among.T @ among
 
         self.workers.run(work, [range(part, K, PARTS) for part in range(PARTS)])
-        return self._about_zero(count, first, square, data[-1]).flatten()
+        self._about_zero(count, first, square, data[-1])
+        return sums.flatten()
 
-    def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> Tensor:
-        """Sums of what deviates from means, in units of the noise, as `FullGaussian.stats` has them."""
+    def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> None:
+        """Make sums of what deviates from means, in units of the noise, those of `FullGaussian.stats`, in place."""
         p = self.likelihood
         (K, D), P = p.means.shape, p.centres.shape[1]
         unit = torch.cat([p.sigma2.double().sqrt().expand(D), torch.ones(P)])
-        first, square = first * unit, square * unit * unit[:, None]
+        first.mul_(unit)
+        square.mul_(unit).mul_(unit[:, None])
         if not placed:
             square[:, D:, D:] = count[..., None] * p.areas
         m = torch.cat([p.means, p.centres], 1).double()
-        across = m[:, :, None] * first[:, None]
-        square += across + across.transpose(1, 2) + count[..., None] * m[:, :, None] * m[:, None]
-        return torch.cat([count, first + count * m, square.view(K, -1)], 1)
+        middle = first + 0.5 * count * m
+        square.baddbmm_(m[:, :, None], middle[:, None]).baddbmm_(middle[:, :, None], m[:, None])
+        first.add_(count * m)
 
 
 def component(words: Tensor) -> Tensor:

@@ -264,7 +264,7 @@ class FullGaussian(Likelihood):
         used = count[:, 0] > 1e-8
         count, first, second = count[used], first[used], second[used].view(-1, D + P, D + P)
         mean = first / count
-        covariance = second / count[..., None] - mean[:, :, None] * mean[:, None]
+        covariance = second.div_(count[..., None]).baddbmm_(mean[:, :, None], mean[:, None], alpha=-1)  # a copy of ours
         dtype, noise = self.sigma2.dtype, self.sigma2.double()
         lengths, axes = self._principal(covariance[:, :D, :D])
         share = D / count

@@ -26,11 +26,12 @@ logger = logging.getLogger(__name__)
 
 BEST_SO_FAR = "; this is the best so far"
 LOOK = 0.1  # seconds between looks at a process
-# Processes are forked off one that has loaded all libraries, which takes seconds; without fork, each loads them itself.
-if sys.platform == "win32":
-    PROCESSES = multiprocessing.get_context("spawn")
-else:
+# Processes are forked off one that has loaded all libraries, which takes seconds.  Elsewhere, where there is no fork or
+# it is not safe beside the system's own libraries, each loads them itself.
+if sys.platform == "linux":
     PROCESSES = multiprocessing.get_context("forkserver")
+else:
+    PROCESSES = multiprocessing.get_context("spawn")
 PROCESSES.set_forkserver_preload(
     [work.__module__, *(f"evovae.engines.numba_{kind}" for kind in ("low_rank", "mixture"))]
 )
