@@ -223,7 +223,7 @@ class FusedMixture:
     def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> None:
         """Make sums of what deviates from means, in units of the noise, those of `FullGaussian.stats`, in place."""
         p = self.likelihood
-        (K, D), P = p.means.shape, p.centres.shape[1]
+        D, P = p.means.shape[1], p.centres.shape[1]
         unit = torch.cat([p.sigma2.double().sqrt().expand(D), torch.ones(P)])
         first.mul_(unit)
         square.mul_(unit).mul_(unit[:, None])
