@@ -53,6 +53,7 @@ def modules():
         "doctor",
         "extras",
         "files",
+        "heap",
         "notes",
         "pages",
         "progress",
