@@ -53,7 +53,6 @@ def modules():
         "doctor",
         "extras",
         "files",
-        "heap",
         "notes",
         "pages",
         "progress",

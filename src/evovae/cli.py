@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 from evovae import __version__
 from evovae.extras import needs
-from evovae.heap import give_back
 
 with needs("cli", "the command line"):
     import typer
@@ -40,7 +39,6 @@ def _all(
 
 def main() -> None:
     """Entry point of ``evovae`` and ``python -m evovae``."""
-    give_back()
     try:
         app()
     except KeyboardInterrupt:

@@ -20,7 +20,6 @@ import numpy as np
 
 import evovae
 from evovae import io
-from evovae.heap import give_back
 from evovae.notes import Note
 from evovae.pages import channel_axis, restore
 from evovae.web import diary, holes
@@ -42,7 +41,6 @@ def work(folder: Path, memory: int, line: Connection) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
-    give_back()
     _note_warnings(folder)
     try:
         _work(folder, memory, line)
