@@ -37,7 +37,7 @@ torch.manual_seed(0)
 network = nn.Sequential(nn.Linear(size**2, 512), nn.ReLU(), nn.Linear(512, bits))
 decoder = MLP(bits, 512, size**2, generator=generator)
 adam = torch.optim.Adam([*network.parameters(), *decoder.parameters()], lr=0.001)
-for epoch in range(10):
+for _ in range(10):
     for batch in x[torch.randperm(len(x), generator=generator)].split(100):
         p = network(batch).sigmoid()
         code = (p > 0.5).float() + (p - p.detach())  # straight through
@@ -74,9 +74,9 @@ model = TVAE(decoder, Gaussian(error(first) ** 2), Bernoulli(bits, p=0.5))
 # Each child of a code differs from it in one bit, which is chosen by the gradient of the log joint. Any module can be
 # the decoder: for `MLP` there is a compiled engine, others run on plain torch.
 #
-# It starts from what the encoder proposes (:class:`evovae.Encoder` takes any network of logits): its code and codes that
-# differ in the bits that it is least sure of. No step makes a population worse, so that the result is at least as good
-# as the encoder.
+# It starts from what the encoder proposes (:class:`evovae.Encoder` takes any network of logits): its code, and codes
+# that differ in the bits that it is least sure of. No step makes a population worse, so that the result is at least as
+# good as the encoder.
 
 states = Encoder(network).propose(held_out, n_states=16)
 search = Search(parents=4, children=8)
