@@ -2,6 +2,7 @@
 
     EVOVAE_DATA=... python -m experiments.table2                          (about 2 hours on two cores)
     EVOVAE_DATA=... python -m experiments.table2 --methods KSVD fast      (these alone, the other rows are kept)
+    EVOVAE_DATA=... python -m experiments.table2 --methods paper --seeds 0 --keep DIR    (goes on where it stopped)
     EVOVAE_DATA=... python -m experiments.table2 --smoke                  (seconds; a crop, hardly any training)
 
 Claim: trained on the noisy picture alone, TVAE reaches 34.27 +- .02 / 32.65 +- .06 / 29.98 +- .05 dB, at sigma 50 the
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -50,20 +52,23 @@ CITED = {
 
 @dataclass(frozen=True)
 class Method:
-    """denoise(noisy, sigma, seed, **settings), what it needs, and the settings with which it takes no time."""
+    """denoise(noisy, sigma, seed, **settings), what it needs, the settings with which it takes no time, and whether it
+    takes resume=, a folder in which it keeps its progress.
+    """
 
     needs: str
     denoise: Callable[..., np.ndarray]
     quick: dict[str, int] = field(default_factory=dict)
+    keeps: bool = False
 
 
 def ours(choose: Callable[[float], PatchModel | str]) -> Method:
     """The model, or the preset, that is chosen for sigma."""
 
-    def denoise(noisy, sigma, seed, max_seconds=None):
-        return evovae.denoise(noisy, preset=choose(sigma), rng=seed, max_seconds=max_seconds)
+    def denoise(noisy, sigma, seed, max_seconds=None, resume=None):
+        return evovae.denoise(noisy, preset=choose(sigma), rng=seed, max_seconds=max_seconds, resume=resume)
 
-    return Method(ALONE, denoise, {"max_seconds": 0})
+    return Method(ALONE, denoise, {"max_seconds": 0}, keeps=True)
 
 
 def preset(name: str) -> Method:
@@ -119,6 +124,7 @@ def run(doc: str, name: str, methods: dict[str, Method], cited: dict[str, tuple[
     parser.add_argument("--methods", nargs="+", choices=methods, help="these alone; the rows of the others are kept")
     parser.add_argument("--sigmas", nargs="+", type=float, default=SIGMAS)
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--keep", type=Path, help="a folder for the progress of our own trainings, to go on from")
     options = parser.parse_args()
     chosen = options.methods or [method for method in methods if method not in OPTIONAL]
     clean, sigmas, seeds = common.picture("house"), options.sigmas, options.seeds
@@ -137,20 +143,30 @@ def run(doc: str, name: str, methods: dict[str, Method], cited: dict[str, tuple[
         ]
     for method in chosen:
         for sigma in sigmas:
-            measure(record, method, methods[method], clean, sigma, seeds, options.smoke)
+            measure(record, method, methods[method], clean, sigma, seeds, options.smoke, options.keep)
     for method, (needs, figures) in cited.items():
         for sigma, figure in zip(SIGMAS, figures, strict=True):
             record.add(method=method, kind="cited", needs=needs, sigma=sigma, mean=figure)
 
 
 def measure(
-    record: common.Record, name: str, method: Method, clean: np.ndarray, sigma: float, seeds: list[int], smoke: bool
+    record: common.Record,
+    name: str,
+    method: Method,
+    clean: np.ndarray,
+    sigma: float,
+    seeds: list[int],
+    smoke: bool,
+    keep: Path | None,
 ) -> None:
-    """One row: all seeds of a method at one sigma."""
+    """One row: all seeds of a method at one sigma.  Seconds are those of the last sitting."""
     psnr, seconds = [], []
     for seed in seeds:
         started = time.perf_counter()
-        restored = method.denoise(common.noisy(clean, sigma, seed), sigma, seed, **(method.quick if smoke else {}))
+        settings: dict[str, object] = {**method.quick} if smoke else {}
+        if keep is not None and method.keeps:
+            settings["resume"] = keep / f"{name}-{sigma:g}-{seed}"
+        restored = method.denoise(common.noisy(clean, sigma, seed), sigma, seed, **settings)
         seconds.append(round(time.perf_counter() - started, 2))
         psnr.append(common.psnr(clean, restored))
     mean, std = float(np.mean(psnr)), float(np.std(psnr))

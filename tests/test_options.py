@@ -8,12 +8,12 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from evovae import train
+from evovae import operators, schedules, train
 from evovae.commands import learnt, pictures
 from evovae.estimators import Denoiser
 from evovae.restore import FittedDenoiser, denoise, fit_denoiser, inpaint
 from evovae.restore.presets import PRESETS
-from evovae.settings import LIKELIHOODS, NOISE
+from evovae.settings import CROSS, LIKELIHOODS, NOISE, SCHEDULES, SELECT
 
 MISSING = inspect.Parameter.empty
 STATIC = Path(pictures.__file__).parents[1] / "web" / "static"
@@ -81,7 +81,9 @@ def test_both_commands_say_the_same_of_their_options():
 
 def test_choices_are_those_there_are():
     assert [*pictures.Kind] == [*NOISE] and [*pictures.Preset] == [*PRESETS]
-    assert LIKELIHOODS == tuple(train.LIKELIHOODS)
+    assert LIKELIHOODS == (*train.LIKELIHOODS, "subspaces")
+    assert all(callable(getattr(operators, name)) for name in (*SELECT, *CROSS))
+    assert all(callable(getattr(schedules, name)) for name in SCHEDULES)
 
 
 def test_the_page_has_the_options_of_denoise():
@@ -125,5 +127,5 @@ def test_a_job_passes_all_wishes_on():
     worker = pytest.importorskip("evovae.web.worker")
     outcome = pytest.importorskip("evovae.web.outcome")
     asked = {*worker.Wish.model_fields} - {"upload", "mask"}
-    for passed_on in (worker.work, outcome.Task.command):
+    for passed_on in (worker._work, outcome.Task.command):
         assert {*re.findall(r"wish\.(\w+)", inspect.getsource(passed_on))} == asked
