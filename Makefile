@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 TORCH ?= torch
 # Two processes on two cores: a thread for each, or they wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 --durations-min 3
 
 .PHONY: demo style test test-all docs test-newest test-oldest clean
 

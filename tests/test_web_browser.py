@@ -20,6 +20,7 @@ from zipfile import ZipFile
 import numpy as np
 import psutil
 import pytest
+from conftest import slow
 
 from evovae import io
 
@@ -513,7 +514,7 @@ def axe():
     return (resources.files(pytest.importorskip("axe_core_python")) / "axe.min.js").read_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", slow("dark")])
 def test_no_view_has_a_serious_fault_of_accessibility(server, browser, noisy, axe, scheme):
     driver = browser.driver
     feature = {"name": "prefers-color-scheme", "value": scheme}
@@ -597,6 +598,7 @@ class Firefox:
             self.process.terminate()
 
 
+@pytest.mark.slow  # what the page does is tested in Chromium
 def test_firefox_takes_the_main_path(server, browser, noisy, tmp_path):
     firefox = Firefox(tmp_path)
     try:
