@@ -71,20 +71,20 @@ def test_gradients_through_the_sample_are_biased(estimate):
 
 
 @pytest.mark.parametrize(
-    "estimate",
+    ("estimate", "most"),
     [
-        straight_through,
-        reinmax,
-        leave_one_out,
-        disarm,
-        partial(relaxed, temperature=0.05),
-        partial(argmax, epsilon=0.05),
+        (straight_through, 0.03),
+        (reinmax, 0.03),
+        (leave_one_out, 0.03),
+        (disarm, 0.03),
+        (partial(relaxed, temperature=0.05), 0.03),
+        (partial(argmax, epsilon=0.05), 0.08),
     ],
     ids=["straight-through", "ReinMax", "leave-one-out", "DisARM", "concrete", "argmax"],
 )
-def test_all_are_unbiased_for_what_is_linear(estimate):
+def test_all_are_unbiased_for_what_is_linear(estimate, most):
     """The concrete and argmax ones only in a limit, where their variance grows."""
-    assert max(errors(estimate, small_model(H, D=D), kind=Sloped)) < 0.08
+    assert max(errors(estimate, small_model(H, D=D), kind=Sloped)) < most
 
 
 def test_reinmax_is_unbiased_for_a_linear_decoder_and_straight_through_is_not():

@@ -1,7 +1,13 @@
 """Libraries that are optional."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextmanager
@@ -21,3 +27,17 @@ def needs(extra: str, what: str = "this") -> Iterator[None]:
             raise
         message = f"{what} needs {library}, which is missing; pip install 'evovae[{extra}]' brings it"
         raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def figure(width: float, height: float) -> Figure:
+    """A figure of its own, that no window shows, of so many inches.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Without matplotlib.
+    """
+    with needs("demo", "a figure"):
+        from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

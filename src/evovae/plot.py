@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from evovae.em import Epoch
-from evovae.extras import needs
+from evovae.extras import figure as figure_of
 from evovae.model import TVAE
 from evovae.posterior import moments, weights
 from evovae.states import States
@@ -72,7 +72,7 @@ def dictionary(model: TVAE, shape: tuple[int, ...], most: int = 48) -> Figure:
     order = pi.argsort(descending=True)[:most]
     figure, panels = _panels(len(order), "each latent alone, and how often it is on")
     reach = drawn[order].abs().max().item()
-    for axis, h in zip(panels, order.tolist(), strict=False):
+    for axis, h in zip(panels, order.tolist(), strict=True):
         shown = _show(axis, drawn[h], shape, reach)
         axis.set_title(f"{pi[h]:.1%}", fontsize=8)
     if len(shape) > 1:
@@ -128,12 +128,9 @@ def populations(
     _check(shape, x.shape[1])
     observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     mean, _ = moments(model, x, states.z, observed)
-    with needs("demo", "a figure"):
-        from matplotlib.figure import Figure
-
     S = min(most, states.lpj.shape[1])
     q, places = weights(states.lpj).topk(S, dim=1)
-    figure = Figure(figsize=(1.6 * (S + 2), 1.9 * len(x)), layout="constrained")
+    figure = figure_of(1.6 * (S + 2), 1.9 * len(x))
     axes = figure.subplots(len(x), S + 2, squeeze=False)
     low, high = x[observed].min().item(), x[observed].max().item()
     for n, row in enumerate(axes):
@@ -177,11 +174,9 @@ def bound(runs: Mapping[str, Sequence[Epoch | float]]) -> Figure:
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['linear', 'deep']
     """
-    with needs("demo", "a figure"):
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+    figure = figure_of(6, 4)
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     for name, epochs in runs.items():
         bounds = [epoch.elbo if isinstance(epoch, Epoch) else epoch for epoch in epochs]
@@ -200,12 +195,9 @@ def _check(shape: tuple[int, ...], D: int) -> None:
 
 def _panels(n: int, title: str) -> tuple[Figure, list[Axes]]:
     """Room for n panels in rows."""
-    with needs("demo", "a figure"):
-        from matplotlib.figure import Figure
-
     columns = min(n, COLUMNS)
     rows = ceil(n / columns)
-    figure = Figure(figsize=(SIDE * columns + 1, 1.25 * SIDE * rows + 0.5), layout="constrained")
+    figure = figure_of(SIDE * columns + 1, 1.25 * SIDE * rows + 0.5)
     axes = [*figure.subplots(rows, columns, squeeze=False).flat]
     for axis in axes[n:]:
         axis.remove()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, nn
 
 from evovae import operators, schedules
 from evovae.checkpoint import exclusively, save_model
@@ -34,24 +34,36 @@ from evovae.states import States
 from evovae.tables import Room, Rows, digest, opened
 
 INTERVAL = 60.0  # seconds between steps that are kept
+_Parts = tuple[nn.Module, Likelihood]
 DRAWN = 2**18  # populations that are drawn at once, which bounds the memory that this takes
 TOLERANCE, TRIES, MOST = 0.1, 2, 50  # E-steps on held-out data in an epoch go on while TRIES gain so many nats
-LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
-    "gaussian": lambda: Gaussian(0.25),
-    "laplace": lambda: Laplace(0.5),
-    "bernoulli": Bernoulli,
-    "poisson": Poisson,
+
+
+def _network(make: Callable[[], Likelihood], settings: Settings, D: int, generator: Generator) -> _Parts:
+    """A decoder that is trained by its gradient."""
+    return MLP(settings.latents, *settings.hidden, D, generator=generator), make()
+
+
+def _subspaces(settings: Settings, D: int, generator: Generator) -> _Parts:
+    """Latents that switch linear subspaces on, and no decoder."""
+    sizes = settings.latents, D, settings.rank, settings.always
+    return Silent(D), LowRankGaussian(*sizes, offsets=True, sigma2=0.25, generator=generator)
+
+
+LIKELIHOODS: dict[str, Callable[[Settings, int, Generator], _Parts]] = {
+    "gaussian": partial(_network, partial(Gaussian, 0.25)),
+    "laplace": partial(_network, partial(Laplace, 0.5)),
+    "bernoulli": partial(_network, Bernoulli),
+    "poisson": partial(_network, Poisson),
+    "subspaces": _subspaces,
 }
 
 
 def _model(settings: Settings, D: int) -> TVAE:
     """The model that every process starts from."""
-    H, generator = settings.latents, Generator().manual_seed(settings.seed)
-    prior = Bits(H, p=min(1 / H, 0.5))
-    if settings.likelihood == "subspaces":
-        ranks = settings.rank, settings.always
-        return TVAE(Silent(D), LowRankGaussian(H, D, *ranks, offsets=True, sigma2=0.25, generator=generator), prior)
-    return TVAE(MLP(H, *settings.hidden, D, generator=generator), LIKELIHOODS[settings.likelihood](), prior)
+    H = settings.latents
+    parts = LIKELIHOODS[settings.likelihood](settings, D, Generator().manual_seed(settings.seed))
+    return TVAE(*parts, Bits(H, p=min(1 / H, 0.5)))
 
 
 def _search(settings: Settings, model: TVAE) -> Search:

@@ -79,9 +79,19 @@ def train(
         memory = (free_memory() if max_memory is None else max_memory) / shard.beside
         place, told = find_device(device), _Told(settings.epochs)
         report = _Board(told, folder) if board and shard.rank == 0 else told
-        options = {"memory": memory, "validation": validation, "device": place, "stop": stop}
         with told.bar:
-            train_on(data, folder, settings, shard, report=report, save=_saved, **options)  # type: ignore[arg-type]
+            train_on(
+                data,
+                folder,
+                settings,
+                shard,
+                memory=memory,
+                validation=validation,
+                device=place,
+                report=report,
+                stop=stop,
+                save=_saved,
+            )
         _conclude(shard, folder, stop)
     if stop.signal:
         raise typer.Exit(128 + stop.signal)

@@ -33,9 +33,8 @@ class Prior(nn.Module, ABC):
         """
         return {"H": self.n_latents}
 
-    @abstractmethod
     def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        """Random populations to start a search from, with states that are possible under the prior.
+        """Random populations to start a search from, with states that are possible under the prior: any, by default.
 
         Parameters
         ----------
@@ -58,6 +57,7 @@ class Prior(nn.Module, ABC):
         ValueError
             If there are fewer than S states.
         """
+        return States.random(N, S, self.n_latents, generator, dtype=dtype)
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import torch
 from torch import Generator, Tensor
 
 from evovae.priors.base import Prior
-from evovae.states import States
 
 
 class Bernoulli(Prior):
@@ -52,9 +51,6 @@ class Bernoulli(Prior):
     @property
     def n_latents(self) -> int:
         return self.pi.numel()
-
-    def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        return States.random(N, S, self.n_latents, generator, dtype=dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         off = torch.log1p(-self.pi)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from torch import Generator, Tensor
 
 from evovae.priors.base import Prior
-from evovae.states import States, unpack
+from evovae.states import unpack
 
 MOST = 16  # latents whose states are summed over
 
@@ -94,9 +94,6 @@ class Boltzmann(Prior):
     def config(self) -> dict[str, Any]:
         return {"H": self.n_latents, "margin": self.margin}
 
-    def populations(self, N: int, S: int, generator: Generator, dtype: torch.dtype = torch.float32) -> States:
-        return States.random(N, S, self.n_latents, generator, dtype=dtype)
-
     def log_prob(self, z: Tensor) -> Tensor:
         z = z.to(self.bias.dtype)
         return z @ self.bias + 0.5 * (z @ self.couplings * z).sum(-1) - self.log_z
@@ -106,7 +103,7 @@ class Boltzmann(Prior):
         return torch.cat([torch.einsum("ns,nsh,nsk->hk", q, z, z).flatten(), q.sum().reshape(1)]).double()
 
     def update(self, stats: Tensor) -> None:
-        H, device = self.n_latents, self.bias.device
+        H = self.n_latents
         features = _features(self._all().cpu().double())
         row, column = torch.triu_indices(H, H, 1)
         second = (stats[:-1] / stats[-1].clamp(min=1)).view(H, H).cpu()
@@ -133,7 +130,7 @@ class Boltzmann(Prior):
         half[row, column] = best[H:]
         self.bias.copy_(best[:H])
         self.couplings.copy_(half + half.T)
-        self.log_z.copy_((features @ best).logsumexp(0).to(device))
+        self.log_z.copy_((features @ best).logsumexp(0))
 
     def sample(self, n: int, generator: Generator) -> Tensor:
         z = self._all()

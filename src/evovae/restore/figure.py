@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evovae.extras import needs
+from evovae.extras import figure as figure_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,9 +28,6 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
     ValueError
         If the image before has another shape.
     """
-    with needs("demo", "a figure"):
-        from matplotlib.figure import Figure
-
     image, level = restoration.image, max(restoration.sigma, 1e-30)
     grey: dict[str, Any] = {"cmap": "gray"}
     after = _plane(image, image)
@@ -42,13 +39,13 @@ def draw(restoration: Restoration, before: np.ndarray | None) -> Figure:
         noisy = _plane(before, image)
         panels = [("before", noisy, grey), panels[0], ("removed", noisy - after, reach), panels[1]]
     if image.ndim == 1:
-        figure = Figure(figsize=(3 * SIDE, SIDE), layout="constrained")
+        figure = figure_of(3 * SIDE, SIDE)
         axes = figure.subplots()
         for name, values, _ in panels:
             axes.plot(values, label=name, linewidth=0.8)
         axes.legend()
         return figure
-    figure = Figure(figsize=(SIDE * len(panels), SIDE), layout="constrained")
+    figure = figure_of(SIDE * len(panels), SIDE)
     for axes, (name, values, options) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         shown = axes.imshow(values, **options)
         axes.set_title(name)
