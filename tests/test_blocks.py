@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import SIGMA, pan, rms
+from helpers import noisy_film as noisy
 from numpy.testing import assert_allclose, assert_array_equal
-from test_film import SIGMA, noisy, pan, rms
 
 import evovae
 from evovae import MixturePatches, files

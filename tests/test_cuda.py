@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 import evovae

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_denoise import blocks, noisy, rms
+from helpers import blocks, noisy, rms
 
 import evovae
 from evovae import LowRankPatches, MixturePatches, NetworkPatches, Search

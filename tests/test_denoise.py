@@ -8,45 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import scene, slow, white
+from helpers import QUICK, SUBSPACES, blocks, noisy, quick, rms, scene, slow, white
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
 import evovae
-from evovae import FittedDenoiser, LowRankPatches, NetworkPatches, Restoration, Search
+from evovae import FittedDenoiser, NetworkPatches, Restoration, Search
 from evovae.estimators import Denoiser
 from evovae.masks import missing
-from evovae.operators import SparseFlip, by_fitness, exactly_informed_flip
+from evovae.operators import SparseFlip, by_fitness
 from evovae.priors import Bernoulli
 from evovae.restore.ensemble import Estimate, trusted
 from evovae.restore.image import Image, Scale, as_dtype
 from evovae.restore.noise.level import estimate
 from evovae.restore.patch_models import from_config
 from evovae.restore.presets import PRESETS, Picture
-
-QUICK = NetworkPatches(4, 16, 10, Search(3, 4), 15, False, (32,), 16, 0.01)
-SUBSPACES = LowRankPatches(
-    5, 16, 8, Search(2, 4, mutate=exactly_informed_flip), 10, False, rank=2, batches=4, look=(0, 0)
-)
-
-
-def blocks(n: int = 40) -> np.ndarray:
-    """A picture of flat blocks between 40 and 200."""
-    levels = np.random.default_rng(1).uniform(40, 200, (4, 4))
-    return np.kron(levels, np.ones((n // 4, n // 4)))
-
-
-def noisy(sigma: float = 15.0, seed: int = 0) -> np.ndarray:
-    return blocks() + sigma * np.random.default_rng(seed).standard_normal((40, 40))
-
-
-def quick(image, **options):
-    return evovae.denoise(image, preset=QUICK, rng=0, **options)
-
-
-def rms(a: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(a))))
 
 
 def test_noise_is_reduced_and_its_level_found():

@@ -160,8 +160,10 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert "evovae.denoise" in (tmp_path / "site" / "api" / "restoration.html").read_text()
 
 
-def test_every_test_that_is_promised_exists():
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "explain" / "robustness.md").read_text()))
-    there = {name for path in (ROOT / "tests").glob("*.py") for name in re.findall(r"def (test_\w+)", path.read_text())}
-    assert len(named) > 50
-    assert named <= there, named - there
+def test_every_promise_names_files_of_tests_that_exist():
+    text = (ROOT / "docs" / "explain" / "robustness.md").read_text()
+    rows = re.findall(r"^\| F?\d.*\| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 50
+    for tests in rows:
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named and all((ROOT / "tests" / f"{name}.py").exists() for name in named), tests

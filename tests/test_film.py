@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import slow
+from helpers import SIGMA, pan, rms, slow, texture
+from helpers import noisy_film as noisy
 from numpy.testing import assert_allclose, assert_array_equal
 
 import evovae
@@ -14,29 +15,6 @@ from evovae.restore.film import Film, motion
 from evovae.restore.image import Image
 
 MIXTURE = MixturePatches(4, 48, epochs=6)
-SIGMA = 25.0
-
-
-def texture(shape=(64, 160), seed=0):
-    """Blocks of many levels with fine stripes, which is still where nothing moves."""
-    rng = np.random.default_rng(seed)
-    y, x = np.indices(shape)
-    levels = rng.uniform(40, 200, (shape[0] // 8 + 1, shape[1] // 8 + 1))[y // 8, x // 8]
-    return levels + 20 * np.sin(0.9 * x + 0.7 * y)
-
-
-def pan(step, frames=10, width=64):
-    """A camera that moves over a texture by so many pixels per frame."""
-    scene = texture((64, width + abs(step) * frames + 8))
-    return np.stack([scene[:, step * t : step * t + width] for t in range(frames)])
-
-
-def noisy(film, seed=0):
-    return film + SIGMA * np.random.default_rng(seed).standard_normal(film.shape)
-
-
-def rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def even(film):

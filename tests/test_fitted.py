@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import QUICK, SUBSPACES, blocks, noisy, rms
 from numpy.testing import assert_allclose, assert_array_equal
-from test_denoise import QUICK, SUBSPACES, blocks, noisy
 
 import evovae
 from evovae import FittedDenoiser, MixturePatches, NetworkPatches, exact
@@ -167,10 +167,6 @@ def scene(seed=0, shape=(72, 72), sigma=12.0, gain=1.0):
 
 MIXTURE = MixturePatches(5, 24, epochs=12)
 KINDS = {"mixture": MIXTURE, "subspaces": SUBSPACES, "network": replace(QUICK, latents=12, epochs=80)}
-
-
-def rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 @pytest.fixture(scope="module", params=["mixture", "subspaces", pytest.param("network", marks=pytest.mark.slow)])

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import holes, seeded, small_model
+from helpers import holes, seeded, small_model
 from torch.distributions import MultivariateNormal
 from torch.testing import assert_close
 

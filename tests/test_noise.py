@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import scene, slow
+from helpers import rms, scene, slow
 from imageio.v3 import imread
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -21,10 +21,6 @@ from evovae.restore.noise.variance import Bins, fit_curve, limits, step
 def found(values: np.ndarray, kind: str = "auto", sigma=None, axis: int | None = None) -> Noise:
     image = Image.of(values, None, axis, "mask", np.inf)
     return find(image, kind, None if sigma is None else np.asarray(sigma, float)).model
-
-
-def rms(a: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(a))))
 
 
 def draw(kind: str, clean: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -4,10 +4,10 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+from helpers import SUBSPACES, blocks, noisy, rms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from test_denoise import SUBSPACES, blocks, noisy, rms
 
 import evovae
 from evovae.restore.image import as_dtype

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import seeded
+from helpers import QUICK, SUBSPACES, rms, seeded
 from numpy.testing import assert_array_equal
-from test_denoise import QUICK, SUBSPACES, rms
 
 import evovae
 from evovae import MixturePatches
