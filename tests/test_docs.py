@@ -35,8 +35,8 @@ def test_code_blocks_run(page, capsys, tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # so small pictures say that they are
 def test_what_the_readme_shows_runs(capsys):
     random = np.random.default_rng(0)
-    pictures = {"noisy": random.normal(100, 10, (24, 24)), "colour": random.normal(100, 10, (24, 24, 3))}
-    names = {**pictures, "damaged": pictures["noisy"], "mask": random.random((24, 24)) < 0.1}
+    pictures = {"noisy": random.normal(100, 10, (16, 16)), "colour": random.normal(100, 10, (16, 16, 3))}
+    names = {**pictures, "damaged": pictures["noisy"], "mask": random.random((16, 16)) < 0.1}
     for block in _code("README.md"):
         exec(compile(block, "README.md", "exec"), names)
     assert names["clean"].shape == names["colour"].shape
@@ -151,6 +151,7 @@ def test_links_between_files_lead_somewhere(page):
         assert place.exists() or made and made[2] == "index", link
 
 
+@pytest.mark.slow  # links, docstrings and their examples are looked at above
 def test_the_documentation_builds_without_a_warning(tmp_path):
     """The gallery's pages as text alone: `make docs` runs them."""
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]

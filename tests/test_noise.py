@@ -118,13 +118,13 @@ def test_correlations_between_channels_are_found():
 
 
 def test_constant_regions_say_nothing_and_come_back():
-    clean = scene()
+    clean = scene(96)
     noisy = draw("20", clean)
-    noisy[:31] = noisy[-31:] = 0
+    noisy[:24] = noisy[-24:] = 0
     result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
     assert result.noise.curves[0].sigma == pytest.approx(20, rel=0.1)
-    assert_array_equal(result.image[:31], 0)
-    assert rms((result.image - clean)[31:-31]) < 10
+    assert_array_equal(result.image[:24], 0)
+    assert rms((result.image - clean)[24:-24]) < 10
 
 
 def test_counts_over_an_empty_background_are_counts():
@@ -159,7 +159,7 @@ def test_frames_of_single_photons_keep_their_mean():
         off.append(mean / frame.mean() - 1)
     assert np.mean(off) == pytest.approx(0, abs=0.05)
     with pytest.warns(UserWarning, match="dtype = float32"):
-        evovae.denoise(frame, preset="fast", rng=0)
+        evovae.denoise(frame[:24, :24], preset="fast", rng=0)
 
 
 def test_values_that_stand_for_no_data_are_filled():
@@ -182,7 +182,7 @@ def test_one_bright_blob_ruins_nothing():
 
 
 def test_noise_that_is_small_beside_the_picture():
-    clean = np.tile(np.linspace(0, 57000, 128), (128, 1))
+    clean = np.tile(np.linspace(0, 57000, 64), (64, 1))
     noisy = draw("40", clean).astype(np.float32)
     assert rms(evovae.denoise(noisy, preset="fast", rng=0) - clean) <= 1.01 * rms(noisy - clean)
 

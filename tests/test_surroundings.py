@@ -70,7 +70,9 @@ def test_a_second_interrupt_ends_at_once_and_leaves_files_whole(tmp_path):
     io.write(tmp_path / "out.npy", io.Content(image))
     command = [sys.executable, "-m", "evovae", "denoise", "in.npy", "out.npy", "--preset", "paper", "--overwrite"]
     process = subprocess.Popen([*command, "--resume", "run"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    time.sleep(8)
+    while not (tmp_path / "run").exists():  # it has begun, and needs minutes
+        time.sleep(0.1)
+    time.sleep(1)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
