@@ -12,6 +12,16 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports the kernels
 
 
+LONGEST = ["test_web_browser", "test_web", "test_denoise", "test_tiling", "test_blocks", "test_noise", "test_train"]
+LONGEST += ["test_engines", "test_cli", "test_fitted", "test_public_pictures", "test_properties", "test_docs"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first: of two processes, none waits for a long one that was begun last."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture
 def pictures() -> Path:
     """The folder of test pictures named by EVOVAE_DATA."""
