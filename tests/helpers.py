@@ -71,6 +71,11 @@ def quick(image: object, **options: object) -> object:
     return evovae.denoise(image, preset=QUICK, rng=0, **options)
 
 
+def subspaces(image: object, *told: object, **options: object) -> object:
+    """Which takes a third of the time."""
+    return evovae.denoise(image, *told, preset=SUBSPACES, rng=0, **options)
+
+
 # Pictures
 
 

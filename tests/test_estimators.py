@@ -99,7 +99,7 @@ def test_missing_values_are_filled_with_what_the_rest_says(trained):
 
 def test_training_copes_with_missing_values():
     X = images()
-    vae = quick(8, hidden_layer_sizes=(), max_iter=40, n_init=6).fit(holes(X, 0.15))
+    vae = quick(8, hidden_layer_sizes=(), max_iter=40, n_init=12).fit(holes(X, 0.15))
     assert rms(vae.impute(holes(X)) - X) < 0.15
     assert abs(vae.sigma_ - 0.1) < 0.02
 

@@ -290,7 +290,7 @@ def test_of_many_images_some_are_read():
 
         def __getitem__(self, number):
             read.append(number)
-            return scene(number, (36, 36))[1]
+            return scene(number, (24, 24))[1]
 
     evovae.fit_denoiser(Folder(), preset=replace(MIXTURE, epochs=1), rng=0)
     assert len(read) == 32 and max(read) > 300 and read == sorted(read)
