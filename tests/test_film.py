@@ -146,7 +146,7 @@ def test_a_frame_that_is_lost_comes_back_from_those_beside_it(lost):
     film = noisy(clean)
     film[lost] = np.nan
     with pytest.warns(UserWarning, match="pixels are NaN"):
-        restored = evovae.denoise(film, time_axis=0, preset=MIXTURE, rng=0)
+        restored = evovae.denoise(film, **OPTIONS)
     assert rms(restored[lost] - clean[lost]) < 0.4 * SIGMA
 
 
