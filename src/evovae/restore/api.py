@@ -368,8 +368,9 @@ def fit_denoiser(
         return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
 
     watch = Watch(max_seconds, callback)
-    with watch.showing(), keeping(digest, options, seed_of(rng), {}) as keep:
-        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, keep)
+    with watch.showing(), keeping(digest, options, seed_of(rng), {}) as (checkpointer, seed):
+        options = replace(options, rng=seed)
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, checkpointer)
 
 
 def _pieces(

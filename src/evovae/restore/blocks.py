@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from evovae.checkpoint import Checkpointer
 from evovae.files import let_go, on_disk
 from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
@@ -28,7 +29,7 @@ from evovae.restore.noise.estimate import find_places
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.pipeline import Options, Seen, applied, fit, keeping, typical, unchanged
 from evovae.restore.result import Restoration
-from evovae.restore.run import Keep, Watch
+from evovae.restore.run import Watch
 from evovae.restore.tiling import passes
 
 PER_VALUE = 300  # bytes that a value of a block takes for each frame that patches reach through
@@ -39,15 +40,16 @@ def restore_film(film: LongFilm, options: Options, memory: float, watch: Watch) 
     """As `pipeline.restore`: what is common to all of the film is learnt from parts of it."""
     if options.held_out:
         raise ValueError(f"held_out is {options.held_out}, but no pixels are held out of films as long as this one")
-    with _kept(film, options, memory, {}) as (keep, options, blocks):
-        fitted = fit(_runs(film, options), options, memory, watch, keep, film.places)
-        return _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch).through(blocks, keep)
+    with _kept(film, options, memory, {}) as (checkpointer, options, blocks):
+        fitted = fit(_runs(film, options), options, memory, watch, checkpointer, film.places)
+        work = _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch)
+        return work.through(blocks, checkpointer)
 
 
 def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory: float, watch: Watch) -> Restoration:
     """As `pipeline.apply`: noise and scale are found in parts of the film."""
     about = {"model": repr([member.config() for member in fitted.members])}
-    with _kept(film, options, memory, about) as (keep, options, blocks):
+    with _kept(film, options, memory, about) as (checkpointer, options, blocks):
         runs = _runs(film, options)
         fitting = fitted.fitting(runs[0].image)
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
@@ -56,13 +58,13 @@ def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory:
         members, notes = fitting.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
         cost = sum(passes(member.settings, film.places) for member in members)
         watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
-        return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, keep)
+        return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, checkpointer)
 
 
 @contextmanager
 def _kept(
     film: LongFilm, options: Options, memory: float, about: Mapping[str, str]
-) -> Iterator[tuple[Keep, Options, list[Block]]]:
+) -> Iterator[tuple[Checkpointer, Options, list[Block]]]:
     """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
     film.dtype(options.dtype)  # which may be one that cannot be
     each = PER_VALUE * (options.time_width or USUAL)
@@ -71,8 +73,8 @@ def _kept(
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
     blocks, seed = [*film.blocks(min(BLOCK, int(memory / each)))], seed_of(options.rng)
     told = replace(options, sigma=None if film.sigma is None else np.asarray(film.sigma, float))
-    with keeping(film.digest, told, seed, {**about, "blocks": repr(blocks)}) as keep:
-        yield keep, replace(options, rng=int(keep.load().get("seed", seed))), blocks
+    with keeping(film.digest, told, seed, {**about, "blocks": repr(blocks)}) as (checkpointer, seed):
+        yield checkpointer, replace(options, rng=seed), blocks
 
 
 def _runs(film: LongFilm, options: Options) -> list[Seen]:
@@ -97,7 +99,7 @@ class _Work:
     memory: float
     watch: Watch
 
-    def through(self, blocks: Sequence[Block], keep: Keep) -> Restoration:
+    def through(self, blocks: Sequence[Block], checkpointer: Checkpointer) -> Restoration:
         """All blocks, one after another, or the first ones, where it is stopped: others stay as they were, std NaN."""
         film, watch = self.film, self.watch
         dtype = film.dtype(self.options.dtype)
@@ -107,7 +109,7 @@ class _Work:
         for number, block in enumerate(blocks):
             place = film.index(block)
             try:
-                made = keep.part(f"block {number}", partial(self._block, number, block, share))
+                made = checkpointer.part(f"block {number}", partial(self._block, number, block, share))
             except KeyboardInterrupt:
                 if not done:
                     raise

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from scipy.ndimage import uniform_filter
 from torch import Generator
 
-from evovae.checkpoint import Folder, OtherRunError
+from evovae.checkpoint import Checkpointer, OtherRunError, exclusively
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
@@ -28,7 +28,7 @@ from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
 from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
-from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
+from evovae.restore.run import Watch, train
 from evovae.restore.tiling import Sampling, Several, passes, plan
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
@@ -49,6 +49,7 @@ HARDLY = 100.0  # standard deviations of the image over those of its noise, from
 COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
 UNKNOWN = 4.0  # times the variance of the noise: places with larger residuals are unknown to models of other images
+INTERVAL = 20.0  # seconds from one checkpoint to the next
 MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
@@ -137,9 +138,8 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
     about = {"patch models": [model.config() for model in models], "memory or tiles": repr(tilings)}
-    with keeping(image.digest, options, seed, about) as keep:
-        kept = keep.load()
-        generator = Generator().manual_seed(int(kept.get("seed", seed)))
+    with keeping(image.digest, options, seed, about) as (checkpointer, seed):
+        kept, generator = checkpointer.load(), Generator().manual_seed(seed)
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
 
@@ -153,7 +153,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
         beside = film.beside(grainy)
         learners = _learners(tilings, models, beside, scale, seen.found, options, generator)
-        work = train(learners, beside, watch, keep, kept)
+        work = train(learners, beside, watch, checkpointer, kept)
     restored = _back(seen, shown, hidden, mixed(work.estimates), options, options.missed)
     return replace(
         restored,
@@ -166,7 +166,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
 
 
 def fit(
-    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, keep: Keep, places: int = 0
+    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, checkpointer: Checkpointer, places: int = 0
 ) -> FittedDenoiser:
     """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back.
 
@@ -175,8 +175,7 @@ def fit(
     films = [Film.of(each.even, options.time_width) for each in seen]
     width = min(sorted(film.width for film in films)[len(films) // 2], *(each.even.shape[0] for each in seen))
     films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
-    kept = keep.load()
-    generator = Generator().manual_seed(int(kept.get("seed", seed_of(options.rng))))
+    kept, generator = checkpointer.load(), Generator().manual_seed(seed_of(options.rng))
     grainy = tuple(film.middle().beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
     picture, scale = _picture(seen, width), Scale.of(*grainy)
     middle = typical(seen, scale)
@@ -186,7 +185,7 @@ def fit(
     later = sum(passes(model, places) for model in models)
     watch.begin(sum(model.length for model in models), later, lambda _: first.outside(first.values), kept)
     learners = _learners(samplings, models, grainy[0], scale, middle, options, generator)
-    work = train(learners, grainy[0], watch, keep, kept)
+    work = train(learners, grainy[0], watch, checkpointer, kept)
     return _fitted(work.fitted, middle.model, options, width)
 
 
@@ -381,10 +380,12 @@ def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> n
 
 
 @contextmanager
-def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mapping[str, object]) -> Iterator[Keep]:
-    """Where progress goes, and whose it is: of pictures with a digest, options, and what else there is."""
+def keeping(
+    digest: Callable[[], str], options: Options, seed: int, about: Mapping[str, object]
+) -> Iterator[tuple[Checkpointer, int]]:
+    """What keeps the progress of work on pictures with a digest, and the seed that it began with."""
     if options.resume is None:
-        yield Nowhere()
+        yield Checkpointer(None, {}), seed
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     several = isinstance(options.preset, Sequence) and not isinstance(options.preset, str)
@@ -396,9 +397,11 @@ def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mappi
         **about,
         "seed": None if options.rng is None else seed,
     }
-    folder = Folder(Path(options.resume), run)
-    with folder.locked():
-        yield InFolder(folder, seed)
+    folder = Path(options.resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusively(folder):
+        checkpointer = Checkpointer(folder, run, INTERVAL)
+        yield checkpointer, int(checkpointer.part("seed", lambda: {"seed": torch.tensor(seed)})["seed"])
 
 
 def _digest(levels: np.ndarray | None) -> str:
