@@ -179,14 +179,6 @@ def fit(
     course = _Course(model, optimizer, states, generator, hold)
     course.load(resume or {})
 
-    def step(rows: Tensor, done: float) -> Totals:
-        optimizer.zero_grad()
-        totals = engine.step(x, observed, rows, states, search, generator)
-        shard.average(course.adjusted, totals.count)
-        course.set_rates(schedule(done, epochs) / 2**course.setbacks)
-        optimizer.step()
-        return totals
-
     def pass_over_data() -> Totals:
         order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
         parts = order.split(batch_size)
@@ -194,7 +186,12 @@ def fit(
         done = None
         with engine.running():
             for i, rows in enumerate(parts):
-                batch = step(rows, (course.number * batches + i) / batches)
+                optimizer.zero_grad()
+                batch = engine.step(x, observed, rows, states, search, generator)
+                shard.average(course.adjusted, batch.count)
+                done_epochs = (course.number * batches + i) / batches
+                course.set_rates(schedule(done_epochs, epochs) / 2**course.setbacks)
+                optimizer.step()
                 if memory is not None:  # these sums stand for all data, whatever part they have seen
                     course.remember(shard.total(batch), memory)
                     course.update(course.recent.scaled(N / course.weight))

@@ -22,7 +22,7 @@ from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.restore.image import Scale, as_dtype, seed_of
+from evovae.restore.image import Scale, as_dtype
 from evovae.restore.long_film import BLOCK, Block, LongFilm
 from evovae.restore.memory import MemoryBudgetError, in_gib
 from evovae.restore.noise.estimate import find_places
@@ -55,7 +55,7 @@ def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory:
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
         even = noise.forward(runs[len(runs) // 2].image)
         beside = Film.of(even, fitted.width).beside(even)
-        members, notes = fitting.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
+        members, notes = fitting.at(noise, beside, Generator().manual_seed(options.seed))
         cost = sum(passes(member.settings, film.places) for member in members)
         watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
         return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, checkpointer)
@@ -71,15 +71,15 @@ def _kept(
     if memory < FEWEST * each:
         needed = in_gib(FEWEST * each)
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
-    blocks, seed = [*film.blocks(min(BLOCK, int(memory / each)))], seed_of(options.rng)
+    blocks = [*film.blocks(min(BLOCK, int(memory / each)))]
     told = replace(options, sigma=None if film.sigma is None else np.asarray(film.sigma, float))
-    with keeping(film.digest, told, seed, {**about, "blocks": repr(blocks)}) as (checkpointer, seed):
-        yield checkpointer, replace(options, rng=seed), blocks
+    with keeping(film.digest, told, {**about, "blocks": repr(blocks)}) as (checkpointer, told):
+        yield checkpointer, replace(options, seed=told.seed), blocks
 
 
 def _runs(film: LongFilm, options: Options) -> list[Seen]:
     """What is looked at of the film, but for what is constant or missing."""
-    samples = film.samples(np.random.default_rng(seed_of(options.rng)))
+    samples = film.samples(np.random.default_rng(options.seed))
     found = [Seen.of(image, replace(options, sigma=levels)) for image, levels in samples if not image.flat]
     if not found:
         raise ValueError("the film is constant wherever it was looked at, so that there is nothing to learn from")
@@ -163,7 +163,7 @@ class _Work:
             own[within[0]] = True
             shown = replace(seen.even, observed=seen.even.observed & own)
             moved = Film.of(seen.even, width).around(within[0])
-            generator = Generator().manual_seed(seed_of(self.options.rng) + number)
+            generator = Generator().manual_seed(self.options.seed + number)
             about = self.notes, replace(self.options, sigma=levels), self.memory, generator
             done = applied(self.members, seen, moved, shown, *about, lambda part: self.watch.work(part * share))
         inner = film.index(within)

@@ -17,7 +17,7 @@ from evovae.checkpoint import CheckpointError, load_tensors, save_tensors
 from evovae.devices import find_device
 from evovae.restore.estimates import begun, patches_in, search
 from evovae.restore.fitted_patches import FittedPatches, Population
-from evovae.restore.image import Image, Scale, check_sigma
+from evovae.restore.image import Image, Scale, check_sigma, seed_of
 from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
@@ -146,7 +146,8 @@ class FittedDenoiser:
 
         memory, watch = budget(max_memory), Watch(None, callback)
         kind, where = self.kind if noise is None else noise, find_device(device)
-        options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
+        asked = 0.0, strength, dtype, tile, resume, self.width
+        options = Options(kind, "", seed_of(rng), rng is None, where, *asked)
         array, channel_axis = opened(image, channel_axis)
         with watch.showing():
             if is_long(array, channel_axis, time_axis):

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from scipy.cluster.vq import kmeans2
@@ -90,7 +90,20 @@ class PatchModel(ABC):
         Passes over the patches.
     centred
         Whether each patch has its own mean taken off before, and put back after.
+
+    Attributes
+    ----------
+    settling
+        E-steps for patches that took no part in training.
+    adaptations
+        How many times a trained model is adapted to another image; see `adapted`.
+    on_cpu
+        Whether such models stay on the CPU, which their closed forms are compiled for.
     """
+
+    settling: ClassVar[int] = 4
+    adaptations: ClassVar[int] = 0
+    on_cpu: ClassVar[bool] = True
 
     patch: int | tuple[int, ...]
     latents: int
@@ -132,28 +145,6 @@ class PatchModel(ABC):
         return False
 
     @property
-    @abstractmethod
-    def settling(self) -> int:
-        """How many E-steps are made for patches that took no part in training.
-
-        Returns
-        -------
-        int
-            1 or more.
-        """
-
-    @property
-    def adaptations(self) -> int:
-        """How many times a trained model is adapted to another image; see `adapted`.
-
-        Returns
-        -------
-        int
-            0, by default.
-        """
-        return 0
-
-    @property
     def commonest(self) -> int:
         """How many of the commonest states of training are kept, for other patches to start from the best of them.
 
@@ -186,7 +177,6 @@ class PatchModel(ABC):
         """
         return sum(course.epochs for course in self.courses)
 
-    @abstractmethod
     def place(self, device: torch.device) -> torch.device:
         """Where such models are trained and used, if a device is there to be used.
 
@@ -198,8 +188,9 @@ class PatchModel(ABC):
         Returns
         -------
         torch.device
-            That device, or the CPU for models whose closed forms are compiled for it.
+            That device, or the CPU.
         """
+        return CPU if self.on_cpu else device
 
     @abstractmethod
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
@@ -442,6 +433,9 @@ class NetworkPatches(PatchModel):
     (16, 16)
     """
 
+    settling = 8
+    on_cpu = False
+
     patch: int | tuple[int, ...] = 8
     latents: int = 64
     states: int = 24
@@ -456,13 +450,6 @@ class NetworkPatches(PatchModel):
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0
-
-    @property
-    def settling(self) -> int:
-        return 8
-
-    def place(self, device: torch.device) -> torch.device:
-        return device
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
@@ -547,13 +534,6 @@ class LowRankPatches(PatchModel):
 
     def optimism(self, N: int, D: int) -> float:
         return 1.28
-
-    @property
-    def settling(self) -> int:
-        return 4
-
-    def place(self, device: torch.device) -> torch.device:
-        return CPU
 
     def searching(self, patches: Patches) -> Search:
         by_gradients = self.search.mutate is operators.informed_flip
@@ -645,6 +625,8 @@ class MixturePatches(PatchModel):
     (16, 16)
     """
 
+    adaptations = 2
+
     patch: int | tuple[int, ...] = 7
     latents: int = 208
     states: int = 3
@@ -663,19 +645,8 @@ class MixturePatches(PatchModel):
         return 1.05 + 3.7 * D * self.latents / N  # more, the fewer patches there are for each direction of a covariance
 
     @property
-    def settling(self) -> int:
-        return 4
-
-    @property
-    def adaptations(self) -> int:
-        return 2
-
-    @property
     def commonest(self) -> int:
         return self.latents  # all components: migration does not bring what is not in any population
-
-    def place(self, device: torch.device) -> torch.device:
-        return CPU
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         D, K = x.shape[1], self.latents

@@ -13,16 +13,15 @@ from numpy.typing import DTypeLike
 from scipy.ndimage import uniform_filter
 from torch import Generator
 
-from evovae.checkpoint import Checkpointer, OtherRunError, exclusively
+from evovae.checkpoint import Checkpointer, exclusively
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
 from evovae.restore.film import Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
+from evovae.restore.image import Image, Scale, as_dtype, dtype_of
 from evovae.restore.learner import Learner
-from evovae.restore.memory import MemoryBudgetError, memory_errors
 from evovae.restore.noise.estimate import Found, find, find_in_film
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
@@ -74,21 +73,23 @@ def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.nda
 class Options:
     """What `denoise` and `inpaint` were asked for; sigma is as `check_sigma` returns it.
 
-    fill tells whether missing pixels are all that matters, time_width how many frames of a film patches reach through.
+    drawn tells whether the seed is one that nobody asked for, fill whether missing pixels are all that matters,
+    time_width how many frames of a film patches reach through.
     """
 
-    sigma: np.ndarray | None
     noise: str | NoiseModel
     preset: str | PatchModel | Sequence[PatchModel]
-    rng: int | np.random.Generator | None
-    held_out: float
-    strength: float
-    dtype: DTypeLike | None
-    tile: int | None
+    seed: int
+    drawn: bool
     device: torch.device
-    resume: str | Path | None
-    fill: bool
+    held_out: float = 0.0
+    strength: float = 1.0
+    dtype: DTypeLike | None = None
+    tile: int | None = None
+    resume: str | Path | None = None
     time_width: int | None = None
+    fill: bool = False
+    sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -101,28 +102,10 @@ class Options:
 
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
-    """All of a restoration; again with half the memory, if less was there than estimated."""
-    seed, dtype = seed_of(options.rng), dtype_of(image, options.dtype)
-    if image.flat:
-        return unchanged(image, dtype)
-    try:
-        with memory_errors():
-            return _restore(image, options, seed, memory, watch)
-    except MemoryError as error:
-        if isinstance(error, MemoryBudgetError):
-            raise
-        warn(f"memory ran out ({error}); trying again with half of it")
-    with memory_errors(MemoryBudgetError):
-        try:
-            return _restore(image, options, seed, memory / 2, watch)
-        except OtherRunError:  # what has been kept is of larger tiles
-            half = replace(options, resume=Path(str(options.resume)) / "half the memory")
-            return _restore(image, half, seed, memory / 2, watch)
-
-
-def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
     dtype = dtype_of(image, options.dtype)
+    if image.flat:
+        return unchanged(image, dtype)
     seen = Seen.of(image, options)
     image, noise, even = seen.image, seen.found.model, seen.even
     if options.fill and image.observed.all():
@@ -138,8 +121,8 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
     about = {"patch models": [model.config() for model in models], "memory or tiles": repr(tilings)}
-    with keeping(image.digest, options, seed, about) as (checkpointer, seed):
-        kept, generator = checkpointer.load(), Generator().manual_seed(seed)
+    with keeping(image.digest, options, about) as (checkpointer, options):
+        kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
 
@@ -175,7 +158,7 @@ def fit(
     films = [Film.of(each.even, options.time_width) for each in seen]
     width = min(sorted(film.width for film in films)[len(films) // 2], *(each.even.shape[0] for each in seen))
     films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
-    kept, generator = checkpointer.load(), Generator().manual_seed(seed_of(options.rng))
+    kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
     grainy = tuple(film.middle().beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
     picture, scale = _picture(seen, width), Scale.of(*grainy)
     middle = typical(seen, scale)
@@ -191,7 +174,7 @@ def fit(
 
 def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The path of an image without training: models are those of other images, and populations are found for it."""
-    dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(seed_of(options.rng))
+    dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(options.seed)
     fitting = fitted.fitting(image)
     if image.flat:
         return unchanged(image, dtype)
@@ -381,11 +364,11 @@ def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> n
 
 @contextmanager
 def keeping(
-    digest: Callable[[], str], options: Options, seed: int, about: Mapping[str, object]
-) -> Iterator[tuple[Checkpointer, int]]:
-    """What keeps the progress of work on pictures with a digest, and the seed that it began with."""
+    digest: Callable[[], str], options: Options, about: Mapping[str, object]
+) -> Iterator[tuple[Checkpointer, Options]]:
+    """What keeps the progress of work on pictures with a digest, and options with the seed that it began with."""
     if options.resume is None:
-        yield Checkpointer(None, {}), seed
+        yield Checkpointer(None, {}), options
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     several = isinstance(options.preset, Sequence) and not isinstance(options.preset, str)
@@ -395,13 +378,14 @@ def keeping(
         "preset": [each.config() if isinstance(each, PatchModel) else repr(each) for each in presets],
         "options": repr((_digest(options.sigma), noise, options.held_out, options.fill, options.time_width)),
         **about,
-        "seed": None if options.rng is None else seed,
+        "seed": None if options.drawn else options.seed,
     }
     folder = Path(options.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusively(folder):
         checkpointer = Checkpointer(folder, run, INTERVAL)
-        yield checkpointer, int(checkpointer.part("seed", lambda: {"seed": torch.tensor(seed)})["seed"])
+        first = checkpointer.part("seed", lambda: {"seed": torch.tensor(options.seed)})
+        yield checkpointer, replace(options, seed=int(first["seed"]))
 
 
 def _digest(levels: np.ndarray | None) -> str:

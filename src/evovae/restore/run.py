@@ -131,39 +131,27 @@ def train(
     learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, checkpointer: Checkpointer, kept: Record
 ) -> Work:
     """Train one learner after the other, on from the progress `kept`; an interrupt ends it with the best so far."""
-    work = Work()
+    work, before = Work(), 0
+    done, training = kept.get("done", {}), kept.get("training", {})
     try:
-        _train(learners, image, work, watch, checkpointer, kept)
+        for number, (sampling, learner) in enumerate(learners):
+            if str(number) in done:
+                work.load(learner.fitted, done[str(number)], {"generator": kept["generator"]})
+                learner.generator.set_state(kept["generator"])
+            else:
+                resume = training if number == len(done) else {}
+                stop = _learn(sampling, learner, number, before, work, watch, checkpointer, resume)
+                if len(watch.elbo) > before:
+                    stop = _look(sampling, learner, stop, image, work, watch)
+                if stop:
+                    break
+                work.drawn = {"generator": learner.generator.get_state()}
+                checkpointer.save(lambda: {**work.snapshot(), **watch.snapshot()})
+            before += learner.fitted.settings.length
     except KeyboardInterrupt:
         if not work.estimates:  # nothing has been learnt that would be worth returning
             raise
     return work
-
-
-def _train(
-    learners: Iterable[tuple[Sampling, Learner]],
-    image: Image,
-    work: Work,
-    watch: Watch,
-    checkpointer: Checkpointer,
-    kept: Record,
-) -> None:
-    before = 0
-    done, training = kept.get("done", {}), kept.get("training", {})
-    for number, (sampling, learner) in enumerate(learners):
-        if str(number) in done:
-            work.load(learner.fitted, done[str(number)], {"generator": kept["generator"]})
-            learner.generator.set_state(kept["generator"])
-        else:
-            resume = training if number == len(done) else {}
-            stop = _learn(sampling, learner, number, before, work, watch, checkpointer, resume)
-            if len(watch.elbo) > before:
-                stop = _look(sampling, learner, stop, image, work, watch)
-            if stop:
-                return
-            work.drawn = {"generator": learner.generator.get_state()}
-            checkpointer.save(lambda: {**work.snapshot(), **watch.snapshot()})
-        before += learner.fitted.settings.length
 
 
 def _look(sampling: Sampling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
