@@ -179,36 +179,31 @@ def fit(
     course = _Course(model, optimizer, states, generator, hold)
     course.load(resume or {})
 
-    def pass_over_data() -> Totals:
-        order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
-        parts = order.split(batch_size)
-        parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
-        done = None
-        with engine.running():
-            for i, rows in enumerate(parts):
-                optimizer.zero_grad()
-                batch = engine.step(x, observed, rows, states, search, generator)
-                shard.average(course.adjusted, batch.count)
-                done_epochs = (course.number * batches + i) / batches
-                course.set_rates(schedule(done_epochs, epochs) / 2**course.setbacks)
-                optimizer.step()
-                if memory is not None:  # these sums stand for all data, whatever part they have seen
-                    course.remember(shard.total(batch), memory)
-                    course.update(course.recent.scaled(N / course.weight))
-                    batch = batch.without_sums()
-                done = batch if done is None else done + batch
-            assert done is not None
-            done = shard.total(done)
-            if memory is None:
-                course.update(done)
-        return done
-
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
         try:
             while course.number < epochs:
-                before = course.parameters()
-                done = pass_over_data()
+                before, done = course.parameters(), None
+                order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+                parts = order.split(batch_size)
+                parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
+                with engine.running():
+                    for i, rows in enumerate(parts):
+                        optimizer.zero_grad()
+                        batch = engine.step(x, observed, rows, states, search, generator)
+                        shard.average(course.adjusted, batch.count)
+                        passed = (course.number * batches + i) / batches
+                        course.set_rates(schedule(passed, epochs) / 2**course.setbacks)
+                        optimizer.step()
+                        if memory is not None:  # these sums stand for all data, whatever part they have seen
+                            course.remember(shard.total(batch), memory)
+                            course.update(course.recent.scaled(N / course.weight))
+                            batch = batch.without_sums()
+                        done = batch if done is None else done + batch
+                    assert done is not None
+                    done = shard.total(done)
+                    if memory is None:
+                        course.update(done)
                 if not course.is_finite(done):
                     course.set_back(before)
                     continue
