@@ -20,12 +20,8 @@ from evovae.restore.image import Image, Scale
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import FLOOR, PatchModel
 from evovae.restore.patches import Patches
+from evovae.restore.tuned import TUNED
 from evovae.states import States, unpack
-
-REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
-# The least noise deviation to find, over the one that was estimated: models that find less have learnt the noise by
-# heart.  With few patches they would, so that it goes up to SURE there; chosen on crops of BSD of 12 to 32 pixels.
-LEAST, SURE, FEW = 1 / 8, 0.9, 1000
 
 
 @dataclass
@@ -65,7 +61,7 @@ class Learner:
         count = patches.observed.sum(1)
         lost = settings.centred * float((count > 0).sum() / count.sum())
         start = patches.filled(len(image.shape))
-        least = max(least, LEAST, SURE * (1 - len(patches.x) / FEW))
+        least = max(least, TUNED.least, TUNED.sure * (1 - len(patches.x) / TUNED.few_patches))
         variances = max(scale.unit**-2, FLOOR), (least / scale.unit) ** 2
         model, states = settings.start(patches, start, *variances, generator)
         fitted = FittedPatches(
@@ -144,7 +140,7 @@ class Learner:
         return self.fitted.settings.fit(model, patches, states, epochs, self.generator, resume)
 
     def _learn_from_restored(self, noise: Tensor, epochs: int, main: Snapshot, resume: Snapshot) -> Iterator[Epoch]:
-        """Train a copy on the restored image, as if `REMNANT` of the noise were left, and take over what it learnt.
+        """Train a copy on the restored image, as if `TUNED.remnant` of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
         """
@@ -152,12 +148,12 @@ class Learner:
             self.model.load_state_dict(main["model"])
             self.states.words.copy_(main["words"])
             self.states.lpj.copy_(main["lpj"])
-        if REMNANT * noise < FLOOR:  # no noise is left in it to speak of
+        if TUNED.remnant * noise < FLOOR:  # no noise is left in it to speak of
             yield from self._learn(epochs, main, resume)
             return
         pupil = copy.deepcopy(self.model)
         likelihood = cast(LowRankGaussian, pupil.likelihood)
-        likelihood.floor = REMNANT * noise.item()
+        likelihood.floor = TUNED.remnant * noise.item()
         likelihood.sigma2.mul_(0.1)
         states = States(self.states.words.clone(), self.states.lpj.clone(), self.states.n_latents)
         restored, _ = merged(self.fitted, self.patches, self.states)

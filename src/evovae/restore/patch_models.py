@@ -31,21 +31,16 @@ from evovae.migration import Neighbours
 from evovae.model import TVAE
 from evovae.priors import Bernoulli, OneHot
 from evovae.restore.patches import Patches
+from evovae.restore.tuned import TUNED
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
 FLOOR = 2e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
-# The least variance along an axis, over the Marchenko-Pastur edge (`LowRankGaussian.drop_noise`): after a quarter of
-# the epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
-EARLY, LATE = 0.5, 1.4
 # Of a mixture: patches whose centres are found at first, for each and in all; rounds of that; and how far away the
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
 APART = 6  # pixels between the patches that are compared with all components; those between start as the nearest does
 AT_ONCE = 8192  # patches whose distances are held at once
-# Patches of training that count in another image: for the shares of components in all, for the mean and covariance of
-# each; chosen on barbara, house, four crops of BSD and microscope pictures of BPAE.
-SHARES, EACH = 1000, 100
 
 Start = tuple[TVAE, States]
 
@@ -546,8 +541,8 @@ class LowRankPatches(PatchModel):
         restored, again = self.look
         first = -(-self.epochs // 4)
         return (
-            Course(first, after=partial(drop_noise, EARLY)),
-            Course(self.epochs - first, after=partial(drop_noise, LATE)),
+            Course(first, after=partial(drop_noise, TUNED.early)),
+            Course(self.epochs - first, after=partial(drop_noise, TUNED.late)),
             Course(restored, restored=True),
             Course(again),
         )
@@ -675,8 +670,8 @@ class MixturePatches(PatchModel):
         engine, settled = self.engine(adapted, patches), replace(self.search, migrate=migration.nobody)
         with engine.running():
             found = engine.step(x, observed, rows, states, settled, generator)
-        prior.update(found.prior + SHARES * cast(OneHot, prior).pi)
-        before = cast(FullGaussian, adapted.likelihood).sums(EACH)
+        prior.update(found.prior + TUNED.shares * cast(OneHot, prior).pi)
+        before = cast(FullGaussian, adapted.likelihood).sums(TUNED.each)
         cast(FullGaussian, adapted.likelihood).update(found.likelihood + before)
         return adapted
 

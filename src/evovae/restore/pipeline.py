@@ -29,6 +29,7 @@ from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
 from evovae.restore.run import Watch, train
 from evovae.restore.tiling import Sampling, Several, passes, plan
+from evovae.restore.tuned import TUNED
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
@@ -47,21 +48,19 @@ HARDLY = 100.0  # standard deviations of the image over those of its noise, from
 # wider or narrower than the mean patches may get.
 COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
-UNKNOWN = 4.0  # times the variance of the noise: places with larger residuals are unknown to models of other images
 INTERVAL = 20.0  # seconds from one checkpoint to the next
-MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
 
 
 def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where residuals are far larger than noise, the part beyond `MUCH` is structure that models miss."""
-    return np.maximum(power - MUCH, 0), power
+    """Where residuals are far larger than noise, the part beyond `TUNED.much` is structure that models miss."""
+    return np.maximum(power - TUNED.much, 0), power
 
 
 def wherever_more_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
     """Residuals of models of other images that are larger than noise are structure they do not know; large ones, as a
     whole.
     """
-    return np.where(power > UNKNOWN, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
+    return np.where(power > TUNED.unknown, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
 
 
 def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:

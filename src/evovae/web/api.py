@@ -18,7 +18,7 @@ from starlette.background import BackgroundTask
 import evovae
 from evovae.io import Content, jpeg
 from evovae.restore.image import check_levels
-from evovae.restore.presets import FEW
+from evovae.restore.tuned import TUNED
 from evovae.web.frames import TheLook, check_frame
 from evovae.web.holes import painted
 from evovae.web.jobs import new_name
@@ -63,7 +63,7 @@ def terms(site: TheSite) -> Terms:
         upload_bytes=limits.upload_bytes,
         values=limits.values,
         seconds=limits.seconds,
-        few=FEW,
+        few=TUNED.few_missing,
     )
 
 
