@@ -140,7 +140,7 @@ class Learner:
         return self.fitted.settings.fit(model, patches, states, epochs, self.generator, resume)
 
     def _learn_from_restored(self, noise: Tensor, epochs: int, main: Snapshot, resume: Snapshot) -> Iterator[Epoch]:
-        """Train a copy on the restored image, as if `TUNED.remnant` of the noise were left, and take over what it learnt.
+        """Train a copy on the restored image, as if a little of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
         """

@@ -1,7 +1,7 @@
 """Numbers that were chosen on pictures: what they were chosen on, and nothing that follows from sizes or precision.
 
-None was chosen on the clean picture of a figure that is published for it alone; where one or two pictures decided, that
-is said.  Those that tell noise from structure stand in the modules of `evovae.restore.noise`, with what they mean.
+House, cameraman, barbara and peppers are among these pictures, and figures are published on them, too; for others see
+docs/performance.md.  Numbers that tell noise from structure stand in the modules of `evovae.restore.noise`.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,7 @@ class Tuned:
 
     # Presets.  The first two: house and cameraman, and holes of house; the third: crops of scikit-image's pictures of
     # 32, 64 and 128 squared, and 256 x 256.
-    high: float = (
-        0.6  # noise over the picture's deviation, from which on larger patches and smaller subspaces do better
-    )
+    high: float = 0.6  # noise over the picture's deviation, from which on patches are larger and subspaces smaller
     few_missing: float = 0.01  # share of missing values up to which mixtures do well
     small: int = 40_000  # pixels below which mixtures learn little
     # Patches for each latent and each dimension of its subspace, or they overfit noise; crops of BSD of 24 to 96
