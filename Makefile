@@ -1,8 +1,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 TORCH ?= torch
-# Two processes on two cores: a thread for each, or they wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 25 --durations-min 3
+# Two processes on two cores: a thread for each, or they wait for each other. Files are handed out as tests/conftest.py
+# has them, the longest first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+  --durations 25 --durations-min 3
 
 .PHONY: demo style test test-all docs test-newest test-oldest clean
 

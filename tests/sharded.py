@@ -3,7 +3,7 @@
 import json
 
 import torch
-from conftest import seeded
+from helpers import seeded
 
 from evovae import States, fit
 from evovae.cli import leave

@@ -7,16 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from helpers import quarters as noisy
 
 import evovae
 from evovae import LowRankPatches, ProgressBar, Search
 
 rich = pytest.importorskip("rich.console", reason="rich is not installed")
 QUICK = {"preset": LowRankPatches(4, 8, 4, Search(2, 4), 2, rank=1), "noise": "white", "rng": 0}
-
-
-def noisy(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(np.kron([[60, 180], [120, 90]], np.ones((12, 12))), 15)
 
 
 def terminal() -> rich.Console:

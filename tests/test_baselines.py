@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 
 from experiments import common
 from experiments.baselines import bm3d_package, classical, epll, ksvd, noise2void, wnnm

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import SIGMA, pan, rms, slow
+from helpers import noisy_film as noisy
 from numpy.testing import assert_allclose, assert_array_equal
-from test_film import SIGMA, noisy, pan, rms
 
 import evovae
 from evovae import MixturePatches, files
@@ -16,15 +17,6 @@ MIXTURE = MixturePatches(4, 32, epochs=4)
 OPTIONS = {"time_axis": 0, "preset": MIXTURE, "noise": "white", "rng": 0}
 
 
-@pytest.fixture(autouse=True)
-def short_films_are_long(monkeypatch):
-    """32 frames of 48 x 48 in four blocks, with arrays on the disk."""
-    monkeypatch.setattr(long_film, "LONG", 2**15)
-    monkeypatch.setattr(long_film, "BLOCK", 18432)
-    monkeypatch.setattr(blocks, "BLOCK", 18432)
-    monkeypatch.setattr(files, "IN_MEMORY", 2**12)
-
-
 @pytest.fixture(scope="module")
 def clean():
     return pan(1, 32, 48)[:, :48]
@@ -32,17 +24,33 @@ def clean():
 
 @pytest.fixture(scope="module")
 def together(clean):
-    """The same film, restored as a whole."""
+    """The film, restored as a whole."""
     return evovae.denoise(noisy(clean), **OPTIONS)
 
 
-def test_blocks_are_as_good_as_the_whole_and_show_no_cut(clean, together):
-    restored = evovae.denoise(noisy(clean), full_output=True, **OPTIONS)
-    error = restored.image - clean
+@pytest.fixture(scope="module", autouse=True)
+def short_films_are_long(together):
+    """32 frames of 48 x 48 in four blocks, with arrays on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_film, "LONG", 2**15)
+        patch.setattr(long_film, "BLOCK", 18432)
+        patch.setattr(blocks, "BLOCK", 18432)
+        patch.setattr(files, "IN_MEMORY", 2**12)
+        yield
+
+
+@pytest.fixture(scope="module")
+def by_blocks(clean, short_films_are_long):
+    """The film, restored block by block."""
+    return evovae.denoise(noisy(clean), full_output=True, **OPTIONS)
+
+
+def test_blocks_are_as_good_as_the_whole_and_show_no_cut(clean, together, by_blocks):
+    error = by_blocks.image - clean
     assert rms(error) < 1.05 * rms(together - clean)
-    assert 0.6 < rms(error / restored.std) < 1.3
-    assert restored.sigma == pytest.approx(SIGMA, rel=0.1) and not restored.interrupted
-    assert isinstance(restored.image, np.memmap) and restored.image.dtype == np.float64
+    assert 0.6 < rms(error / by_blocks.std) < 1.3
+    assert by_blocks.sigma == pytest.approx(SIGMA, rel=0.1) and not by_blocks.interrupted
+    assert isinstance(by_blocks.image, np.memmap) and by_blocks.image.dtype == np.float64
     steps = np.array([rms(b - a) for a, b in zip(error, error[1:], strict=False)])
     cuts = np.array([7, 15, 23])
     others = np.setdiff1d(np.arange(3, 28), cuts)
@@ -65,7 +73,7 @@ def test_brightness_of_frames_stays_across_blocks(clean):
     assert_allclose(restored.mean((1, 2)) / noisy(fading).mean((1, 2)), 1, atol=0.005)
 
 
-@pytest.mark.parametrize("axes", ["YXT", "TYXC"])
+@pytest.mark.parametrize("axes", ["YXT", slow("TYXC")])
 def test_films_with_any_axes_and_dtype_come_back_as_they_were(clean, axes):
     film = np.rint(noisy(clean)).clip(0, 255).astype(np.uint8)
     film = np.stack([film, film[::-1]], -1) if "C" in axes else film
@@ -91,11 +99,11 @@ class Slices:
         return part
 
 
-def test_pieces_are_read_when_they_are_needed(clean):
+def test_pieces_are_read_when_they_are_needed(clean, by_blocks):
     film = Slices(noisy(clean))
     restored = evovae.denoise(film, **OPTIONS)
     assert film.most <= 16 * 48 * 48
-    assert_array_equal(restored, evovae.denoise(noisy(clean), **OPTIONS))
+    assert_array_equal(restored, by_blocks.image)
 
 
 @pytest.mark.slow
@@ -116,7 +124,7 @@ def test_holes_constant_parts_and_parts_without_any_value(clean):
     assert rms((restored - clean)[:8]) < 0.6 * SIGMA
 
 
-@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("parts", [1, slow(2)])
 def test_what_films_teach_restores_a_long_film(clean, together, parts):
     film = Slices(noisy(clean))
     fitted = evovae.fit_denoiser(film if parts == 1 else [noisy(clean)[:12], noisy(clean)[20:]], **OPTIONS)
@@ -126,7 +134,7 @@ def test_what_films_teach_restores_a_long_film(clean, together, parts):
 
 
 @pytest.mark.parametrize("learnt", [False, True])
-def test_a_film_that_is_stopped_goes_on_to_the_bit(clean, tmp_path, learnt):
+def test_a_film_that_is_stopped_goes_on_to_the_bit(clean, by_blocks, tmp_path, learnt):
     film = noisy(clean)
     if learnt:
         fitted = evovae.fit_denoiser(film[:16], **OPTIONS)
@@ -138,7 +146,7 @@ def test_a_film_that_is_stopped_goes_on_to_the_bit(clean, tmp_path, learnt):
         def work(**options):
             return evovae.denoise(film, full_output=True, **OPTIONS, **options)
 
-    whole = work()
+    whole = work() if learnt else by_blocks
     start = 0.0 if learnt else 6 / 6.1
     stopped = work(resume=tmp_path, callback=lambda p: p.share > start + 0.6 * (1 - start))
     assert stopped.interrupted and "of 32 frames were restored" in stopped.notes[0]

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from helpers import rms
 from numpy.testing import assert_allclose
 from scipy.ndimage import gaussian_filter
 
@@ -27,10 +28,6 @@ def box(width: int = 3, channels: int = 1, shared: float = 0.0) -> Covariance:
     one = np.convolve(np.ones(width), np.ones(width)) / width
     together = np.full((channels, channels), shared) + (1 - shared) * np.eye(channels)
     return Covariance(np.multiply.outer(together, np.outer(one, one)))
-
-
-def rms(a: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(a))))
 
 
 def test_white_noise_needs_nothing():

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 import evovae
@@ -123,7 +123,7 @@ def test_where_memory_runs_out_tiles_are_halved_and_the_result_is_the_same():
 
 def test_training_ends_where_the_reference_does():
     """The mean over five seeds, within three standard errors."""
-    x = small_model(9, seed=20).sample(60, seeded())[0].to(DEVICE)
+    x = small_model(9, seed=20).sample(32, seeded())[0].to(DEVICE)
     bounds = {}
     for make in (cuda.Fused, Reference):
         bounds[make] = torch.tensor([trained(make(model := network(9)), model, x, seed) for seed in range(5)])

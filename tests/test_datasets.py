@@ -1,7 +1,7 @@
 """Bars: what the names say."""
 
 import torch
-from conftest import seeded
+from helpers import seeded
 from torch.testing import assert_close
 
 from evovae.datasets import bars, bars_images, bars_model

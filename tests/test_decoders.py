@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from torch import nn
 from torch.testing import assert_close
 

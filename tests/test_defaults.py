@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_denoise import blocks, noisy, rms
+from helpers import blocks, noisy, rms
 
 import evovae
 from evovae import LowRankPatches, MixturePatches, NetworkPatches, Search
@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_presets():
     assert (MixturePatches(),) == fast(SQUARE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_of_defaults_restore_small_pictures(kind):
     restored = evovae.denoise(noisy(), preset=replace(kind(), patch=5), rng=0)

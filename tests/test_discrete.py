@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import data, seeded, small_model
+from helpers import data, seeded, small_model
 from torch.testing import assert_close
 
 from evovae import exact

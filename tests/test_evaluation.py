@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 from evovae import Search, States, decoders, evaluate, exact, fit, infer, likelihoods

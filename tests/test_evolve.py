@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 
 from evovae.evolve import Search, evolve
 from evovae.operators import (

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 from evovae import exact

@@ -7,10 +7,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from helpers import slow
 
 ROOT = Path(__file__).parents[1]
 NOT_EXPERIMENTS = {"__init__", "common"}
-QUICK = ("bars", "search_ablation", "table3")  # the others take minutes in all
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in NOT_EXPERIMENTS)
 
 
@@ -20,9 +20,7 @@ def test_each_one_can_be_imported(folder):
         import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
-)
+@pytest.mark.parametrize("name", [name if name == "table3" else slow(name) for name in EXPERIMENTS])
 def test_smoke(name, pictures, tmp_path):
     out = tmp_path / "record.json"
     subprocess.run(

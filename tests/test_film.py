@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import slow
+from helpers import SIGMA, pan, rms, slow, texture
+from helpers import noisy_film as noisy
 from numpy.testing import assert_allclose, assert_array_equal
 
 import evovae
@@ -14,29 +15,7 @@ from evovae.restore.film import Film, motion
 from evovae.restore.image import Image
 
 MIXTURE = MixturePatches(4, 48, epochs=6)
-SIGMA = 25.0
-
-
-def texture(shape=(64, 160), seed=0):
-    """Blocks of many levels with fine stripes, which is still where nothing moves."""
-    rng = np.random.default_rng(seed)
-    y, x = np.indices(shape)
-    levels = rng.uniform(40, 200, (shape[0] // 8 + 1, shape[1] // 8 + 1))[y // 8, x // 8]
-    return levels + 20 * np.sin(0.9 * x + 0.7 * y)
-
-
-def pan(step, frames=10, width=64):
-    """A camera that moves over a texture by so many pixels per frame."""
-    scene = texture((64, width + abs(step) * frames + 8))
-    return np.stack([scene[:, step * t : step * t + width] for t in range(frames)])
-
-
-def noisy(film, seed=0):
-    return film + SIGMA * np.random.default_rng(seed).standard_normal(film.shape)
-
-
-def rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
+OPTIONS = {"time_axis": 0, "preset": MIXTURE, "noise": "white", "rng": 0}
 
 
 def even(film):
@@ -105,12 +84,11 @@ def test_frames_that_share_nothing_are_restored_alone():
     assert Film.of(even(noisy(pan(1, 6))), 3).width == 3
 
 
-@pytest.mark.parametrize(("step", "gain"), [(0, 0.8), (1, 0.8), (4, 0.85)])
+@pytest.mark.parametrize(("step", "gain"), [slow(0, 0.8), slow(1, 0.8), (4, 0.85)])
 def test_frames_together_are_restored_better_than_each_with_the_same_model(step, gain):
     clean = pan(step)
-    options = {"preset": MIXTURE, "noise": "white", "rng": 0}
-    together = evovae.denoise(noisy(clean), time_axis=0, full_output=True, **options)
-    alone = evovae.denoise(noisy(clean), time_axis=0, time_width=1, **options)
+    together = evovae.denoise(noisy(clean), full_output=True, **OPTIONS)
+    alone = evovae.denoise(noisy(clean), time_width=1, **OPTIONS)
     error = together.image - clean
     assert together.fitted.width == 5
     assert rms(error) < gain * rms(alone - clean)
@@ -122,8 +100,8 @@ def test_a_moving_thing_is_not_smeared():
     clean = np.stack([texture((64, 64))] * 8)
     for t in range(8):
         clean[t, 20:44, 4 + 4 * t : 28 + 4 * t] = texture((24, 24), 5) + 40
-    restored = evovae.denoise(noisy(clean), time_axis=0, preset=MIXTURE, noise="white", rng=0)
-    alone = evovae.denoise(noisy(clean), time_axis=0, time_width=1, preset=MIXTURE, noise="white", rng=0)
+    restored = evovae.denoise(noisy(clean), **OPTIONS)
+    alone = evovae.denoise(noisy(clean), time_width=1, **OPTIONS)
     for t in (2, 5):
         thing = np.s_[t, 20:44, 4 + 4 * t : 28 + 4 * t]
         assert rms((restored - clean)[thing]) < rms((alone - clean)[thing])
@@ -136,9 +114,9 @@ def test_brightness_of_frames_stays_and_does_not_flicker():
     assert_allclose(means, 1, atol=0.006)  # noise itself moves them by a quarter of a percent
 
 
-@pytest.mark.parametrize("axes", ["YXT", "TYXC", "CYTX"])
+@pytest.mark.parametrize("axes", [slow("YXT"), slow("TYXC"), "CYTX"])
 def test_axes_are_where_they_were(axes):
-    clean = pan(2, 6)
+    clean = pan(2, 5, 32)[:, :32]
     film = noisy(clean)
     if "C" in axes:
         film = np.stack([film, noisy(clean, 1)], -1)
@@ -157,7 +135,7 @@ def test_holes_of_a_film_are_filled_from_other_frames():
     clean = pan(0, 6)
     hole = np.zeros(clean.shape, bool)
     hole[3, 20:32, 20:32] = True
-    film = evovae.inpaint(noisy(clean), hole, time_axis=0, preset=MIXTURE, noise="white", rng=0)
+    film = evovae.inpaint(noisy(clean), hole, **OPTIONS)
     assert rms((film - clean)[hole]) < 0.75 * SIGMA
     assert_array_equal(film[~hole], noisy(clean)[~hole])
 
@@ -168,23 +146,22 @@ def test_a_frame_that_is_lost_comes_back_from_those_beside_it(lost):
     film = noisy(clean)
     film[lost] = np.nan
     with pytest.warns(UserWarning, match="pixels are NaN"):
-        restored = evovae.denoise(film, time_axis=0, preset=MIXTURE, rng=0)
+        restored = evovae.denoise(film, **OPTIONS)
     assert rms(restored[lost] - clean[lost]) < 0.4 * SIGMA
 
 
 def test_still_frames_do_not_flicker_and_a_cut_into_two_files_is_not_seen():
     film = noisy(pan(0, 12))
-    whole = evovae.denoise(film, time_axis=0, preset=MIXTURE, noise="white", rng=0)
-    alone = evovae.denoise(film, time_axis=0, time_width=1, preset=MIXTURE, noise="white", rng=0)
+    whole, alone = (evovae.denoise(film, time_width=width, **OPTIONS) for width in (None, 1))
     assert rms(np.diff(whole, axis=0)) < 0.6 * rms(np.diff(alone, axis=0))
-    halves = [evovae.denoise(half, time_axis=0, preset=MIXTURE, noise="white", rng=0) for half in (film[:6], film[6:])]
+    halves = [evovae.denoise(half, **OPTIONS) for half in (film[:6], film[6:])]
     steps = np.diff(np.concatenate(halves), axis=0)
     assert rms(steps[5]) < 0.85 * rms(np.diff(alone, axis=0))
     assert abs(steps[5].mean()) < 0.01 * whole.mean()
 
 
 def test_what_a_film_teaches_restores_another(tmp_path):
-    fitted = evovae.fit_denoiser(noisy(pan(1)), time_axis=0, noise="white", preset=MIXTURE, rng=0)
+    fitted = evovae.fit_denoiser(noisy(pan(1)), **OPTIONS)
     fitted.save(tmp_path / "film.safetensors")
     again = FittedDenoiser.load(tmp_path / "film.safetensors")
     clean = pan(3)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import QUICK, SUBSPACES, blocks, noisy, rms, slow
 from numpy.testing import assert_allclose, assert_array_equal
-from test_denoise import QUICK, SUBSPACES, blocks, noisy
 
 import evovae
 from evovae import FittedDenoiser, MixturePatches, NetworkPatches, exact
@@ -169,11 +169,7 @@ MIXTURE = MixturePatches(5, 24, epochs=12)
 KINDS = {"mixture": MIXTURE, "subspaces": SUBSPACES, "network": replace(QUICK, latents=12, epochs=80)}
 
 
-def rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
-@pytest.fixture(scope="module", params=["mixture", "subspaces", pytest.param("network", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["mixture", "subspaces", slow("network")])
 def taught(request):
     images = [scene(seed)[1] for seed in range(3)]
     return evovae.fit_denoiser(images, noise="white", preset=KINDS[request.param], rng=0)
@@ -200,7 +196,7 @@ def test_what_is_learnt_from_some_restores_others(taught, slack):
     assert 0.5 < calibration < 1.4
 
 
-@pytest.mark.parametrize(("gain", "sigma"), [(1, 6), (1, 25), (3, 36), (0.01, 0.12)])
+@pytest.mark.parametrize(("gain", "sigma"), [(1, 6), slow(1, 25), slow(3, 36), (0.01, 0.12)])
 def test_other_exposures_and_noise_levels_need_no_other_training(taught, slack, gain, sigma):
     clean, image = scene(7, sigma=sigma, gain=gain)
     restored = taught.restore(image, full_output=True)
@@ -294,7 +290,7 @@ def test_of_many_images_some_are_read():
 
         def __getitem__(self, number):
             read.append(number)
-            return scene(number)[1]
+            return scene(number, (24, 24))[1]
 
     evovae.fit_denoiser(Folder(), preset=replace(MIXTURE, epochs=1), rng=0)
     assert len(read) == 32 and max(read) > 300 and read == sorted(read)

@@ -1,10 +1,10 @@
 """What works without any of the libraries that are optional, and what is said where one is needed."""
 
 import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
+from helpers import python
 
 OPTIONAL = (
     "IPython dask fastapi h5py httpx imagecodecs llvmlite matplotlib numba pandas PIL platformdirs polars pyarrow rich"
@@ -24,7 +24,7 @@ sys.meta_path[:] = [But(finder) for finder in sys.meta_path]
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", BLOCK + dedent(script)], capture_output=True, text=True, timeout=300)
+    return python(BLOCK + dedent(script))
 
 
 def test_importing_loads_next_to_nothing():

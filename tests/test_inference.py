@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from numpy.testing import assert_allclose, assert_array_equal
 
 from evovae import TVAE, Search, States, decoders, exact, infer, likelihoods, priors

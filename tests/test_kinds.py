@@ -2,28 +2,23 @@
 
 import numpy as np
 import pytest
+from helpers import TINY, noisy_film, pan
+from helpers import quarters as noisy
 from numpy.testing import assert_array_equal
-from test_film import noisy as noisy_film
-from test_film import pan
 
 import evovae
-from evovae import LowRankPatches, MixturePatches, Search, files
+from evovae import MixturePatches, files
 from evovae.restore import blocks, long_film
 
 da = pytest.importorskip("dask.array", reason="dask is not installed")
 pd = pytest.importorskip("pandas", reason="pandas is not installed")
 xr = pytest.importorskip("xarray", reason="xarray is not installed")
 
-QUICK = {"preset": LowRankPatches(4, 8, 4, Search(2, 4), 2, rank=1, look=(0, 0)), "noise": "white", "rng": 0}
 FILM = {"time_axis": 0, "preset": MixturePatches(4, 16, epochs=2), "noise": "white", "rng": 0}
 
 
-def noisy():
-    return np.kron([[60.0, 180], [120, 90]], np.ones((12, 12))) + np.random.default_rng(0).normal(0, 15, (24, 24))
-
-
 def quick(image, **options):
-    return evovae.denoise(image, **QUICK | options)
+    return evovae.denoise(image, **TINY | options)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +32,7 @@ def test_dask_comes_back_in_the_same_chunks(expected):
     assert isinstance(restored, da.Array) and restored.chunks == image.chunks and restored.dtype == image.dtype
     assert_array_equal(restored.compute(), expected)
     assert quick(image, dtype="float32").dtype == np.float32
-    fitted = evovae.fit_denoiser(image, **QUICK)
+    fitted = evovae.fit_denoiser(image, **TINY)
     assert_array_equal(fitted.restore(image).compute(), fitted.restore(noisy()))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from scipy.optimize import minimize_scalar
 from torch.testing import assert_close
 

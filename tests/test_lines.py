@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import one_channel, scene, white
+from helpers import one_channel, scene, white
 from imageio.v3 import imread
 from numpy.testing import assert_allclose
 from scipy.ndimage import uniform_filter

@@ -1,7 +1,7 @@
 """Migration: where proposed states come from."""
 
 import torch
-from conftest import seeded
+from helpers import seeded
 
 from evovae.migration import Neighbours, nobody
 from evovae.states import States

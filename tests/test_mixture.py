@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from scipy.stats import multivariate_normal
 from torch.testing import assert_close
 

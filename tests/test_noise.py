@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import scene, slow
+from helpers import rms, scene, slow
 from imageio.v3 import imread
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -21,10 +21,6 @@ from evovae.restore.noise.variance import Bins, fit_curve, limits, step
 def found(values: np.ndarray, kind: str = "auto", sigma=None, axis: int | None = None) -> Noise:
     image = Image.of(values, None, axis, "mask", np.inf)
     return find(image, kind, None if sigma is None else np.asarray(sigma, float)).model
-
-
-def rms(a: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(a))))
 
 
 def draw(kind: str, clean: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -122,13 +118,13 @@ def test_correlations_between_channels_are_found():
 
 
 def test_constant_regions_say_nothing_and_come_back():
-    clean = scene()
+    clean = scene(96)
     noisy = draw("20", clean)
-    noisy[:31] = noisy[-31:] = 0
+    noisy[:24] = noisy[-24:] = 0
     result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
     assert result.noise.curves[0].sigma == pytest.approx(20, rel=0.1)
-    assert_array_equal(result.image[:31], 0)
-    assert rms((result.image - clean)[31:-31]) < 10
+    assert_array_equal(result.image[:24], 0)
+    assert rms((result.image - clean)[24:-24]) < 10
 
 
 def test_counts_over_an_empty_background_are_counts():
@@ -157,13 +153,13 @@ def test_frames_of_single_photons_keep_their_mean():
     """All in all: of one frame alone, the mean is known to 3 %."""
     off = []
     for seed in range(3):
-        frame = np.random.default_rng(seed).poisson(0.2, (64, 64)).clip(0, 1).astype(np.uint8)
+        frame = np.random.default_rng(seed).poisson(0.2, (48, 48)).clip(0, 1).astype(np.uint8)
         mean = evovae.denoise(frame, preset="fast", rng=0, dtype="float32").mean()
         assert mean == pytest.approx(frame.mean(), rel=0.08)
         off.append(mean / frame.mean() - 1)
     assert np.mean(off) == pytest.approx(0, abs=0.05)
     with pytest.warns(UserWarning, match="dtype = float32"):
-        evovae.denoise(frame, preset="fast", rng=0)
+        evovae.denoise(frame[:24, :24], preset="fast", rng=0)
 
 
 def test_values_that_stand_for_no_data_are_filled():
@@ -186,7 +182,7 @@ def test_one_bright_blob_ruins_nothing():
 
 
 def test_noise_that_is_small_beside_the_picture():
-    clean = np.tile(np.linspace(0, 57000, 128), (128, 1))
+    clean = np.tile(np.linspace(0, 57000, 64), (64, 1))
     noisy = draw("40", clean).astype(np.float32)
     assert rms(evovae.denoise(noisy, preset="fast", rng=0) - clean) <= 1.01 * rms(noisy - clean)
 

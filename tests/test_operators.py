@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from conftest import data, holes, seeded, small_model
+from helpers import data, holes, seeded, small_model
 from torch.testing import assert_close
 
 from evovae.operators import (

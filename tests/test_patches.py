@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from torch.testing import assert_close
 
 from evovae.restore.patches import extract, merge

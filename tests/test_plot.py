@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import data, seeded, small_model
+from helpers import data, seeded, small_model
 from numpy.testing import assert_allclose
 
 from evovae import TVAE, datasets, infer, plot

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import seeded, small_model
+from helpers import seeded, small_model
 from scipy.optimize import minimize_scalar
 from torch.testing import assert_close
 

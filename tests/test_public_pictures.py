@@ -191,7 +191,6 @@ class Row:
     methods: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
     psnr: tuple[float, float, float]
     words: str = ", white"
-    marks: tuple[pytest.MarkDecorator, ...] = ()
     behind: tuple[pytest.MarkDecorator, ...] = ()
 
 
@@ -199,7 +198,6 @@ def behind(reason: str) -> tuple[pytest.MarkDecorator, ...]:
     return (pytest.mark.xfail(reason=reason, raises=AssertionError),)
 
 
-SLOW = (pytest.mark.slow,)
 W25 = partial(white, sigma=25)
 PHOTONS = partial(photons, gain=8.5)
 SMOOTH = "grows with the signal"
@@ -209,39 +207,28 @@ TEXTURE = behind("fine texture is smoothed by more than total variation with the
 
 ROWS = {
     "fast": Row(CAMERA, W25, denoise, classical, (18.83, 27.38, 26.72)),
-    "balanced": Row(CAMERA, W25, partial(denoise, preset="balanced"), classical, (18.83, 27.26, 26.72), marks=SLOW),
-    "best": Row(CAMERA, W25, partial(denoise, preset="best"), classical, (18.83, 27.12, 26.72), marks=SLOW),
-    "white, told": Row(CAMERA, W25, partial(denoise, sigma=25), classical, (18.83, 27.40, 26.72), marks=SLOW),
+    "balanced": Row(CAMERA, W25, partial(denoise, preset="balanced"), classical, (18.83, 27.26, 26.72)),
+    "best": Row(CAMERA, W25, partial(denoise, preset="best"), classical, (18.83, 27.12, 26.72)),
+    "white, told": Row(CAMERA, W25, partial(denoise, sigma=25), classical, (18.83, 27.40, 26.72)),
     "white, colour, 8 bits": Row(FLOWER, partial(eight_bits, sigma=25), COLOUR, COLOURS, (20.60, 29.49, 28.01)),
-    "white, fine texture": Row(
-        partial(crop, "grass", 300, 300), W25, denoise, classical, (18.75, 23.00, 22.55), marks=SLOW
-    ),
-    "white, low": Row(COINS, partial(white, sigma=5), denoise, classical, (32.73, 34.92, 34.83), marks=SLOW),
-    "16 levels": Row(FLOWER, sixteen_levels, COLOUR, COLOURS, (23.37, 31.38, 29.83), marks=SLOW),
+    "white, fine texture": Row(partial(crop, "grass", 300, 300), W25, denoise, classical, (18.75, 23.00, 22.55)),
+    "white, low": Row(COINS, partial(white, sigma=5), denoise, classical, (32.73, 34.92, 34.83)),
+    "16 levels": Row(FLOWER, sixteen_levels, COLOUR, COLOURS, (23.37, 31.38, 29.83)),
     "levels of channels": Row(ASTRONAUT, partial(white, sigma=CHANNELS), COLOUR, COLOURS, (18.48, 30.28, 26.90)),
     "levels of channels, told": Row(
-        ASTRONAUT,
-        partial(white, sigma=CHANNELS),
-        partial(COLOUR, sigma=CHANNELS),
-        COLOURS,
-        (18.48, 30.35, 26.90),
-        marks=SLOW,
+        ASTRONAUT, partial(white, sigma=CHANNELS), partial(COLOUR, sigma=CHANNELS), COLOURS, (18.48, 30.35, 26.90)
     ),
     "map of levels": Row(
         FLOWER, partial(white, sigma=HALVES), partial(COLOUR, sigma=HALVES), COLOURS, (18.89, 29.35, 26.87)
     ),
     "photons": Row(ASTRONAUT, PHOTONS, COLOUR, partial(after_root, colour=True), (16.30, 28.23, 25.76), SMOOTH),
-    "photons, told": Row(
-        CAMERA, PHOTONS, partial(denoise, noise="poisson"), after_root, (18.48, 26.64, 26.09), SMOOTH, marks=SLOW
-    ),
+    "photons, told": Row(CAMERA, PHOTONS, partial(denoise, noise="poisson"), after_root, (18.48, 26.64, 26.09), SMOOTH),
     "photons and read noise, 16 bits": Row(pedestal, sixteen_bits, COLOUR, COLOURS, (31.18, 35.60, 34.86)),
     "speckle, told": Row(
         CHELSEA, speckle, partial(COLOUR, noise="speckle"), COLOURS, (18.46, 28.40, 27.01), "speckle of"
     ),
-    "speckle": Row(CHELSEA, speckle, COLOUR, COLOURS, (18.46, 19.48, 27.01), "", marks=SLOW, behind=UNSEEN),
-    "rician, told": Row(
-        CAMERA, rician, partial(denoise, noise="rician"), classical, (23.49, 29.73, 28.25), "Rician", marks=SLOW
-    ),
+    "speckle": Row(CHELSEA, speckle, COLOUR, COLOURS, (18.46, 19.48, 27.01), "", behind=UNSEEN),
+    "rician, told": Row(CAMERA, rician, partial(denoise, noise="rician"), classical, (23.49, 29.73, 28.25), "Rician"),
     "correlated": Row(
         partial(ASTRONAUT, n=96),
         correlated,
@@ -251,22 +238,12 @@ ROWS = {
         "correlated",
         behind=behind("its covariance is known roughly"),
     ),
-    "correlated, grey": Row(
-        partial(CAMERA, n=96), correlated, denoise, classical, (21.94, 26.73, 25.49), "correlated", marks=SLOW
-    ),
-    "correlated, few pixels": Row(
-        CHELSEA, correlated, COLOUR, COLOURS, (21.25, 21.25, 26.44), marks=SLOW, behind=UNSEEN
-    ),
+    "correlated, grey": Row(partial(CAMERA, n=96), correlated, denoise, classical, (21.94, 26.73, 25.49), "correlated"),
+    "correlated, few pixels": Row(CHELSEA, correlated, COLOUR, COLOURS, (21.25, 21.25, 26.44), behind=UNSEEN),
     "rows": Row(ASTRONAUT, rows, COLOUR, COLOURS, (26.11, 30.87, 29.78), "offsets of lines"),
-    "columns": Row(CAMERA, columns, denoise, classical, (24.50, 31.49, 29.60), "offsets of lines", marks=SLOW),
+    "columns": Row(CAMERA, columns, denoise, classical, (24.50, 31.49, 29.60), "offsets of lines"),
     "rows, few pixels": Row(
-        COINS,
-        rows,
-        denoise,
-        classical,
-        (25.55, 29.11, 29.25),
-        marks=SLOW,
-        behind=behind("offsets of so few lines are not found"),
+        COINS, rows, denoise, classical, (25.55, 29.11, 29.25), behind=behind("offsets of so few lines are not found")
     ),
     "impulses": Row(
         CHELSEA,
@@ -277,28 +254,14 @@ ROWS = {
         "impulses",
     ),
     "impulses, grey": Row(
-        CAMERA,
-        partial(salt_and_pepper, share=0.02),
-        denoise,
-        after_median,
-        (19.18, 31.08, 27.54),
-        "impulses",
-        marks=SLOW,
+        CAMERA, partial(salt_and_pepper, share=0.02), denoise, after_median, (19.18, 31.08, 27.54), "impulses"
     ),
     "compressed": Row(
         CHELSEA, partial(jpeg, sigma=15, quality=90), COLOUR, COLOURS, (26.33, 28.62, 31.38), behind=COMPRESSED
     ),
-    "compressed, grey": Row(
-        COINS, partial(jpeg, sigma=10, quality=80), denoise, classical, (25.66, 30.55, 30.10), marks=SLOW
-    ),
+    "compressed, grey": Row(COINS, partial(jpeg, sigma=10, quality=80), denoise, classical, (25.66, 30.55, 30.10)),
     "compressed, strongly": Row(
-        CAMERA,
-        partial(jpeg, sigma=10, quality=30),
-        denoise,
-        classical,
-        (27.61, 27.61, 29.34),
-        marks=SLOW,
-        behind=COMPRESSED,
+        CAMERA, partial(jpeg, sigma=10, quality=30), denoise, classical, (27.61, 27.61, 29.34), behind=COMPRESSED
     ),
     "half of the pixels": Row(
         partial(CAMERA, n=48),
@@ -315,7 +278,6 @@ ROWS = {
         biharmonic,
         (16.34, 32.68, 34.61),
         "",
-        marks=SLOW,
         behind=behind("joints between bricks are taken for offsets of lines"),
     ),
     "holes and noise": Row(
@@ -324,7 +286,6 @@ ROWS = {
         partial(fill, how=evovae.denoise),
         biharmonic,
         (15.98, 27.89, 23.31),
-        marks=SLOW,
     ),
     "film": Row(pan, W25, partial(denoise, time_axis=0), classical, (18.25, 27.62, 25.41)),
     "volume": Row(blobs, partial(white, sigma=30), denoise, classical, (13.99, 22.13, 20.93)),
@@ -334,7 +295,6 @@ ROWS = {
         denoise,
         classical,
         (14.00, 17.41, 18.93),
-        marks=SLOW,
         behind=behind("with so few pixels, total variation with the best weight does better"),
     ),
     "sound": Row(tone, partial(white, sigma=500), denoise, classical, (35.05, 45.84, 38.46)),
@@ -351,14 +311,17 @@ ROWS = {
         partial(apply, taught=partial(crop, "grass", 100, 100)),
         classical,
         (18.75, 22.24, 22.55),
-        marks=SLOW,
         behind=TEXTURE,
     ),
 }
 
 
-MEASURED = [pytest.param(name, marks=row.marks) for name, row in ROWS.items()]
-COMPARED = [pytest.param(name, marks=row.marks + row.behind) for name, row in ROWS.items()]
+# Of each kind of noise one; `make test-all` has the others, too.
+QUICK = {"fast", "white, colour, 8 bits", "map of levels", "photons", "speckle, told", "correlated, grey", "columns"}
+QUICK |= {"impulses, grey", "compressed, grey", "half of the pixels", "film", "volume", "sound", "applied"}
+MARKS = {name: () if name in QUICK else (pytest.mark.slow,) for name in ROWS}
+MEASURED = [pytest.param(name, marks=MARKS[name]) for name in ROWS]
+COMPARED = [pytest.param(name, marks=MARKS[name] + row.behind) for name, row in ROWS.items()]
 
 
 def psnr(image: np.ndarray, clean: np.ndarray) -> float:

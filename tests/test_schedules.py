@@ -28,7 +28,7 @@ def test_constant_is_constant():
 
 @pytest.mark.parametrize("schedule", [warm_up_decay, cyclical, constant])
 def test_the_optimiser_follows_the_schedule(schedule):
-    from conftest import data, seeded, small_model
+    from helpers import data, seeded, small_model
 
     from evovae.evolve import Search
     from evovae.states import States

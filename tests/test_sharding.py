@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sharded
-from conftest import slow
+from helpers import slow
 from torch import Tensor, tensor
 from torch.testing import assert_close
 

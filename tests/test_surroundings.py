@@ -10,8 +10,8 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from helpers import QUICK, noisy, python, quick
 from numpy.testing import assert_array_equal
-from test_denoise import QUICK, noisy, quick
 
 import evovae
 from evovae import io
@@ -30,17 +30,11 @@ def test_arrays_of_other_libraries(tmp_path):
     assert_array_equal(np.load(tmp_path / "a.npy"), image)
 
 
-def run(script, **options):
-    return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True, **options
-    )
-
-
 def test_no_home_and_no_place_to_write_are_needed():
     """Nothing is written but where it was asked for."""
     environment = {key: value for key, value in os.environ.items() if key != "HOME"} | {"HOME": "/nonexistent"}
     script = "import numpy as np, evovae\nprint(evovae.denoise(np.eye(20) * 9, preset='fast', rng=0).shape)"
-    assert run(script, env=environment, cwd="/proc").stdout == "(20, 20)\n"
+    assert python(script, env=environment, cwd="/proc").stdout == "(20, 20)\n"
 
 
 def test_a_script_needs_no_main_guard():
@@ -50,7 +44,7 @@ def test_a_script_needs_no_main_guard():
         "out = evovae.denoise(np.eye(20) * 9, preset='fast', rng=0)\n"
         "print(len(mp.active_children()))"
     )
-    assert run(script).stdout == "0\n"
+    assert python(script).stdout == "0\n"
 
 
 def _in_child(queue):
@@ -76,7 +70,9 @@ def test_a_second_interrupt_ends_at_once_and_leaves_files_whole(tmp_path):
     io.write(tmp_path / "out.npy", io.Content(image))
     command = [sys.executable, "-m", "evovae", "denoise", "in.npy", "out.npy", "--preset", "paper", "--overwrite"]
     process = subprocess.Popen([*command, "--resume", "run"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    time.sleep(8)
+    while not (tmp_path / "run").exists():  # it has begun, and needs minutes
+        time.sleep(0.1)
+    time.sleep(1)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)

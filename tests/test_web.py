@@ -17,7 +17,7 @@ from sqlite3 import OperationalError
 import numpy as np
 import pytest
 import tifffile
-from conftest import slow
+from helpers import slow
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 from typer.testing import CliRunner

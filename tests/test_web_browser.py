@@ -20,7 +20,7 @@ from zipfile import ZipFile
 import numpy as np
 import psutil
 import pytest
-from conftest import slow
+from helpers import slow
 
 from evovae import io
 
