@@ -62,7 +62,7 @@ export class Part {
   /** Restore it, and draw it into the picture. */
   async try() {
     const { picture } = this.start;
-    const where = { row: this.row, column: this.column, frame: this.start.frame };
+    const where = { row: this.row, column: this.column, frame: this.start.look.frame };
     find("#try").disabled = true;
     try {
       this.#say("Sending …");
@@ -74,7 +74,7 @@ export class Part {
       const job = await this.#ended(id);
       if (this.start.picture !== picture) return;
       if (!job.summary) throw new Error(job.message || "the part could not be restored");
-      const view = (name) => image(`api/jobs/${id}/view/${name}.png?${this.start.contrast.query}`);
+      const view = (name) => image(`api/jobs/${id}/view/${name}.png?${this.start.look.levels}`);
       this.tried = { part, frame: where.frame, before: await view("before"), after: await view("after"), shown: "after" };
       await request(`api/jobs/${id}`, { method: "DELETE" }); // it was but a look
       const { summary } = job;
@@ -109,7 +109,7 @@ export class Part {
 
   /** Over the frame that it is of. */
   draw() {
-    if (this.tried?.frame !== this.start.frame) return;
+    if (this.tried?.frame !== this.start.look.frame) return;
     const { part, shown } = this.tried;
     find("#picture").getContext("2d").drawImage(this.tried[shown], part.left, part.top);
     find("#part-before").textContent = shown === "after" ? "Show the part as it was" : "Show the part restored";
