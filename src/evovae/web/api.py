@@ -28,7 +28,7 @@ from evovae.web.folders import (
     MODEL,
     PREVIEW,
     VALUES,
-    fitted,
+    models_file,
     new_place,
     painted,
     plain_name,
@@ -166,7 +166,7 @@ def submit(wish: Wish, site: TheSite) -> Job:
         for file in (*source.glob("input.*"), source / VALUES, *source.glob(CLEAN)):
             shutil.copyfile(file, place / file.name)
         if wish.model is not None:
-            shutil.copyfile(site.jobs.place(wish.model) / fitted(0), place / MODEL)
+            shutil.copyfile(site.jobs.place(wish.model) / models_file(0), place / MODEL)
         return site.jobs.submit(place.name, wish, picture)
 
 

@@ -28,12 +28,12 @@ EVENTS, PREVIEW, LOG, PROBLEM = "events.jsonl", "preview.png", "worker.log", "pr
 AFTER, STD, STD_FILE, REPORT, SUMMARY = "after.npy", "std.npy", "uncertainty.tif", "report.json", "summary.json"
 
 
-def noise_plots(page: int) -> str:
+def plots_file(page: int) -> str:
     """The file of plots of a page's noise."""
     return f"noise-{page}.json"
 
 
-def fitted(page: int) -> str:
+def models_file(page: int) -> str:
     """The file of the models that a page has taught."""
     return f"models-{page}.safetensors"
 

@@ -78,9 +78,9 @@ def write(place: Path, task: Task, done: Pages) -> None:
         if done.by_planes:
             before, after = brightness(before), brightness(after)
         plots = noise_plots(result, before, after, folders.holes_of(place, befores))
-        write_text(place / folders.noise_plots(page), plots.model_dump_json())
+        write_text(place / folders.plots_file(page), plots.model_dump_json())
         if result.fitted is not None:
-            result.fitted.save(place / folders.fitted(page))
+            result.fitted.save(place / folders.models_file(page))
     scores = [result.report() for result in done.results]
     interrupted = done.results[-1].interrupted or len(scores) < task.picture.pages
     summary = Summary(

@@ -58,7 +58,7 @@ def report(job: TheResult) -> FileResponse:
 @router.get("/model", response_class=FileResponse)
 def model(job: TheResult, page: Page = 0) -> FileResponse:
     """What a page has taught, for `evovae apply` and `FittedDenoiser.load`; or what it was restored with."""
-    for path in (job.place / MODEL, job.place / folders.fitted(page)):
+    for path in (job.place / MODEL, job.place / folders.models_file(page)):
         if path.exists():
             return FileResponse(path, media_type=BYTES, filename=MODEL)
     raise HTTPException(404, f"page {page} has taught no models")
@@ -120,7 +120,7 @@ def get_histogram(job: TheResult, look: TheLook) -> Histogram:
 @router.get("/noise")
 def noise(job: TheResult, page: Page = 0) -> NoisePlots:
     """The noise of a page, in what can be plotted."""
-    path = job.place / folders.noise_plots(page)
+    path = job.place / folders.plots_file(page)
     if not path.exists():
         raise HTTPException(404, f"there are no plots of the noise of page {page}")
     return NoisePlots.model_validate_json(path.read_bytes())
@@ -157,4 +157,4 @@ def _fitted(job: Result, page: int, model: int) -> FittedPatches:
     models = job.summary.models
     if page >= len(models) or model >= models[page]:
         raise HTTPException(404, f"page {page} has no model {model}; models by page: {', '.join(map(str, models))}")
-    return FittedDenoiser.load(job.place / folders.fitted(page)).members[model]
+    return FittedDenoiser.load(job.place / folders.models_file(page)).members[model]
