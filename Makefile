@@ -15,6 +15,7 @@ style: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: style
 	$(PYTEST) -m "not slow"

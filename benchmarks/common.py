@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,16 @@ class Records:
 
     def has(self, **key: object) -> bool:
         """Whether there is a record of this key."""
-        return any(all(record[name] == key[name] for name in self.keys) for record in self.load())
+        return self._find(key) is not None
+
+    def once(self, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The record of a key: as it is there, or made now, stored and shown."""
+        record = self._find(key)
+        if record is None:
+            record = key | make()
+            self.store(record)
+            show(record)
+        return record
 
     def store(self, record: dict[str, Any]) -> None:
         """Add a record to the file, or put it in the place of an older one."""
@@ -58,6 +68,20 @@ class Records:
         draft = self.path.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(json.dumps({"machine": machine(), "results": [*kept, record]}, indent=1) + "\n")
         draft.replace(self.path)
+
+    def _find(self, key: dict[str, Any]) -> dict[str, Any] | None:
+        return next((record for record in self.load() if all(record[name] == key[name] for name in self.keys)), None)
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print a row."""
+    print("  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list) and len(value) > 6:
+        return f"[{len(value)} values]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def save(path: Path, results: object) -> None:

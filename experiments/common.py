@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 
-from benchmarks.common import data_folder, machine
+from benchmarks.common import data_folder, machine, show
 
 GRID = 3.0  # between learning rates that are tried
 RESULTS = Path(__file__).parent / "results"
@@ -76,14 +76,3 @@ def best_on_a_grid(run: Callable[[float], dict[str, Any]], middle: float, qualit
             rows = [*rows, run(rows[-1]["rate"] * GRID)]
         else:
             return rows[place]
-
-
-def show(row: dict[str, object]) -> None:
-    """Print a row."""
-    print("  ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, list) and len(value) > 6:
-        return f"[{len(value)} values]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

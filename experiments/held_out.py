@@ -153,17 +153,9 @@ class Panel:
         """One row; while rates are chosen, held-out data are not looked at."""
         key = {"purpose": "choice" if choosing else "result", **self.labels, "method": method, "budget": budget}
         key |= {"rate": rate, "seed": seed, "epochs": self.epochs}
-        for row in self.records.load():
-            if all(row[name] == key[name] for name in KEYS):
-                return row
-        row = key | (
-            self._direct(method, rate, seed, choosing=choosing)
-            if method.startswith("direct")
-            else self._amortised(method, budget, rate, seed, choosing=choosing)
-        )
-        self.records.store(row)
-        common.show(row)
-        return row
+        if method.startswith("direct"):
+            return self.records.once(key, lambda: self._direct(method, rate, seed, choosing=choosing))
+        return self.records.once(key, lambda: self._amortised(method, budget, rate, seed, choosing=choosing))
 
     def _direct(self, method: str, rate: float, seed: int, *, choosing: bool) -> dict[str, Any]:
         model, _, row = self.task.direct(

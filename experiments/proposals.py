@@ -6,7 +6,7 @@
 Claim: none of the paper's, which has no encoder.  A linear decoder is trained on binarised MNIST as in `held_out`
 (5,000 pictures, H = 200, S = 32, 30 epochs); `evovae.Encoder` (256 hidden units, 50 epochs) learns from the populations
 of that training.  The bound of 2,000 held-out pictures is then found from random states, and from those that the
-encoder proposes: after each E-step, and the seconds of the processor that it took, on one thread.
+encoder proposes: after 1 to 100 E-steps, and the seconds of the processor that it took, on one thread.
 """
 
 import time

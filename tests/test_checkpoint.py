@@ -17,7 +17,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from evovae import checkpoint, decoders, likelihoods, priors
-from evovae.checkpoint import BusyError, CheckpointError, Folder
+from evovae.checkpoint import BusyError, Checkpointer, CheckpointError, exclusively
 from evovae.model import TVAE
 
 TENSORS = {
@@ -97,21 +97,47 @@ def test_truncated_files_are_refused(tmp_path, cut):
         checkpoint.load_tensors(path)
 
 
+def keep(folder, number):
+    folder.save(lambda: {"number": torch.tensor(number)})
+
+
 def test_a_folder_keeps_two_and_gives_the_last(tmp_path):
-    folder = Folder(tmp_path / "run", {"data": "a"})
-    with folder.locked():
-        assert folder.load() == {}
-        for number in range(4):
-            folder.save({"number": torch.tensor(number)})
-        assert folder.load()["number"] == 3
-    assert len(list((tmp_path / "run").glob("*.safetensors"))) == 2
+    folder = Checkpointer(tmp_path / "run", {"data": "a"})
+    assert folder.load() == {}
+    for number in range(4):
+        keep(folder, number)
+    assert folder.load()["number"] == 3
+    assert len(list((tmp_path / "run").iterdir())) == 2
+
+
+def test_records_come_back_nested(tmp_path):
+    record = {"model": {"a.b": torch.ones(2), "c": {"0": torch.zeros(1)}}, "nothing": {}, "number": torch.tensor(7)}
+    checkpoint.save_tensors(tmp_path / "a", record, {})
+    again, _ = checkpoint.load_tensors(tmp_path / "a")
+    assert again.keys() == {"model", "number"} and same(again["model"].pop("c"), {"0": torch.zeros(1)})
+    assert same(again["model"], {"a.b": torch.ones(2)})
+
+
+def test_checkpoints_are_made_when_it_is_time_or_asked_for(tmp_path):
+    folder = Checkpointer(tmp_path, {}, every=1000.0)
+    folder.save(lambda: pytest.fail("it is not time"), now=False)
+    folder.save(lambda: {"number": torch.tensor(1)})
+    folder.every = 0.0
+    folder.save(lambda: {"number": torch.tensor(2)}, now=False)
+    assert folder.load()["number"] == 2
+
+
+def test_without_a_folder_nothing_is_kept():
+    folder = Checkpointer(None, {})
+    folder.save(lambda: pytest.fail("there is nowhere to keep it"))
+    assert folder.load() == {} and folder.part("a", lambda: {"made": torch.ones(1)}).keys() == {"made"}
 
 
 def test_a_damaged_snapshot_is_stepped_over_and_two_are_an_error(tmp_path):
-    folder = Folder(tmp_path, {})
+    folder = Checkpointer(tmp_path, {})
     for number in range(2):
-        folder.save({"number": torch.tensor(number)})
-    first, second = sorted(tmp_path.glob("*.safetensors"))
+        keep(folder, number)
+    first, second = sorted(tmp_path.rglob("*.safetensors"))
     second.write_bytes(second.read_bytes()[:-1])
     with pytest.warns(UserWarning, match=r"00000002.*the one before it is taken"):
         assert folder.load()["number"] == 0
@@ -121,16 +147,16 @@ def test_a_damaged_snapshot_is_stepped_over_and_two_are_an_error(tmp_path):
 
 
 def test_the_progress_of_another_run_is_refused(tmp_path):
-    Folder(tmp_path, {"picture": "a", "models": [1]}).save(TENSORS)
+    Checkpointer(tmp_path, {"picture": "a", "models": [1]}).save(lambda: TENSORS)
     with pytest.raises(CheckpointError, match="a run with other models, picture; name another folder"):
-        Folder(tmp_path, {"picture": "b", "models": [2]}).load()
+        Checkpointer(tmp_path, {"picture": "b", "models": [2]}).load()
 
 
 @pytest.mark.parametrize("at", ["write", "fsync", "replace"])
 def test_what_stops_a_write_anywhere_leaves_the_snapshots_before(tmp_path, monkeypatch, at):
-    folder = Folder(tmp_path, {})
+    folder = Checkpointer(tmp_path, {})
     for number in range(2):
-        folder.save({"number": torch.tensor(number)})
+        keep(folder, number)
 
     def stop(*_, **__):
         raise SystemExit("killed")
@@ -140,37 +166,36 @@ def test_what_stops_a_write_anywhere_leaves_the_snapshots_before(tmp_path, monke
             patch.setattr(checkpoint, "save", lambda *a: stop())
         else:
             patch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[at], stop)
-        folder.save({"number": torch.tensor(2)})
+        keep(folder, 2)
     assert folder.load()["number"] == 1
 
 
 def test_a_write_that_was_killed_is_swept_away(tmp_path):
     """kill -9 between two system calls leaves a temporary file, which is never taken for a snapshot."""
-    folder = Folder(tmp_path, {})
-    folder.save({"number": torch.tensor(1)})
+    folder = Checkpointer(tmp_path, {})
+    keep(folder, 1)
     script = (
-        "import os, signal, torch; from pathlib import Path; from evovae.checkpoint import Folder\n"
+        "import os, signal, torch; from pathlib import Path; from evovae.checkpoint import Checkpointer\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"Folder(Path({str(tmp_path)!r}), {{}}).save({{'number': torch.tensor(2)}})"
+        f"Checkpointer(Path({str(tmp_path)!r}), {{}}).part('number', lambda: {{'number': torch.tensor(2)}})"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == -9
     assert list(tmp_path.glob(".*.tmp"))
-    with folder.locked():
-        assert folder.load()["number"] == 1
-        assert not list(tmp_path.glob(".*.tmp"))
+    assert Checkpointer(tmp_path, {}).load()["number"] == 1
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def _full_disk(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Folder(folder, {}).save({"x": torch.zeros(10_000)})
+        Checkpointer(folder, {}).save(lambda: {"x": torch.zeros(10_000)})
     os._exit(0 if any("could not be kept" in str(w.message) for w in caught) else 1)
 
 
 def test_a_full_disk_is_a_warning(tmp_path):
-    folder = Folder(tmp_path, {})
-    folder.save({"number": torch.tensor(1)})
+    folder = Checkpointer(tmp_path, {})
+    keep(folder, 1)
     process = get_context("spawn").Process(target=_full_disk, args=(tmp_path,))
     process.start()
     process.join(60)
@@ -180,14 +205,14 @@ def test_a_full_disk_is_a_warning(tmp_path):
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     script = (
-        "from pathlib import Path; from evovae.checkpoint import BusyError, Folder\n"
-        f"try:\n    with Folder(Path({str(tmp_path)!r}), {{}}).locked(): pass\nexcept BusyError: print('busy')"
+        "from pathlib import Path; from evovae.checkpoint import BusyError, exclusively\n"
+        f"try:\n    with exclusively(Path({str(tmp_path)!r})): pass\nexcept BusyError: print('busy')"
     )
-    with Folder(tmp_path, {}).locked():
+    with exclusively(tmp_path):
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "busy\n"
     assert issubclass(BusyError, FileExistsError)
-    with Folder(tmp_path, {}).locked():
+    with exclusively(tmp_path):
         pass
 
 

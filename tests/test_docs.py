@@ -9,12 +9,15 @@ from inspect import getdoc, isclass, isfunction
 from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
+from traceback import extract_stack
 
 import numpy as np
 import pytest
 from numpydoc.validate import validate
 
 import evovae
+from evovae import TVAE, NetworkPatches, Search
+from evovae.operators import uniform_flip
 from evovae.restore.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -170,3 +173,21 @@ def test_every_promise_names_files_of_tests_that_exist():
     for tests in rows:
         named = re.findall(r"`(test_\w+)`", tests)
         assert named and all((ROOT / "tests" / f"{name}.py").exists() for name in named), tests
+
+
+def test_the_page_of_the_code_names_the_calls_that_lead_to_the_decoder(monkeypatch):
+    page = (ROOT / "docs/explain/code.md").read_text().split("```text\n")[1].split("```")[0]
+    named = [tuple(line.split()[:2]) for line in page.splitlines()]
+    assert len(named) <= 12
+    package, decode, found = Path(evovae.__file__).parent, TVAE.decode, set()
+
+    def noted(model, z):
+        ours = [call for call in extract_stack() if Path(call.filename).is_relative_to(package)]
+        found.add(tuple((Path(call.filename).relative_to(package).as_posix(), call.name) for call in ours))
+        return decode(model, z)
+
+    monkeypatch.setattr(TVAE, "decode", noted)
+    search = Search(2, 2, mutate=lambda *given: uniform_flip(*given))  # which no compiled engine knows
+    small = NetworkPatches(patch=4, latents=4, states=4, search=search, epochs=1, hidden=())
+    evovae.denoise(np.random.default_rng(0).normal(100, 10, (12, 12)), preset=small, rng=0)
+    assert (*named[:-1],) in found

@@ -126,6 +126,6 @@ def test_the_form_asks_for_what_the_page_sends():
 def test_a_job_passes_all_wishes_on():
     worker = pytest.importorskip("evovae.web.worker")
     outcome = pytest.importorskip("evovae.web.outcome")
-    asked = {*worker.Wish.model_fields} - {"upload", "mask"}
+    asked = {*pytest.importorskip("evovae.web.schemas").Wish.model_fields} - {"upload", "mask"}
     for passed_on in (worker._work, outcome.Task.command):
         assert {*re.findall(r"wish\.(\w+)", inspect.getsource(passed_on))} == asked

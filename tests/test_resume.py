@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 from test_denoise import QUICK, SUBSPACES, noisy
 
 import evovae
-from evovae.checkpoint import BusyError, CheckpointError, Folder
-from evovae.restore import run as running
+from evovae.checkpoint import BusyError, Checkpointer, CheckpointError, exclusively
+from evovae.restore import pipeline
 
 MODELS = [replace(SUBSPACES, epochs=2, look=(2, 1)), replace(QUICK, epochs=3)]
 MASK = np.random.default_rng(2).random((40, 40)) < 0.1
@@ -23,7 +23,7 @@ MASK = np.random.default_rng(2).random((40, 40)) < 0.1
 
 @pytest.fixture(autouse=True)
 def keep_every_epoch(monkeypatch):
-    monkeypatch.setattr(running, "INTERVAL", 0.0)
+    monkeypatch.setattr(pipeline, "INTERVAL", 0.0)
 
 
 def run(folder=None, **options):
@@ -81,20 +81,20 @@ def test_without_a_seed_the_first_one_is_kept(tmp_path):
 )
 def test_the_progress_of_another_call_is_refused(tmp_path, change, message):
     run(tmp_path, callback=lambda p: True)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     with pytest.raises(CheckpointError, match=message):
         run(tmp_path, **change)
-    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
-    with Folder(tmp_path, {}).locked(), pytest.raises(BusyError, match="another process works in"):
+    with exclusively(tmp_path), pytest.raises(BusyError, match="another process works in"):
         run(tmp_path)
 
 
 def test_damage_costs_no_more_than_the_last_epochs(tmp_path, undisturbed):
     run(tmp_path, callback=lambda p: p.epoch == 4)
-    last = sorted(tmp_path.glob("*.safetensors"))[-1]
+    last = max(tmp_path.glob("*/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-9] ^= 1
     last.write_bytes(content)
@@ -109,16 +109,16 @@ class Killed(BaseException):
 @pytest.mark.parametrize("number", range(1, 11))
 def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypatch, undisturbed, number):
     """After each epoch, and between and after the models."""
-    take, taken = running.InFolder.take, []
+    save, saved = Checkpointer.save, []
 
-    def take_and_die(keep, snapshot):
-        take(keep, snapshot)
-        taken.append(snapshot)
-        if len(taken) == number:
+    def save_and_die(checkpointer, shared, **options):
+        save(checkpointer, shared, **options)
+        saved.append(shared)
+        if len(saved) == number:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(running.InFolder, "take", take_and_die)
+        patch.setattr(Checkpointer, "save", save_and_die)
         with pytest.raises(Killed):
             run(tmp_path)
     assert_same(undisturbed, run(tmp_path))
@@ -128,7 +128,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbe
     """kill -9, again and again, until one attempt gets to the end."""
     script = (
         "import sys, numpy as np; sys.path.insert(0, 'tests')\n"
-        "from evovae.restore import run; run.INTERVAL = 0.0\n"
+        "from evovae.restore import pipeline; pipeline.INTERVAL = 0.0\n"
         "import test_resume as t\n"
         f"print('ready', flush=True); r = t.run({str(tmp_path / 'run')!r})\n"
         f"np.save({str(tmp_path / 'a.npy')!r}, r.image)"

@@ -23,12 +23,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from evovae import States, datasets, likelihoods, progress
+from evovae import States, checkpoint, datasets, likelihoods
 from evovae import train as module
-from evovae.checkpoint import BusyError, CheckpointError, load_model
+from evovae.checkpoint import BusyError, Checkpointer, CheckpointError, exclusively, load_model
 from evovae.cli import app
 from evovae.exact import log_likelihood
-from evovae.progress import Progress
 from evovae.sharding import Alone
 from evovae.tables import Room, Rows, opened
 from evovae.train import Settings, Stop, train
@@ -307,11 +306,11 @@ def test_another_run_is_refused_and_damage_costs_one_step(data, tmp_path, monkey
         run(data.with_name("other.npy"), out)
     steps = sorted((out / "progress").iterdir())
     assert [step.name for step in steps] == ["00000004", "00000005"]
-    piece = next(steps[1].glob("states-*"))
+    piece = next(steps[1].glob("rows-*"))
     content = bytearray(piece.read_bytes())
     content[-3] ^= 1
     piece.write_bytes(content)
-    with pytest.warns(UserWarning, match="damaged: its checksum does not fit; the step before it is taken"):
+    with pytest.warns(UserWarning, match="damaged: its checksum does not fit; the one before it is taken"):
         model, bounds = run(data, out)
     assert len(bounds) == 2
     assert_array_equal(parameters(model), parameters(whole))
@@ -320,36 +319,36 @@ def test_another_run_is_refused_and_damage_costs_one_step(data, tmp_path, monkey
 def test_what_others_put_beside_the_steps_is_left_alone(data, tmp_path):
     place = tmp_path / "out" / "progress"
     (place / "mine").mkdir(parents=True)
-    (place / "mine" / "parameters.safetensors").write_bytes(b"")
+    (place / "mine" / "shared.safetensors").write_bytes(b"")
     (place / "notes.txt").write_text("mine")
     run(data, tmp_path / "out", stop_after=2)
     run(data, tmp_path / "out")
-    assert (place / "notes.txt").exists() and (place / "mine" / "parameters.safetensors").exists()
+    assert (place / "notes.txt").exists() and (place / "mine" / "shared.safetensors").exists()
 
 
 def test_a_folder_in_use_is_refused(data, tmp_path):
-    with module._locked(tmp_path, Alone()), pytest.raises(BusyError, match="another process works in"):
+    with exclusively(tmp_path), pytest.raises(BusyError, match="another process works in"):
         run(data, tmp_path)
 
 
 def test_a_full_disk_is_a_warning_and_costs_no_step_that_was_kept(data, tmp_path, monkeypatch):
     whole, _ = run(data, tmp_path / "whole")
     monkeypatch.setattr(module, "INTERVAL", 0.0)
-    save, saved = progress.save_tensors, []
+    save, saved = checkpoint.save_tensors, []
 
     def fail_later(path, *rest):
-        if len(saved) > 8:
+        if len(saved) > 8 and "progress" in path.parts:
             path.write_bytes(b"half")
             raise OSError("No space left on device")
         saved.append(path)
         save(path, *rest)
 
     with monkeypatch.context() as patch, pytest.warns(UserWarning, match="progress could not be kept: No space left"):
-        patch.setattr("evovae.progress.save_tensors", fail_later)
+        patch.setattr("evovae.checkpoint.save_tensors", fail_later)
         _, bounds = run(data, tmp_path / "out", stop_after=5)
     assert len(bounds) == 6
     (tmp_path / "out" / "progress" / "00000005").mkdir()  # what a crash leaves
-    (tmp_path / "out" / "progress" / "00000005" / "states-000000000000-000000000050.safetensors").write_bytes(b"half")
+    (tmp_path / "out" / "progress" / "00000005" / "rows-000000000000-000000000050.safetensors").write_bytes(b"half")
     model, bounds = run(data, tmp_path / "out")
     assert len(bounds) == 3
     assert_array_equal(parameters(model), parameters(whole))
@@ -405,25 +404,29 @@ def test_models_of_many_features_can_be_read_again(tmp_path):
 @pytest.mark.parametrize("pieces", [(1, 3), (3, 2), (2, 1)])
 def test_populations_move_to_other_shares(tmp_path, monkeypatch, pieces):
     """What several processes kept is brought back by another number of them, each a part."""
-    monkeypatch.setattr("evovae.progress.PIECE", 40)
+    monkeypatch.setattr("evovae.checkpoint.PIECE", 40)
 
     class Nth(Alone):
         def __init__(self, rank, world):
             self.rank, self.world = rank, world
 
+        def add(self, values):  # of all, where each has the same as this one
+            return torch.tensor(N) if values.numel() == 1 and values > 1 else values
+
     N, (before, after) = 101, pieces
     all_states = States.random(N, 5, 70, seeded())
-    steps = [Progress(tmp_path, {}, N, Nth(rank, before)) for rank in range(before)]
-    for step in reversed(steps):  # the first process is the last one that writes
-        own = torch.arange(N)[step.shard.rows(N)]
-        step.save(7, {"counts": torch.ones(1)}, all_states[own], seeded(step.shard.rank))
+    every = [Checkpointer(tmp_path, {}, shard=Nth(rank, before)) for rank in range(before)]
+    for checkpointer in reversed(every):  # the first process is the last one that writes
+        own = all_states[torch.arange(N)[checkpointer.shard.rows(N)]]
+        rows, rank = {"words": own.words, "lpj": own.lpj}, torch.tensor(checkpointer.shard.rank)
+        checkpointer.save(lambda: {"counts": torch.ones(1)}, rows=rows, own={"rank": rank})
     for rank in range(after):
-        shard, generator = Nth(rank, after), seeded(99)
+        shard = Nth(rank, after)
         own = torch.arange(N)[shard.rows(N)]
         states = States.random(len(own), 5, 70, seeded(1))
-        assert Progress(tmp_path, {}, N, shard).load(states, generator)["counts"] == 1
-        assert torch.equal(states.words, all_states.words[own])
-        assert not torch.equal(generator.get_state(), seeded(99).get_state())
+        kept = Checkpointer(tmp_path, {}, shard=shard).load({"words": states.words, "lpj": states.lpj})
+        assert kept == {"counts": torch.ones(1)}
+        assert torch.equal(states.words, all_states.words[own]) and torch.equal(states.lpj, all_states.lpj[own])
 
 
 @pytest.mark.parametrize("text", ["\ufeff1,2\n3,4\n", "1,NA\n3,4\n", "1,\n3,4\n", "a,b\n1,2\n3,4\n"])

@@ -12,7 +12,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from sqlite3 import OperationalError
 
 import numpy as np
 import pytest
@@ -36,17 +35,15 @@ pytest.importorskip("fastapi")
 
 from fastapi import HTTPException  # noqa: E402
 
-from evovae.web import paint  # noqa: E402 - only where there is a web framework
+from evovae.web import images, jobs  # noqa: E402 - only where there is a web framework
 from evovae.web.app import STATIC, create_app  # noqa: E402 - only where there is a web framework
-from evovae.web.estimate import Clock, machine  # noqa: E402
-from evovae.web.headers import check_claim  # noqa: E402
+from evovae.web.images import arranged, as_in, as_stored, stored_place, upright  # noqa: E402
 from evovae.web.jobs import LOST, Jobs  # noqa: E402
-from evovae.web.layout import arranged, as_in, as_stored, corner, stored_place, upright  # noqa: E402
+from evovae.web.learnt import corner  # noqa: E402
 from evovae.web.limits import Limits  # noqa: E402
-from evovae.web.look import look  # noqa: E402
-from evovae.web.noise_plots import noise_plots  # noqa: E402
-from evovae.web.outcome import Task, write  # noqa: E402
-from evovae.web.schemas import Picture, State, Wish  # noqa: E402
+from evovae.web.outcome import Task, noise_plots, write  # noqa: E402
+from evovae.web.schemas import Picture, Wish  # noqa: E402
+from evovae.web.uploads import check_claim, look  # noqa: E402
 
 SMALL = Limits(upload_bytes=200_000, values=100_000, memory=2.0**30, farewell=0.2)
 
@@ -71,7 +68,6 @@ NOISY = encoded(blocks()[1].astype(np.uint8))
 def running(folder, limits=SMALL, **options):
     """A server in a thread of ours, and a client of it."""
     folder.mkdir(exist_ok=True)
-    (folder / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 1e-4}))  # there is no need to measure
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = create_app(folder, limits, **options)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
@@ -157,8 +153,7 @@ def test_an_upload_says_what_the_picture_holds(client):
     found = uploaded(client, NOISY)
     assert (found["format"], found["dtype"], found["shape"], found["frames"]) == ("PNG", "uint8", [24, 24], 1)
     assert found["sigma"] == pytest.approx(12, rel=0.2)
-    about = client.get(f"/api/uploads/{found['id']}").json()
-    assert about["seconds"]["fast"]["whole"] < about["seconds"]["best"]["whole"]
+    assert client.get(f"/api/uploads/{found['id']}").json() == found
     preview = client.get(f"/api/uploads/{found['id']}/preview.png")
     assert preview.headers["content-type"] == "image/png" and preview.content.startswith(b"\x89PNG")
     refused(client.get(f"/api/uploads/{found['id']}/preview.png?frame=1"), 404, "frame 1 is not there")
@@ -404,29 +399,38 @@ def test_a_job_that_cannot_be_kept_is_said(tmp_path, monkeypatch):
         upload = uploaded(client)["id"]
 
         def full(*_):
-            raise OperationalError("database or disk is full")
+            raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Jobs, "add", full)
-        refused(client.post("/api/jobs", json={"upload": upload}), 507, "database or disk is full", "free some")
+        monkeypatch.setattr(jobs, "write_text", full)
+        refused(client.post("/api/jobs", json={"upload": upload}), 507, "No space left", "free some")
         assert not list((tmp_path / "site" / "jobs").iterdir())
 
 
-@pytest.mark.parametrize("step", ["started", slow("ended")])
-def test_a_disk_that_is_full_for_a_while_fails_a_job_and_not_those_after_it(tmp_path, monkeypatch, step):
-    usual, failed = getattr(Jobs, step), []
+def test_a_disk_that_is_full_for_a_while_fails_a_job_and_not_those_after_it(tmp_path, monkeypatch):
+    usual, failed = Jobs._ended, []
 
     def full(*arguments):
         if not failed:
             failed.append(arguments)
-            raise OperationalError("database or disk is full")
+            raise OSError(28, "No space left on device")
         usual(*arguments)
 
-    monkeypatch.setattr(Jobs, step, full)
+    monkeypatch.setattr(Jobs, "_ended", full)
     with running(tmp_path / "site") as client:
         first, second = submitted(client), submitted(client)
         assert waited(client, second)["state"] == "done"
         ended = waited(client, first)
-        assert ended["state"] == "failed" and "could not be kept: database or disk is full" in ended["message"]
+        assert ended["state"] == "failed" and "could not be kept: [Errno 28] No space left" in ended["message"]
+
+
+def test_where_no_process_can_be_started_a_job_fails(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(jobs.PROCESSES, "Process", none)
+    with running(tmp_path / "site") as client:
+        ended = waited(client, submitted(client))
+        assert ended["state"] == "failed" and "no process could be started" in ended["message"]
 
 
 # Jobs
@@ -517,7 +521,7 @@ def test_a_frame_is_looked_at_by_channel_and_contrast(client):
     shown = decoded(client.get(f"{address}/preview.png?channel=2&low=0&high=765").content)
     assert_array_equal(shown, (255 * (values[..., 2] / np.float32(765))).clip(0, 255).round())
     missing = decoded(client.get(f"{address}/preview.png").content)
-    assert tuple(missing[3, 5]) == paint.MISSING and (missing == paint.MISSING).all(-1).sum() == 1
+    assert tuple(missing[3, 5]) == images.MISSING and (missing == images.MISSING).all(-1).sum() == 1
     found = client.get(f"{address}/histogram?channel=1").json()
     assert (found["low"], found["high"]) == (np.nanmin(values[..., 1]), np.nanmax(values[..., 1]))
     assert sum(found["counts"]) == 24 * 24 - 1
@@ -759,31 +763,22 @@ def test_20_parallel_uploads_and_jobs_lose_none(tmp_path):
 
 
 def test_a_restarted_server_finds_what_was_done_and_marks_the_rest_failed(tmp_path):
-    about = Picture.model_validate(
-        dict.fromkeys(Picture.model_fields, 0)
-        | {
-            "id": "0" * 32,
-            "name": "",
-            "format": "PNG",
-            "dtype": "uint8",
-            "shape": [2, 2],
-            "axes": "YX",
-            "notes": [],
-            "seconds": None,
-        }
-    )
-    (tmp_path / "site" / "jobs" / ("d" * 32)).mkdir(parents=True)
-    jobs = Jobs(tmp_path / "site" / "jobs.sqlite")
-    for name in ("a" * 32, "b" * 32, "c" * 32):
-        jobs.add(name, Wish(upload="0" * 32), about)
-        (tmp_path / "site" / "jobs" / name).mkdir()
-    jobs.started("a" * 32)
-    jobs.ended("a" * 32, State.DONE, "")
-    jobs.started("b" * 32)
     with running(tmp_path / "site") as client:
-        states = {job["id"][0]: (job["state"], job["message"]) for job in client.get("/api/jobs").json()}
-    assert states == {"a": ("done", ""), "b": ("failed", LOST), "c": ("failed", LOST)}
-    assert not (tmp_path / "site" / "jobs" / ("d" * 32)).exists()
+        before = waited(client, submitted(client))
+    place = tmp_path / "site" / "jobs"
+    lost, never_submitted = place / ("b" * 32), place / ("d" * 32)
+    about, wish = Picture.model_validate(before["picture"]), Wish.model_validate(before["wish"])
+    lost.mkdir()
+    Jobs(place, SMALL).submit(lost.name, wish, about)  # whose server goes before it begins
+    never_submitted.mkdir()
+    with running(tmp_path / "site") as client:
+        after = client.get("/api/jobs").json()
+    assert [(job["id"], job["state"], job["message"]) for job in after] == [
+        (lost.name, "failed", LOST),
+        (before["id"], "done", ""),
+    ]
+    assert after[1] == before and before["created"] <= before["started"] <= before["ended"]
+    assert not never_submitted.exists()
 
 
 def test_what_is_old_is_removed_and_what_is_of_others_is_not(tmp_path):
@@ -911,8 +906,8 @@ def test_any_axes_become_frames(axes, shape, expected):
 
 
 def test_a_single_pixel_can_be_shown():
-    for image in (paint.heat(np.ones((1, 1, 1)), 1.0), paint.grey(np.ones((1, 1, 3)), 0.0, 1.0)):
-        assert_array_equal(decoded(paint.png(image)), image)
+    for image in (images.heat(np.ones((1, 1, 1)), 1.0), images.grey(np.ones((1, 1, 3)), 0.0, 1.0)):
+        assert_array_equal(decoded(images.png(image)), image)
 
 
 def test_patches_lie_within_the_page():
@@ -920,12 +915,3 @@ def test_patches_lie_within_the_page():
         _, rows, columns = corner((1, 12, 12), (5, 12), (0, at, at))
         assert rows.stop - rows.start == 5 and 0 <= rows.start <= at < rows.stop <= 12
         assert (columns.start, columns.stop) == (0, 12)
-
-
-def test_the_clock_measures_this_machine(tmp_path):
-    clock = Clock(tmp_path)
-    assert clock.rate() is None
-    (tmp_path / "speed.json").write_text(json.dumps({"machine": ["another", 1, "0"], "rate": 1.0}))
-    assert clock.rate() is None
-    (tmp_path / "speed.json").write_text(json.dumps({"machine": machine(), "rate": 1.0}))
-    assert clock.rate() == 1.0

@@ -1,6 +1,7 @@
-"""Tensors on disk: checksummed files, folders that keep the progress of a run, and models.
+"""Tensors on disk: checksummed files, models, and checkpoints of a run over any number of processes.
 
-Everything is safetensors with JSON in its header, written whole or not at all.  Nothing is ever unpickled.
+Everything is safetensors with JSON in its header, written whole or not at all.  Nothing is ever unpickled.  A record
+holds tensors, and further records, by name.
 
 Examples
 --------
@@ -17,10 +18,11 @@ Examples
 import hashlib
 import json
 import logging
+import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -29,15 +31,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from evovae import decoders, likelihoods, priors
 from evovae.files import write_atomically
 from evovae.model import TVAE
 from evovae.notes import warn
+from evovae.sharding import Alone, Shard
 
 logger = logging.getLogger(__name__)
 
 LONGEST_HEADER = 2**20  # bytes; ours take a few thousand
-KEPT = 2  # checkpoints in a folder: should the last one be damaged, there is one before it
+KEPT = 2  # checkpoints of a run: should the last one be damaged, there is one before it
+PIECE = 2**19  # rows in a file
+SHARED = "shared.safetensors"
+STEP = "[0-9]" * 8  # what the folders of checkpoints are called; others are not ours
+
+Record = Mapping[str, Any]
+"""Tensors, and further records of them, by name."""
 
 
 class CheckpointError(ValueError):
@@ -50,28 +58,6 @@ class BusyError(FileExistsError):
 
 class OtherRunError(CheckpointError):
     """A folder holds the progress of another run."""
-
-
-def check_run(folder: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse progress of another run, and name what differs.
-
-    Parameters
-    ----------
-    folder
-        Where it was found, for the message.
-    found
-        The settings of the run whose progress it is.
-    expected
-        Those of this run.
-
-    Raises
-    ------
-    OtherRunError
-        If they differ.
-    """
-    other = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
-    if other:
-        raise OtherRunError(f"{folder} holds the progress of a run with other {', '.join(other)}; name another folder")
 
 
 @contextmanager
@@ -108,25 +94,25 @@ def exclusively(
         yield
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write named tensors, a description, and a checksum over both.
+def save_tensors(path: Path, record: Record, about: Mapping[str, Any]) -> None:
+    """Write a record of tensors, a description, and a checksum over both.
 
     Parameters
     ----------
     path
         The file; replaced as a whole, where there is one.
-    tensors
-        By name.
+    record
+        Tensors, and records of them, by names without "/".
     about
         The description: anything JSON can hold.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _flat(record)}
     text = json.dumps(about, sort_keys=True)
     content = save(tensors, {"about": text, "sha256": _checksum(tensors, text)})
     write_atomically(path, lambda file: file.write(content))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
     Parameters
@@ -136,8 +122,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Returns
     -------
-    tensors : dict
-        By name, on the CPU.
+    record : dict
+        Tensors on the CPU, and dicts of them; of records that were empty, nothing is left.
     about : dict
         The description.
 
@@ -157,7 +143,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, text = load(content), header["about"]
         if header["sha256"] != _checksum(tensors, text):
             raise CheckpointError(f"{path} is damaged: its checksum does not fit")
-        return tensors, json.loads(text)
+        return _nested(tensors), json.loads(text)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -172,114 +158,146 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, by the rest of their names.
+def _flat(record: Record, above: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a record, by their paths."""
+    for name, part in record.items():
+        if isinstance(part, Tensor):
+            yield above + name, part
+        else:
+            yield from _flat(part, f"{above}{name}/")
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The inverse of `_flat`."""
+    record: dict[str, Any] = {}
+    for path, tensor in tensors.items():
+        *above, name = path.split("/")
+        place = record
+        for step in above:
+            place = place.setdefault(step, {})
+        place[name] = tensor
+    return record
+
+
+class Checkpointer:
+    """Keeps the last two checkpoints of a run, and the settings that they belong to.
+
+    A checkpoint is a folder of files.  Of several processes that train one model, the first writes what all share, and
+    each writes its own rows; what they share comes last: a checkpoint without it is none.  Another number of processes
+    can go on from it.
 
     Parameters
     ----------
-    prefix
-        How names start.
-    tensors
-        By name.
-
-    Returns
-    -------
-    dict
-        A part of them.
-    """
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-class Folder:
-    """A folder that keeps the progress of one run: its last two snapshots, and the settings they belong to.
-
-    Parameters
-    ----------
-    path
-        Made if it is not there.
+    folder
+        Made if it is not there, and kept from others by the caller (see `exclusively`).  All processes see the same.
+        None: nothing is kept.
     run
-        The settings that tell this run from others, such as hashes of the data (anything JSON can hold).  A folder that
-        holds the progress of another run is refused.
+        The settings that tell this run from others, such as hashes of the data (anything JSON can hold).  Checkpoints
+        of another run are refused.
+    every
+        Seconds from one checkpoint to the next at least.
+    shard
+        This process's share of the data.  Default: there is no other process.
 
     Examples
     --------
     >>> import torch
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from evovae.checkpoint import Folder
-    >>> with TemporaryDirectory() as place:
-    ...     folder = Folder(Path(place) / "run", {"seed": 0})
-    ...     with folder.locked():
-    ...         folder.save({"epoch": torch.tensor(3)})
-    ...         folder.load()
-    {'epoch': tensor(3)}
+    >>> from evovae.checkpoint import Checkpointer, exclusively
+    >>> with TemporaryDirectory() as folder, exclusively(Path(folder)):
+    ...     checkpointer = Checkpointer(Path(folder), {"seed": 0})
+    ...     checkpointer.save(lambda: {"epoch": torch.tensor(3), "model": {"pi": torch.ones(2)}})
+    ...     checkpointer.load()
+    {'epoch': tensor(3), 'model': {'pi': tensor([1., 1.])}}
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.path, self.run = path, dict(run)
+    def __init__(
+        self, folder: Path | None, run: Mapping[str, Any], every: float = 0.0, shard: Shard | None = None
+    ) -> None:
+        self.folder, self.run, self.every = folder, dict(run), every
+        self.shard = Alone() if shard is None else shard
+        self.last, self.number = time.monotonic(), 0
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for rest in folder.glob(".*.tmp"):  # a process that was killed left it half written
+                rest.unlink(missing_ok=True)
+            self._sweep(folder)
+            self.number = max((int(step.name) for step in _steps(folder)), default=0)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out for the time of a ``with`` block, and remove files that a killed one left half
-        written.
-
-        Yields
-        ------
-        None
-            Once the folder is there, and locked.
-
-        Raises
-        ------
-        BusyError
-            If another process works in the folder.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with exclusively(self.path):
-            for rest in self.path.glob(".*.tmp"):
-                rest.unlink()
-            yield
-
-    def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Add a snapshot, and drop all but the last two; a full disk is a warning, as work can go on.
+    def save(
+        self, shared: Callable[[], Record], *, rows: Record | None = None, own: Record | None = None, now: bool = True
+    ) -> None:
+        """Keep a checkpoint, and the one before it; where a process cannot write, that is a warning to all.
 
         Parameters
         ----------
-        tensors
-            By name.
+        shared
+            What makes the record that is the same in all processes.
+        rows
+            Tensors whose rows are this process's data points.
+        own
+            What each process has for itself.
+        now
+            Whether this process asks for it, however long ago the last one was.
         """
-        number = max((int(path.stem) for path in self._files()), default=0) + 1
-        if self._written(self.path / f"{number:08d}.safetensors", tensors):
-            for old in self._files()[:-KEPT]:
-                old.unlink()
+        if self.folder is None or not self.shard.any(now or time.monotonic() - self.last > self.every):
+            return
+        self.number += 1
+        step, problem = self.folder / f"{self.number:08d}", ""
+        try:
+            step.mkdir(exist_ok=True)
+            self._save_own(step, rows or {}, own or {})
+        except OSError as error:
+            problem = str(error)
+        lost = self.shard.any(bool(problem))
+        if self.shard.rank == 0 and not lost:
+            try:
+                save_tensors(step / SHARED, shared(), self.run)
+            except OSError as error:
+                problem = str(error)
+        if problem or lost:
+            warn(f"progress could not be kept: {problem or 'another process could not write'}")
+        self._sweep(self.folder)
+        self.last = time.monotonic()
 
-    def load(self) -> dict[str, Tensor]:
-        """The last good snapshot.
+    def load(self, rows: Record | None = None) -> dict[str, Any]:
+        """The last good checkpoint.
+
+        Parameters
+        ----------
+        rows
+            Tensors for the rows of this process, changed in place.
 
         Returns
         -------
         dict
-            Tensors by name; empty if there is no snapshot yet.
+            What was shared and, if there are as many processes as there were, this one's own; empty if there is no
+            checkpoint yet.
 
         Raises
         ------
         CheckpointError
             If all are damaged, or of another run.
         """
-        files = self._files()
-        for path in reversed(files):
+        steps = [] if self.folder is None else _steps(self.folder)
+        for step in reversed(steps):
+            problem, record = "", {}
             try:
-                tensors, run = load_tensors(path)
-            except CheckpointError as error:
-                warn(f"{error}; the one before it is taken")
-                continue
-            check_run(self.path, run, self.run)
-            logger.info("going on from %s", path)
-            return tensors
-        if files:
-            raise CheckpointError(f"all that {self.path} holds is damaged; name another folder to start anew")
+                record = {**self._read(step / SHARED), **self._load_own(step, rows or {})}
+            except OtherRunError:
+                raise
+            except (CheckpointError, OSError) as error:
+                problem = str(error)
+            if not self.shard.any(bool(problem)):
+                logger.info("going on from %s", step)
+                return record
+            warn(f"{problem or f'{step} is damaged'}; the one before it is taken")
+        if steps:
+            raise CheckpointError(f"all that {self.folder} holds is damaged; name another folder to start anew")
         return {}
 
-    def part(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    def part(self, name: str, make: Callable[[], Record]) -> Record:
         """A part of the result that does not change any more: read from its file, or made now and written to it.
 
         A file that is damaged is made again; a full disk is a warning.
@@ -289,49 +307,91 @@ class Folder:
         name
             Of the part, and of its file but for the ending.
         make
-            What makes its tensors.
+            What makes it.
 
         Returns
         -------
         Mapping
-            Tensors by name.
+            The part.
 
         Raises
         ------
         OtherRunError
             If the file is of another run.
         """
-        path = self.path / f"{name}.safetensors"
+        if self.folder is None:
+            return make()
+        path = self.folder / f"{name}.safetensors"
         if path.exists():
             try:
-                tensors, run = load_tensors(path)
-                check_run(self.path, run, self.run)
-                return tensors
+                return self._read(path)
             except OtherRunError:
                 raise
             except CheckpointError as error:
                 warn(f"{error}; it is made again")
         made = make()
-        self._written(path, made)
-        return made
-
-    def _written(self, path: Path, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether there was room for a file of them."""
         try:
-            save_tensors(path, tensors, self.run)
+            save_tensors(path, made, self.run)
         except OSError as error:
             warn(f"progress could not be kept: {error}")
-            return False
-        return True
+        return made
 
-    def _files(self) -> list[Path]:
-        """Snapshots, oldest first."""
-        return sorted(path for path in self.path.glob("*.safetensors") if path.stem.isdecimal())
+    def _read(self, path: Path) -> dict[str, Any]:
+        """A file of this run."""
+        record, run = load_tensors(path)
+        other = sorted(key for key in {*run, *self.run} if run.get(key) != self.run.get(key))
+        if other:
+            raise OtherRunError(
+                f"{self.folder} holds the progress of a run with other {', '.join(other)}; name another folder"
+            )
+        return record
+
+    def _save_own(self, step: Path, rows: Record, own: Record) -> None:
+        if rows:
+            mine = self._mine(rows)
+            for start in range(mine.start, mine.stop, PIECE):
+                stop = min(start + PIECE, mine.stop)
+                piece = {name: tensor[start - mine.start : stop - mine.start] for name, tensor in rows.items()}
+                save_tensors(step / f"rows-{start:012d}-{stop:012d}.safetensors", piece, self.run)
+        if own:
+            save_tensors(self._own(step), own, self.run)
+
+    def _load_own(self, step: Path, rows: Record) -> Record:
+        """Bring this process's rows back, from the files of all, and return what is its own."""
+        mine = self._mine(rows) if rows else slice(0, 0)
+        covered = 0
+        for path in sorted(step.glob("rows-*.safetensors")):
+            start, stop = map(int, path.stem.split("-")[1:])
+            first, last = max(start, mine.start), min(stop, mine.stop)
+            if first < last:
+                piece = self._read(path)
+                for name, tensor in rows.items():
+                    tensor[first - mine.start : last - mine.start] = piece[name][first - start : last - start]
+                covered += last - first
+        if covered != mine.stop - mine.start:
+            raise CheckpointError(f"{step} holds the rows of {covered} of {mine.stop - mine.start} data points")
+        return self._read(self._own(step)) if self._own(step).exists() else {}
+
+    def _mine(self, rows: Record) -> slice:
+        """Which data points are this process's."""
+        return self.shard.rows(int(self.shard.add(torch.tensor(len(next(iter(rows.values())))))))
+
+    def _own(self, step: Path) -> Path:
+        return step / f"process-{self.shard.rank}-of-{self.shard.world}.safetensors"
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove incomplete checkpoints, and all but the last ones; no process writes before that is done."""
+        if self.shard.rank == 0:
+            whole = _steps(folder)[-KEPT:]
+            for step in folder.glob(STEP):
+                if step not in whole and step.is_dir():
+                    shutil.rmtree(step)
+        self.shard.add(torch.zeros(()))
 
 
-ABOUT = "about."  # before the names of tensors that are no parameters
-OWN = "own"  # before the names of parts that are not this package's
-PLACES = {"decoder": decoders, "likelihood": likelihoods, "prior": priors}  # where this package's parts are
+def _steps(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path.parent for path in folder.glob(f"{STEP}/{SHARED}"))
 
 
 def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) -> None:
@@ -356,63 +416,7 @@ def save_model(path: Path, model: TVAE, about: Mapping[str, Any] | None = None) 
     """
     long = {name: said for name, said in (about or {}).items() if isinstance(said, Tensor)}
     short = {name: said for name, said in (about or {}).items() if name not in long}
-    tensors = {**model.state_dict(), **{ABOUT + name: said for name, said in long.items()}}
-    save_tensors(path, tensors, {"model": parts_of(model), **short})
-
-
-def parts_of(model: TVAE) -> dict[str, Any]:
-    """The kinds of a model's parts and the arguments they were made with, from which `model_of` makes it again.
-
-    Parameters
-    ----------
-    model
-        The model.
-
-    Returns
-    -------
-    dict
-        What JSON can hold.
-
-    Raises
-    ------
-    TypeError
-        For parts of one's own that do not say how they are made.
-    """
-    parts = {}
-    for role, place in PLACES.items():
-        part = getattr(model, role)
-        name, config = type(part).__name__, getattr(part, "config", None)
-        if config is None:
-            raise TypeError(
-                f"a {name} cannot be built again from a file; add a method config() that returns the arguments of its "
-                "constructor, or save its state_dict() instead"
-            )
-        ours = getattr(place, name, None) is type(part)
-        parts[role] = {"kind": f"{place.__name__.split('.')[1] if ours else OWN}.{name}", **config()}
-    return parts
-
-
-def model_of(parts: Mapping[str, Any], tensors: Mapping[str, Tensor], own: Iterable[type] = ()) -> TVAE:
-    """A model of given parts and tensors.
-
-    Parameters
-    ----------
-    parts
-        What `parts_of` returned.
-    tensors
-        The model's ``state_dict()``.
-    own
-        Classes of parts that are not this package's.
-
-    Returns
-    -------
-    TVAE
-        On the CPU, unless the tensors lie elsewhere.
-    """
-    kinds = {f"{OWN}.{kind.__name__}": kind for kind in own}
-    model = TVAE(*(_build(role, kinds, **parts[role]) for role in PLACES))
-    model.load_state_dict(tensors, assign=True)
-    return model
+    save_tensors(path, {**model.state_dict(), "about": long}, {"model": model.config(), **short})
 
 
 def load_model(path: Path, own: Iterable[type] = ()) -> tuple[TVAE, dict[str, Any]]:
@@ -440,28 +444,9 @@ def load_model(path: Path, own: Iterable[type] = ()) -> tuple[TVAE, dict[str, An
     """
     tensors, about = load_tensors(path)
     try:
-        parts = about.pop("model")
-        long = {name: tensors.pop(name) for name in [*tensors] if name.startswith(ABOUT)}
-        about |= {name.removeprefix(ABOUT): said for name, said in long.items()}
-        model = model_of(parts, tensors, own)
+        model = TVAE.from_config(about.pop("model"), own)
+        about |= tensors.pop("about", {})
+        model.load_state_dict(tensors, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} holds no model of this version: {' '.join(str(error).split())}") from error
     return model, about
-
-
-def _build(role: str, own: Mapping[str, type], kind: str, **options: Any) -> Any:  # noqa: ANN401
-    """A part of a model, from its kind and the arguments of its constructor."""
-    sizes, (place, name) = options.pop("sizes", ()), kind.split(".")
-    if place == OWN:
-        if kind not in own:
-            raise ValueError(f"its {role} is a {name}, which is no part of evovae; pass its class, as in own=[{name}]")
-        return own[kind](*sizes, **options)
-    if f"evovae.{place}" != PLACES[role].__name__ or name not in _public(PLACES[role]):
-        raise ValueError(f"there is no {role} {kind}")
-    with torch.device("meta"):  # nothing is allocated before the file's shapes are known to fit
-        return getattr(PLACES[role], name)(*sizes, **options)
-
-
-def _public(place: ModuleType) -> set[str]:
-    """Names of the parts that a module has."""
-    return {name for name, kind in vars(place).items() if isinstance(kind, type) and hasattr(kind, "config")}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -26,8 +28,8 @@ from evovae.states import States
 
 SETBACKS = 3  # how often training goes back to its last good epoch before it gives up
 
-Snapshot = dict[str, Tensor]
-"""Everything that training changes, by name: what `evovae.checkpoint` keeps and `fit(resume=...)` goes on from."""
+Snapshot = dict[str, Any]
+"""Everything that training changes, a record of tensors: what `evovae.checkpoint` keeps, and `fit` goes on from."""
 
 
 class DivergenceError(ArithmeticError):
@@ -78,7 +80,7 @@ def fit(
     memory: float | None = None,
     hold: int | None = None,
     engine: Engine | None = None,
-    resume: Mapping[str, Tensor] | None = None,
+    resume: Mapping[str, Any] | None = None,
     shard: Shard | None = None,
 ) -> Iterator[Epoch]:
     """Train a model, and improve the populations of its data in place.
@@ -177,39 +179,31 @@ def fit(
     course = _Course(model, optimizer, states, generator, hold)
     course.load(resume or {})
 
-    def step(rows: Tensor, done: float) -> Totals:
-        optimizer.zero_grad()
-        totals = engine.step(x, observed, rows, states, search, generator)
-        shard.average(course.adjusted, totals.count)
-        course.set_rates(schedule(done, epochs) / 2**course.setbacks)
-        optimizer.step()
-        return totals
-
-    def pass_over_data() -> Totals:
-        order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
-        parts = order.split(batch_size)
-        parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
-        done = None
-        with engine.running():
-            for i, rows in enumerate(parts):
-                batch = step(rows, (course.number * batches + i) / batches)
-                if memory is not None:  # these sums stand for all data, whatever part they have seen
-                    course.remember(shard.total(batch), memory)
-                    course.update(course.recent.scaled(N / course.weight))
-                    batch = batch.without_sums()
-                done = batch if done is None else done + batch
-            assert done is not None
-            done = shard.total(done)
-            if memory is None:
-                course.update(done)
-        return done
-
     def run() -> Iterator[Epoch]:
         started = time.monotonic()
         try:
             while course.number < epochs:
-                before = course.parameters()
-                done = pass_over_data()
+                before, done = course.parameters(), None
+                order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+                parts = order.split(batch_size)
+                parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
+                with engine.running():
+                    for i, rows in enumerate(parts):
+                        optimizer.zero_grad()
+                        batch = engine.step(x, observed, rows, states, search, generator)
+                        shard.average(course.adjusted, batch.count)
+                        passed = (course.number * batches + i) / batches
+                        course.set_rates(schedule(passed, epochs) / 2**course.setbacks)
+                        optimizer.step()
+                        if memory is not None:  # these sums stand for all data, whatever part they have seen
+                            course.remember(shard.total(batch), memory)
+                            course.update(course.recent.scaled(N / course.weight))
+                            batch = batch.without_sums()
+                        done = batch if done is None else done + batch
+                    assert done is not None
+                    done = shard.total(done)
+                    if memory is None:
+                        course.update(done)
                 if not course.is_finite(done):
                     course.set_back(before)
                     continue
@@ -254,37 +248,36 @@ class _Course:
     def parameters(self) -> Snapshot:
         """Copies of what the M-step changes."""
         moments = self.optimizer.state_dict()["state"]
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{i}.{key}": v for i, kept in moments.items() for key, v in kept.items()}
-        sums = {"recent.likelihood": self.recent.likelihood, "recent.prior": self.recent.prior}
-        counts = torch.tensor([self.number, self.setbacks, self.weight, self.hold], dtype=torch.float64)
-        tensors |= {**sums, "counts": counts}
-        return {name: tensor.clone() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        record = {
+            "model": dict(self.model.state_dict()),
+            "optimizer": {str(i): {key: v for key, v in kept.items() if v is not None} for i, kept in moments.items()},
+            "recent": {"likelihood": self.recent.likelihood, "prior": self.recent.prior},
+            "counts": torch.tensor([self.number, self.setbacks, self.weight, self.hold], dtype=torch.float64),
+        }
+        return deepcopy(record)
 
     def snapshot(self) -> Snapshot:
         """Copies of everything."""
-        states = {"states.words": self.states.words.clone(), "states.lpj": self.states.lpj.clone()}
-        return {**self.parameters(), **states, "generator": self.generator.get_state()}
+        states = {"words": self.states.words.clone(), "lpj": self.states.lpj.clone()}
+        return {**self.parameters(), "states": states, "generator": self.generator.get_state()}
 
-    def load(self, snapshot: Mapping[str, Tensor]) -> None:
-        """Become as at the time of a snapshot, or of one without states."""
+    def load(self, snapshot: Mapping[str, Any]) -> None:
+        """Become as at the time of a snapshot, or of one without states or generator."""
         if not snapshot:
             return
-        kept: dict[int, dict[str, Tensor]] = {}
-        for name in (name for name in snapshot if name.startswith("optimizer.")):
-            _, i, key = name.split(".", 2)
-            kept.setdefault(int(i), {})[key] = snapshot[name].clone()
+        kept = {int(i): deepcopy(moments) for i, moments in snapshot.get("optimizer", {}).items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": kept, "param_groups": groups})
-        self.model.load_state_dict({n.removeprefix("model."): t for n, t in snapshot.items() if n.startswith("model.")})
+        self.model.load_state_dict(snapshot["model"])
         number, setbacks, self.weight, hold = snapshot["counts"].tolist()
         self.number, self.setbacks, self.hold = int(number), int(setbacks), int(hold)
         nothing = torch.zeros((), dtype=torch.float64, device=self.states.lpj.device)
-        sums = (snapshot[f"recent.{name}"].to(nothing.device, copy=True) for name in ("likelihood", "prior"))
+        sums = (snapshot["recent"][name].to(nothing.device, copy=True) for name in ("likelihood", "prior"))
         self.recent = Totals(0, nothing, nothing, *sums)
+        if "states" in snapshot:
+            self.states.words.copy_(snapshot["states"]["words"])
+            self.states.lpj.copy_(snapshot["states"]["lpj"])
         if "generator" in snapshot:
-            self.states.words.copy_(snapshot["states.words"])
-            self.states.lpj.copy_(snapshot["states.lpj"])
             self.generator.set_state(snapshot["generator"])
 
     def is_finite(self, done: Totals) -> bool:

@@ -5,13 +5,20 @@ Notation, here and in all modules: N data points x_n of D values each; H binary 
 of its states, is called lpj, in nats.
 """
 
+from collections.abc import Iterable, Mapping
 from itertools import chain
+from types import ModuleType
+from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
+from evovae import decoders, likelihoods, priors
 from evovae.likelihoods import Likelihood
 from evovae.priors import Prior
+
+PLACES = {"decoder": decoders, "likelihood": likelihoods, "prior": priors}  # where this package's parts are
+OWN = "own"  # before the names of parts that are not
 
 
 class TVAE(nn.Module):
@@ -123,3 +130,72 @@ class TVAE(nn.Module):
         """
         z = self.prior.sample(n, generator)
         return self.likelihood.sample(self.decode(z), generator, z), z
+
+    def config(self) -> dict[str, Any]:
+        """Kinds of the parts, and the arguments that they were made with.
+
+        Returns
+        -------
+        dict
+            What JSON can hold, and `from_config` makes the model of again, but for its tensors (its ``state_dict()``).
+
+        Raises
+        ------
+        TypeError
+            For parts of one's own without a method ``config()`` that returns the arguments of their constructor.
+        """
+        return {role: _described(place, getattr(self, role)) for role, place in PLACES.items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], own: Iterable[type] = ()) -> Self:
+        """The inverse of `config`: nothing is allocated for parts of this package, until tensors are loaded.
+
+        Parameters
+        ----------
+        config
+            What `config` returned.
+        own
+            Classes of parts that are not this package's.
+
+        Returns
+        -------
+        TVAE
+            To be filled by ``load_state_dict(tensors, assign=True)``.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            For parts that are not known.
+        """
+        kinds = {f"{OWN}.{kind.__name__}": kind for kind in own}
+        return cls(*(_built(role, kinds, **config[role]) for role in PLACES))
+
+
+def _described(place: ModuleType, part: nn.Module) -> dict[str, Any]:
+    """The kind of a part, and the arguments of its constructor."""
+    name, config = type(part).__name__, getattr(part, "config", None)
+    if config is None:
+        raise TypeError(
+            f"a {name} cannot be built again from a file; add a method config() that returns the arguments of its "
+            "constructor, or save its state_dict() instead"
+        )
+    ours = getattr(place, name, None) is type(part)
+    return {"kind": f"{place.__name__.split('.')[1] if ours else OWN}.{name}", **config()}
+
+
+def _built(role: str, own: Mapping[str, type], kind: str, **options: Any) -> Any:  # noqa: ANN401
+    """A part of a model, from its kind and the arguments of its constructor."""
+    sizes, (place, name) = options.pop("sizes", ()), kind.split(".")
+    if place == OWN:
+        if kind not in own:
+            raise ValueError(f"its {role} is a {name}, which is no part of evovae; pass its class, as in own=[{name}]")
+        return own[kind](*sizes, **options)
+    if f"evovae.{place}" != PLACES[role].__name__ or name not in _public(PLACES[role]):
+        raise ValueError(f"there is no {role} {kind}")
+    with torch.device("meta"):
+        return getattr(PLACES[role], name)(*sizes, **options)
+
+
+def _public(place: ModuleType) -> set[str]:
+    """Names of the parts that a module has."""
+    return {name for name, kind in vars(place).items() if isinstance(kind, type) and hasattr(kind, "config")}

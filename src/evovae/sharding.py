@@ -11,12 +11,29 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from evovae.engines import Totals
 from evovae.settings import PATIENCE
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch from several numbers, each of which matters.
+
+    Parameters
+    ----------
+    *numbers
+        Such as a user's seed and the number of a process; 0 or more.
+
+    Returns
+    -------
+    int
+        Of 63 bits.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Shard(ABC):
@@ -98,6 +115,21 @@ class Shard(ABC):
         count
             How many these were; may be 0.
         """
+
+    def any(self, wish: bool) -> bool:
+        """Whether any process wishes something: all get the same answer.
+
+        Parameters
+        ----------
+        wish
+            Of this process.
+
+        Returns
+        -------
+        bool
+            The same in each process.
+        """
+        return bool(self.add(torch.tensor(wish, dtype=torch.int64)))
 
     @abstractmethod
     def most(self, n: int) -> int:

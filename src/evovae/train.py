@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,7 +16,7 @@ import torch
 from torch import Generator, nn
 
 from evovae import operators, schedules
-from evovae.checkpoint import exclusively, save_model
+from evovae.checkpoint import Checkpointer, exclusively, save_model
 from evovae.decoders import MLP, Silent
 from evovae.devices import CPU
 from evovae.em import Epoch, fit
@@ -26,14 +27,15 @@ from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, LowRank
 from evovae.model import TVAE
 from evovae.notes import warn
 from evovae.priors import Bernoulli as Bits
-from evovae.progress import Progress, seed_of
 from evovae.settings import Settings
-from evovae.sharding import Shard
+from evovae.sharding import Shard, seed_of
 from evovae.signals import requests_to_end
 from evovae.states import States
 from evovae.tables import Room, Rows, digest, opened
 
-INTERVAL = 60.0  # seconds between steps that are kept
+logger = logging.getLogger(__name__)
+
+INTERVAL = 60.0  # seconds from one checkpoint to the next
 _Parts = tuple[nn.Module, Likelihood]
 DRAWN = 2**18  # populations that are drawn at once, which bounds the memory that this takes
 TOLERANCE, TRIES, MOST = 0.1, 2, 50  # E-steps on held-out data in an epoch go on while TRIES gain so many nats
@@ -168,14 +170,11 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, shard):
         run = _Run.prepared(source, validation, folder, settings, shard, memory, device)
-        kept = run.progress.load(run.states, run.generator)
+        kept = run.kept()
         log = _Log(folder / "log.jsonl", int(kept["counts"][0]) if kept else 0, shard)
-        last = 0.0
         for epoch in run.epochs(kept):
-            ended = _agreed(stop.signal > 0, shard) or epoch.number == settings.epochs
-            if ended or _agreed(epoch.seconds > last + INTERVAL, shard):
-                run.progress.save(epoch.number, epoch.parameters(), run.states, run.generator)
-                last = epoch.seconds
+            ended = shard.any(stop.signal > 0) or epoch.number == settings.epochs
+            run.keep(epoch, now=ended)
             bound = run.held_out(run.model)
             if shard.rank == 0:
                 log.write(epoch, run.model, bound)
@@ -197,7 +196,7 @@ class _Run:
     rows: Rows
     states: States
     generator: Generator
-    progress: Progress
+    checkpointer: Checkpointer
     held_out: Callable[[TVAE], float]
     about: Mapping[str, Any]
 
@@ -231,13 +230,35 @@ class _Run:
             rows=rows,
             states=_populations(len(rows.x), settings, generator, room).to(device),
             generator=generator,
-            progress=Progress(folder / "progress", told, rows.N, shard),
+            checkpointer=Checkpointer(folder / "progress", told, INTERVAL, shard),
             held_out=held_out,
             about={"run": run, "offset": torch.from_numpy(rows.offset), "unit": rows.unit, "shape": shape},
         )
 
-    def epochs(self, kept: Mapping[str, torch.Tensor]) -> Iterator[Epoch]:
-        """Train, from the parameters of a step on, or from the start."""
+    def kept(self) -> Mapping[str, Any]:
+        """The last checkpoint, if there is one, with populations brought back.
+
+        With another number of processes than before, draws start anew: the run goes on from the same parameters and
+        populations, but not to the bit.
+        """
+        kept = self.checkpointer.load(self._rows)
+        if kept and "generator" not in kept:
+            logger.info("there were other processes before: draws start anew, so that this is not to the bit")
+            epoch = int(kept["counts"][0])
+            self.generator.manual_seed(seed_of(self.generator.initial_seed(), epoch, self.shard.rank))
+        return kept
+
+    def keep(self, epoch: Epoch, now: bool) -> None:
+        """Make a checkpoint now, or when it is time for one."""
+        own = {"generator": self.generator.get_state()}
+        self.checkpointer.save(epoch.parameters, rows=self._rows, own=own, now=now)
+
+    @property
+    def _rows(self) -> Mapping[str, torch.Tensor]:
+        return {"words": self.states.words, "lpj": self.states.lpj}
+
+    def epochs(self, kept: Mapping[str, Any]) -> Iterator[Epoch]:
+        """Train, from a checkpoint on, or from the start."""
         settings = self.settings
         return fit(
             self.model,
@@ -319,11 +340,6 @@ def _populations(n: int, settings: Settings, generator: Generator, room: Room) -
         drawn = States.random(stop - start, S, H, generator)
         states.words[start:stop], states.lpj[start:stop] = drawn.words, drawn.lpj
     return states
-
-
-def _agreed(wish: bool, shard: Shard) -> bool:
-    """Whether any process wishes it: all get the same answer."""
-    return bool(shard.add(torch.tensor(wish, dtype=torch.int64)))
 
 
 @contextmanager

@@ -29,11 +29,11 @@ def serve(
     """Open a page in the browser that does what `denoise` and `inpaint` do."""
     with one_line_errors():
         try:
-            from evovae.web import server
+            from evovae.web import app as page
             from evovae.web.limits import Limits
         except ModuleNotFoundError as error:
             raise OSError(f"{error.name} is missing; pip install 'evovae[web]' brings it") from error
         limits = Limits(queue=queue, seconds=max_seconds, values=max_values)
         limits = limits if max_memory is None else replace(limits, memory=max_memory)
-        place = folder or server.default_folder()
-        server.serve(place, limits, host, port, browser, lambda text: say(text, "default"))
+        place = folder or page.default_folder()
+        page.serve(place, limits, host, port, browser, lambda text: say(text, "default"))

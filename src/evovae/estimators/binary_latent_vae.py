@@ -189,10 +189,8 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
         TypeError, ValueError, DeviceError
             For parameters or data that make no sense, or a device that is not there, before any work is done.
         """
-        parameters = self.get_params(deep=False)
-        generator = Generator().manual_seed(seed(parameters.pop("random_state")))
-        device = find_device(parameters.pop("device"))
-        settings = Settings.of(**parameters)
+        generator = Generator().manual_seed(seed(self.random_state))
+        device, settings = find_device(self.device), Settings.of(self.get_params(deep=False))
         data = self._checked(X, reset=True)
         observed = ~np.isnan(data)
         if not observed.any():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.utils import check_scalar
@@ -39,38 +39,24 @@ class Settings(NamedTuple):
     n_init: int
 
     @classmethod
-    def of(
-        cls,
-        n_latents: int,
-        hidden_layer_sizes: Iterable[int],
-        n_states: int | None,
-        n_parents: int | None,
-        n_children: int | None,
-        decoder: Callable[..., nn.Module] | None,
-        likelihood: Callable[[], Likelihood] | None,
-        prior: Callable[[int], Prior] | None,
-        max_iter: int,
-        batch_size: int,
-        learning_rate: float,
-        n_init: int,
-    ) -> Settings:
-        """Check parameters, and fill in defaults."""
-        H = whole("n_latents", n_latents)
-        S = whole("n_states", n_states, default=32, most=2**H)
-        P, C = whole("n_parents", n_parents, default=8, most=S), whole("n_children", n_children, default=8, most=H)
-        check_scalar(learning_rate, "learning_rate", Real, min_val=0, include_boundaries="neither")
-        sizes = _sizes(hidden_layer_sizes)
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """Check the parameters of a `BinaryLatentVAE`, and fill in defaults."""
+        H = whole("n_latents", given["n_latents"])
+        S = whole("n_states", given["n_states"], default=32, most=2**H)
+        P, C = whole("n_parents", given["n_parents"], 8, most=S), whole("n_children", given["n_children"], 8, most=H)
+        check_scalar(given["learning_rate"], "learning_rate", Real, min_val=0, include_boundaries="neither")
+        network = partial(_network, _sizes(given["hidden_layer_sizes"]))
         return cls(
             n_latents=H,
             n_states=S,
             search=Search(P, C),
-            decoder=_made_by("decoder", nn.Module, partial(_network, sizes) if decoder is None else decoder),
-            likelihood=_checked(partial(Gaussian, 0.25) if likelihood is None else likelihood),
-            prior=_made_by("prior", Prior, _sparse if prior is None else prior),
-            max_iter=whole("max_iter", max_iter),
-            batch_size=whole("batch_size", batch_size),
-            learning_rate=learning_rate,
-            n_init=whole("n_init", n_init),
+            decoder=_made_by("decoder", nn.Module, network if given["decoder"] is None else given["decoder"]),
+            likelihood=_checked(partial(Gaussian, 0.25) if given["likelihood"] is None else given["likelihood"]),
+            prior=_made_by("prior", Prior, _sparse if given["prior"] is None else given["prior"]),
+            max_iter=whole("max_iter", given["max_iter"]),
+            batch_size=whole("batch_size", given["batch_size"]),
+            learning_rate=given["learning_rate"],
+            n_init=whole("n_init", given["n_init"]),
         )
 
 

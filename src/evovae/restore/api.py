@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from evovae.checkpoint import OtherRunError
 from evovae.devices import find_device
+from evovae.notes import warn
 from evovae.restore.blocks import restore_film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.image import Image, check_sigma, check_time, seed_of
 from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
-from evovae.restore.memory import budget
+from evovae.restore.memory import MemoryBudgetError, budget, memory_errors
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
 from evovae.restore.pipeline import Options, Seen, fit, keeping, restore
@@ -160,12 +162,11 @@ def denoise(
     >>> bool(abs(half - 100).mean() < abs(noisy - 100).mean())
     True
     """
-    memory = budget(max_memory)
-    check_time(time_axis, time_width)
-    where = find_device(device)
-    options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, False, time_width)
-    axes = channel_axis, time_axis, nonfinite
-    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    seed, drawn, where = seed_of(rng), rng is None, find_device(device)
+    asked = held_out, strength, dtype, tile, resume, time_width
+    options = Options(noise, preset, seed, drawn, where, *asked)
+    axes, watch = (channel_axis, time_axis, nonfinite), Watch(max_seconds, callback)
+    result = _restored(image, mask, sigma, *axes, options, budget(max_memory), watch)
     return result if full_output else as_given(image, result.image)
 
 
@@ -238,12 +239,11 @@ def inpaint(
     >>> bool((filled[~mask] == image[~mask]).all())
     True
     """
-    memory = budget(max_memory)
-    check_time(time_axis, time_width)
-    where = find_device(device)
-    options = Options(None, noise, preset, rng, held_out, strength, dtype, tile, where, resume, True, time_width)
-    axes = channel_axis, time_axis, nonfinite
-    result = _restored(image, mask, sigma, *axes, options, memory, Watch(max_seconds, callback))
+    seed, drawn, where = seed_of(rng), rng is None, find_device(device)
+    asked = held_out, strength, dtype, tile, resume, time_width
+    options = Options(noise, preset, seed, drawn, where, *asked, fill=True)
+    axes, watch = (channel_axis, time_axis, nonfinite), Watch(max_seconds, callback)
+    result = _restored(image, mask, sigma, *axes, options, budget(max_memory), watch)
     return result if full_output else as_given(image, result.image)
 
 
@@ -258,14 +258,31 @@ def _restored(
     memory: float,
     watch: Watch,
 ) -> Restoration:
-    """An array, checked and restored: as a whole, or block by block if it is a long film."""
+    """An array, checked and restored: as a whole, or block by block if it is a long film.
+
+    If less memory was there than estimated, it is done again with half of it.
+    """
+    check_time(time_axis, options.time_width)
     image, channel_axis = opened(image, channel_axis)
     with watch.showing():
         if is_long(image, channel_axis, time_axis):
             film = LongFilm.of(image, mask, sigma, channel_axis, time_axis or 0, nonfinite)
             return restore_film(film, options, memory, watch)
         picture, levels = check_sigma(Image.of(image, mask, channel_axis, nonfinite, memory, time_axis), sigma)
-        return restore(picture, replace(options, sigma=levels), memory, watch)
+        options = replace(options, sigma=levels)
+        try:
+            with memory_errors():
+                return restore(picture, options, memory, watch)
+        except MemoryBudgetError:
+            raise
+        except MemoryError as error:
+            warn(f"memory ran out ({error}); trying again with half of it")
+        with memory_errors(MemoryBudgetError):
+            try:
+                return restore(picture, options, memory / 2, watch)
+            except OtherRunError:  # what has been kept is of larger tiles
+                options = replace(options, resume=Path(str(options.resume)) / "half the memory")
+                return restore(picture, options, memory / 2, watch)
 
 
 MOST, LEAST_PIXELS = 32, 2**16  # images that are looked at, and pixels of each at least
@@ -339,7 +356,8 @@ def fit_denoiser(
     every: Sequence[ArrayLike] = images if several else [images]  # type: ignore[assignment, list-item]
     if not len(every):
         raise ValueError("images are none; give one at least")
-    drawn = np.random.default_rng(seed_of(rng))
+    seed = seed_of(rng)
+    drawn = np.random.default_rng(seed)
     chosen = sorted(drawn.permutation(len(every))[:MOST])
     pixels = max(PIXELS // len(chosen), LEAST_PIXELS) if several else None
     seen: list[Image] = []
@@ -362,14 +380,15 @@ def fit_denoiser(
     seen = [picture for picture in seen if not picture.flat]
     if not seen:
         raise ValueError("the images are constant, so that there is nothing to learn from")
-    options = Options(levels, noise, preset, rng, 0.0, 1.0, None, None, find_device(device), resume, False, time_width)
+    where = find_device(device)
+    options = Options(noise, preset, seed, rng is None, where, resume=resume, time_width=time_width, sigma=levels)
 
     def digest() -> str:
         return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
 
     watch = Watch(max_seconds, callback)
-    with watch.showing(), keeping(digest, options, seed_of(rng), {}) as keep:
-        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, keep)
+    with watch.showing(), keeping(digest, options, {}) as (checkpointer, options):
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, checkpointer)
 
 
 def _pieces(

@@ -16,19 +16,20 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from evovae.checkpoint import Checkpointer
 from evovae.files import let_go, on_disk
 from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.restore.image import Scale, as_dtype, seed_of
+from evovae.restore.image import Scale, as_dtype
 from evovae.restore.long_film import BLOCK, Block, LongFilm
 from evovae.restore.memory import MemoryBudgetError, in_gib
 from evovae.restore.noise.estimate import find_places
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.pipeline import Options, Seen, applied, fit, keeping, typical, unchanged
 from evovae.restore.result import Restoration
-from evovae.restore.run import Keep, Watch
+from evovae.restore.run import Watch
 from evovae.restore.tiling import passes
 
 PER_VALUE = 300  # bytes that a value of a block takes for each frame that patches reach through
@@ -39,45 +40,46 @@ def restore_film(film: LongFilm, options: Options, memory: float, watch: Watch) 
     """As `pipeline.restore`: what is common to all of the film is learnt from parts of it."""
     if options.held_out:
         raise ValueError(f"held_out is {options.held_out}, but no pixels are held out of films as long as this one")
-    with _kept(film, options, memory, {}) as (keep, options, blocks):
-        fitted = fit(_runs(film, options), options, memory, watch, keep, film.places)
-        return _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch).through(blocks, keep)
+    with _kept(film, options, memory, {}) as (checkpointer, options, blocks):
+        fitted = fit(_runs(film, options), options, memory, watch, checkpointer, film.places)
+        work = _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch)
+        return work.through(blocks, checkpointer)
 
 
 def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory: float, watch: Watch) -> Restoration:
     """As `pipeline.apply`: noise and scale are found in parts of the film."""
     about = {"model": repr([member.config() for member in fitted.members])}
-    with _kept(film, options, memory, about) as (keep, options, blocks):
+    with _kept(film, options, memory, about) as (checkpointer, options, blocks):
         runs = _runs(film, options)
         fitting = fitted.fitting(runs[0].image)
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
         even = noise.forward(runs[len(runs) // 2].image)
         beside = Film.of(even, fitted.width).beside(even)
-        members, notes = fitting.at(noise, beside, Generator().manual_seed(seed_of(options.rng)))
+        members, notes = fitting.at(noise, beside, Generator().manual_seed(options.seed))
         cost = sum(passes(member.settings, film.places) for member in members)
         watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
-        return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, keep)
+        return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, checkpointer)
 
 
 @contextmanager
 def _kept(
     film: LongFilm, options: Options, memory: float, about: Mapping[str, str]
-) -> Iterator[tuple[Keep, Options, list[Block]]]:
+) -> Iterator[tuple[Checkpointer, Options, list[Block]]]:
     """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
     film.dtype(options.dtype)  # which may be one that cannot be
     each = PER_VALUE * (options.time_width or USUAL)
     if memory < FEWEST * each:
         needed = in_gib(FEWEST * each)
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
-    blocks, seed = [*film.blocks(min(BLOCK, int(memory / each)))], seed_of(options.rng)
+    blocks = [*film.blocks(min(BLOCK, int(memory / each)))]
     told = replace(options, sigma=None if film.sigma is None else np.asarray(film.sigma, float))
-    with keeping(film.digest, told, seed, {**about, "blocks": repr(blocks)}) as keep:
-        yield keep, replace(options, rng=int(keep.load().get("seed", seed))), blocks
+    with keeping(film.digest, told, {**about, "blocks": repr(blocks)}) as (checkpointer, told):
+        yield checkpointer, replace(options, seed=told.seed), blocks
 
 
 def _runs(film: LongFilm, options: Options) -> list[Seen]:
     """What is looked at of the film, but for what is constant or missing."""
-    samples = film.samples(np.random.default_rng(seed_of(options.rng)))
+    samples = film.samples(np.random.default_rng(options.seed))
     found = [Seen.of(image, replace(options, sigma=levels)) for image, levels in samples if not image.flat]
     if not found:
         raise ValueError("the film is constant wherever it was looked at, so that there is nothing to learn from")
@@ -97,7 +99,7 @@ class _Work:
     memory: float
     watch: Watch
 
-    def through(self, blocks: Sequence[Block], keep: Keep) -> Restoration:
+    def through(self, blocks: Sequence[Block], checkpointer: Checkpointer) -> Restoration:
         """All blocks, one after another, or the first ones, where it is stopped: others stay as they were, std NaN."""
         film, watch = self.film, self.watch
         dtype = film.dtype(self.options.dtype)
@@ -107,7 +109,7 @@ class _Work:
         for number, block in enumerate(blocks):
             place = film.index(block)
             try:
-                made = keep.part(f"block {number}", partial(self._block, number, block, share))
+                made = checkpointer.part(f"block {number}", partial(self._block, number, block, share))
             except KeyboardInterrupt:
                 if not done:
                     raise
@@ -161,7 +163,7 @@ class _Work:
             own[within[0]] = True
             shown = replace(seen.even, observed=seen.even.observed & own)
             moved = Film.of(seen.even, width).around(within[0])
-            generator = Generator().manual_seed(seed_of(self.options.rng) + number)
+            generator = Generator().manual_seed(self.options.seed + number)
             about = self.notes, replace(self.options, sigma=levels), self.memory, generator
             done = applied(self.members, seen, moved, shown, *about, lambda part: self.watch.work(part * share))
         inner = film.index(within)

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evovae.restore.image import Image
-
-# How much of the error to expect shows in what is taken off as well: models follow the noise by about that share.
-FOLLOWED = 0.7
-# Weights are inverse squares of errors, in which what a model takes off beyond others counts by half.
-# All three were chosen on cameraman, house and peppers at sigma 15, 25 and 50.
-POWER, MISSED = 2, 0.5
-LEAST = 0.5  # of the mean variance, that the mean of estimates keeps
+from evovae.restore.tuned import TUNED
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,8 @@ def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndar
     variances = np.array([float(np.mean(estimate.std**2)) for estimate in estimates])
     noise = [taken_off(seen.values - estimate.image, estimate.std)[seen.observed] for estimate in estimates]
     left = np.array([float(np.mean(values)) for values in noise])
-    errors = variances + MISSED * (left - left.min())
-    weights = (errors.min() / errors) ** POWER
+    errors = variances + TUNED.missed * (left - left.min())
+    weights = (errors.min() / errors) ** TUNED.power
     weights /= weights.sum()
 
     def mean(values: list) -> np.ndarray:
@@ -70,9 +64,9 @@ def mix(estimates: Sequence[Estimate], seen: Image) -> tuple[np.ndarray, np.ndar
     apart = sum(
         weight * np.mean((estimate.image - image) ** 2) for weight, estimate in zip(weights, estimates, strict=True)
     )
-    return image, np.sqrt(variance * max(1 - apart / variance.mean(), LEAST))
+    return image, np.sqrt(variance * max(1 - apart / variance.mean(), TUNED.mean_keeps))
 
 
 def taken_off(off: np.ndarray, std: np.ndarray) -> np.ndarray:
     """The variance of the noise by place, from the residual of an estimate in which no structure is missing."""
-    return off**2 + FOLLOWED * std**2
+    return off**2 + TUNED.followed * std**2

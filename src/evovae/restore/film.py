@@ -15,14 +15,12 @@ from scipy.ndimage import uniform_filter
 
 from evovae.restore.ensemble import Estimate
 from evovae.restore.image import Image
+from evovae.restore.tuned import TUNED
 
 LEVELS = (8, 4, 2, 1)  # pixels that are one at each level of the pyramid
 WINDOW = 15  # pixels around a place whose motion is taken for the same
-BETTER = 0.6  # of the noise's variance, by which a step of motion must be better: flat regions stay together
 SMALLEST = 16  # pixels of a frame at the coarsest level
 USUAL = 5  # frames that patches reach through
-SURER = 0.7  # variance of the mean of a frame's estimates from all stacks that it is in, over that of one of them
-COMMON = 0.5  # share of the detail of frames that neighbours must have in common for stacks to pay
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Film:
             return cls()
         frames = _brightness(even)
         ahead = [motion(one, other) for one, other in pairwise(frames)]
-        if width is None and _shared(frames, ahead) < COMMON:
+        if width is None and _shared(frames, ahead) < TUNED.common:
             return cls()
         width = min(USUAL if width is None else width, len(frames))
         back = [motion(other, one) for one, other in pairwise(frames)]
@@ -107,7 +105,7 @@ class Film:
         image = np.where(said.reshape(size), (image / weight).reshape(size), seen.values)
         off = np.where(seen.observed, seen.values - image, 0).sum((1, 2), keepdims=True)
         image = image + off / np.maximum(seen.observed.sum((1, 2), keepdims=True), 1)
-        std = np.sqrt(np.where(said, SURER * variance / weight, 1))
+        std = np.sqrt(np.where(said, TUNED.surer * variance / weight, 1))
         return Estimate(image, std.reshape(size))
 
     def _gathered(self, values: np.ndarray, count: int) -> np.ndarray:
@@ -223,7 +221,7 @@ def _refined(
         return uniform_filter((here - there[place[0], place[1]]) ** 2, window, mode="nearest")
 
     best = np.broadcast_to(same, grid.shape)
-    least = off(best) - BETTER / size**2 * WINDOW / window
+    least = off(best) - TUNED.better / size**2 * WINDOW / window
     for step in _around(np.zeros(2, int), 1):
         tried = found + step.reshape(2, 1, 1)
         apart = off(tried)

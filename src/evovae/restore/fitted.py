@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
-from torch import Generator, Tensor
+from torch import Generator
 
-from evovae.checkpoint import CheckpointError, load_tensors, model_of, parts_of, save_tensors, under
+from evovae.checkpoint import CheckpointError, load_tensors, save_tensors
 from evovae.devices import find_device
+from evovae.restore.estimates import begun, patches_in, search
 from evovae.restore.fitted_patches import FittedPatches, Population
-from evovae.restore.image import Image, Scale, check_sigma
+from evovae.restore.image import Image, Scale, check_sigma, seed_of
 from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
 from evovae.restore.memory import budget
@@ -145,7 +146,8 @@ class FittedDenoiser:
 
         memory, watch = budget(max_memory), Watch(None, callback)
         kind, where = self.kind if noise is None else noise, find_device(device)
-        options = Options(None, kind, "", rng, 0.0, strength, dtype, tile, where, resume, False, self.width)
+        asked = 0.0, strength, dtype, tile, resume, self.width
+        options = Options(kind, "", seed_of(rng), rng is None, where, *asked)
         array, channel_axis = opened(image, channel_axis)
         with watch.showing():
             if is_long(array, channel_axis, time_axis):
@@ -284,16 +286,15 @@ class FittedDenoiser:
         TypeError, ValueError
             For models or noise of one's own, which cannot be made again from a file.
         """
-        tensors: dict[str, Tensor] = {}
-        members = []
-        for number, member in enumerate(self.members):
-            config = member.config()
+        members = [member.config() for member in self.members]
+        for config in members:
             from_config(config["settings"])  # fails for operators of one's own
-            members.append({"model": parts_of(member.model), **config})
-            tensors |= {f"{number}.model.{name}": tensor for name, tensor in member.model.state_dict().items()}
-            tensors[f"{number}.commonest"] = pack(member.commonest)
+        record = {
+            str(number): {"model": member.model.state_dict(), "commonest": pack(member.commonest)}
+            for number, member in enumerate(self.members)
+        }
         about = {"denoiser": members, "noise": self.noise.config(), "kind": self.kind, "width": self.width}
-        save_tensors(Path(path), tensors, about)
+        save_tensors(Path(path), record, about)
 
     @classmethod
     def load(cls, path: str | Path) -> FittedDenoiser:
@@ -314,14 +315,10 @@ class FittedDenoiser:
         CheckpointError
             For a file that is damaged or something else.
         """
-        tensors, about = load_tensors(Path(path))
+        record, about = load_tensors(Path(path))
         try:
             members = tuple(
-                FittedPatches.from_config(
-                    model_of(config["model"], under(f"{number}.model.", tensors)),
-                    tensors[f"{number}.commonest"],
-                    config,
-                )
+                FittedPatches.from_config(config, **record[str(number)])
                 for number, config in enumerate(about["denoiser"])
             )
             return cls(members, Noise.from_config(about["noise"]), about["kind"], about["width"])
@@ -332,8 +329,8 @@ class FittedDenoiser:
 
 def _bound(member: FittedPatches, sample: Image, among: tuple[int, ...], generator: Generator) -> float:
     """The mean bound of patches, in nats per value, as a density in even units."""
-    patches = member.patches(sample, among)
-    states = member.search(patches, generator, member.begun(patches, generator), member.settings.settling)
+    patches = patches_in(member, sample, among)
+    states = search(member, patches, generator, begun(member, patches, generator), member.settings.settling)
     return float(states.lpj.logsumexp(1).double().mean()) / patches.x.shape[1] - float(np.log(member.scale.unit))
 
 

@@ -17,27 +17,17 @@ from torch import Generator, Tensor
 from evovae.evolve import Search
 from evovae.inference import infer
 from evovae.likelihoods.base import through
-from evovae.migration import nobody
 from evovae.model import TVAE
-from evovae.notes import warn
 from evovae.operators import exactly_informed_flip
 from evovae.posterior import weights
 from evovae.priors import OneHot
-from evovae.restore.ensemble import Estimate
-from evovae.restore.image import SIGNAL, Image, Scale
+from evovae.restore.image import Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.noise.model import Noise, NoiseModel
-from evovae.restore.patch_models import APART, PatchModel, from_config
-from evovae.restore.patches import Patches, extract, guess, merge
+from evovae.restore.patch_models import PatchModel, from_config
 from evovae.states import States, unpack
 
-REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
-RIM = 1 / 2  # holes beyond reach are filled by patches of which this share is known already
-LEARNT = 0.01  # of the noise variance, that stays in the surest of what is restored, as models are learnt from it
-STEPS = 3  # E-steps on patches of which more has become known
 ALONE = 12  # E-steps for the population of one patch
-AGAIN = 2  # E-steps after each time that a model is adapted to an image
-FRAMES_APART = 4  # frames of a film between those in which patches are compared with all commonest states
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,228 +159,6 @@ class FittedPatches:
             return replace(self, size=self.size[1:])
         return replace(self, size=(1, *self.size)) if image.film and len(spatial) < len(image.shape) else self
 
-    def patches(self, image: Image, among: tuple[int, ...] | None = None) -> Patches:
-        """The patches of an image, on the device of the model.
-
-        Parameters
-        ----------
-        image
-            Of even values.
-        among
-            Their size in the image, if that holds crops along a first axis.  Default: `size`.
-
-        Returns
-        -------
-        Patches
-            In training units, white.
-        """
-        device = next(iter(self.model.state_dict().values())).device
-        among = self.size if among is None else among
-        return patches_of(image, among, self.scale, self.whitening, self.settings.centred, device)
-
-    def search(
-        self,
-        patches: Patches,
-        generator: Generator,
-        start: States | Tensor,
-        steps: int,
-        rows: Tensor | None = None,
-    ) -> States:
-        """Search for the populations of patches; see `evovae.infer`.
-
-        Parameters
-        ----------
-        patches
-            Of an image.
-        generator
-            Source of the draws.
-        start
-            Populations, or states (K, H) bool, to start from.
-        steps
-            E-steps, at most.
-        rows
-            Numbers of the patches to search for.  Default: all.
-
-        Returns
-        -------
-        States
-            Of all patches.
-        """
-        x, observed = self.settings.data(self.model, patches)
-        return infer(
-            self.model,
-            x,
-            observed,
-            n_states=self.settings.states,
-            search=self.settings.searching(patches),
-            steps=steps,
-            generator=generator,
-            start=start,
-            rows=rows,
-        )
-
-    def restore(self, image: Image, generator: Generator) -> Estimate:
-        """Restore an image that took no part in training, from half of its patches.
-
-        Parameters
-        ----------
-        image
-            Of even values.
-        generator
-            Source of the draws.
-
-        Returns
-        -------
-        Estimate
-            The image and its standard deviation, in even values.
-        """
-        patches = self.patches(image).every_other()
-        rows = patches.used.nonzero()[:, 0]
-        frames = (FRAMES_APART,) * image.film
-        start = self.begun(patches, generator, frames)
-        times = 0 if image.film else self.settings.adaptations  # films are long, and their models know what they show
-        states = self.search(patches, generator, start, self.settings.settling, rows)
-        adapted = self
-        for _ in range(times):
-            model = self.settings.adapted(adapted.model, patches, states, rows, generator)
-            adapted = replace(self, model=model)
-            states = adapted.search(patches, generator, states, AGAIN, rows)
-        return adapted.estimate(patches, states, generator)
-
-    def begun(self, patches: Patches, generator: Generator, apart: tuple[int, ...] = ()) -> States:
-        """Populations to start a search from: the best of the commonest states.
-
-        They are found for some patches, and taken for those around these, too.
-
-        Parameters
-        ----------
-        patches
-            Of an image.
-        generator
-            Source of the draws.
-        apart
-            How far apart such patches are along the first axes of the image, in pixels.  Along all others, they are as
-            far apart as patches that overlap may be.
-
-        Returns
-        -------
-        States
-            Of all patches.
-        """
-        others = (APART if w > 1 else 1 for w in self.size[len(apart) :])
-        lead = (1,) * (len(patches.size) - len(self.size))  # of crops
-        some, nearest = patches.coarse((*lead, *apart, *others))
-        x, observed = self.settings.data(self.model, patches)
-        few = infer(
-            self.model,
-            x[some],
-            observed[some],
-            n_states=self.settings.states,
-            search=replace(self.settings.searching(patches), migrate=nobody),
-            steps=0,
-            generator=generator,
-            start=self.commonest.to(x.device),
-        )
-        return few[nearest]
-
-    def estimate(self, patches: Patches, states: States, generator: Generator) -> Estimate:
-        """The restored image, given the populations of all of its patches; wide holes are filled, too.
-
-        Parameters
-        ----------
-        patches
-            Of an image.
-        states
-            Their populations.
-        generator
-            Source of the draws.
-
-        Returns
-        -------
-        Estimate
-            The image and its standard deviation, in even values.
-        """
-        return self._outside(*self._filled(patches, states, generator, *self.merged(patches, states)), patches)
-
-    def glimpse(self, patches: Patches, states: States) -> Estimate:
-        """About the same as `estimate`, from half of the patches; draws nothing, so that training goes on as without
-        it.
-
-        Parameters
-        ----------
-        patches
-            Of an image.
-        states
-            Their populations.
-
-        Returns
-        -------
-        Estimate
-            The image and its standard deviation, in even values.
-        """
-        return self._outside(*self.merged(patches.every_other(), states), patches)
-
-    def _outside(self, image: Tensor, spread: Tensor, patches: Patches) -> Estimate:
-        """From training units to even values."""
-        optimism = self.settings.optimism(self.trained, patches.x.shape[1])
-        variance = optimism * spread.square() + LEARNT * self.noise_variance
-        return Estimate(self.scale.to_even(image.cpu()), variance.sqrt().cpu().double().numpy() * self.scale.unit)
-
-    def merged(self, patches: Patches, states: States) -> tuple[Tensor, Tensor]:
-        """The mean of all patches that cover each pixel, those counting for more that are surer.
-
-        Parameters
-        ----------
-        patches
-            Of an image.
-        states
-            Their populations.
-
-        Returns
-        -------
-        mean : Tensor
-            The clean image, in training units.
-        std : Tensor
-            Its standard deviation.
-        """
-        rows, back = patches.used.nonzero()[:, 0], patches.whitening.back
-        readout = None if back is None else back.to(patches.x)
-        x, observed = self.settings.data(self.model, patches)
-        mean, variance = self.settings.engine(self.model, patches).moments(x, observed, rows, states, readout)
-        seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
-        variance = variance + self.settings.centred * self.noise_variance / seen
-        # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
-        # unsure by.  Errors of patches are correlated, so that the square root does better than the inverse variance.
-        weights = (variance + self.noise_variance / patches.x.shape[1]).rsqrt()
-        shape, size = patches.image.shape, patches.size
-        mean, variance, weights = (patches.among_all(v) for v in (mean + patches.level[rows], variance, weights))
-        return merge(mean, weights, shape, size), merge(variance, weights, shape, size).sqrt()
-
-    def _filled(
-        self, patches: Patches, states: States, generator: Generator, image: Tensor, spread: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The same with holes that no patch reaches across filled from their edges inwards.
-
-        What is restored there then counts as seen, with a standard deviation as large as that of the image.
-        """
-        seen, known, filled, size = patches.known, patches.known, patches.image, patches.size
-        if seen.all():
-            return image, spread
-        share = _share(known, size)
-        reached = sure = _covered(share >= REACH, image.shape, size) | ~patches.wanted
-        if not reached.all():
-            warn("a hole is wider than patches; it is filled from its rim inwards, and unsure")
-        while not reached.all():
-            rim = _covered(share >= min(RIM, share[share < 1].max().item()), image.shape, size) & ~known
-            filled, known = torch.where(rim, image, filled), known | rim
-            patches = patches.again(filled, known)
-            rows = (extract(rim, size).any(1) & patches.used).nonzero()[:, 0]
-            states = self.search(patches, generator, states, STEPS, rows)
-            image = torch.where(known, image, self.merged(patches, states)[0])
-            share = _share(known, size)
-            reached = _covered(share >= REACH, image.shape, size) | ~patches.wanted
-        return image, torch.where(sure, spread, SIGNAL)
-
     def on(self, noise: NoiseModel, scale: Scale) -> FittedPatches:
         """The same model for images with other noise, and of another scale.
 
@@ -510,6 +278,7 @@ class FittedPatches:
             Settings.
         """
         return {
+            "model": self.model.config(),
             "settings": self.settings.config(),
             "size": self.size,
             "channels": self.channels,
@@ -521,32 +290,34 @@ class FittedPatches:
         }
 
     @classmethod
-    def from_config(cls, model: TVAE, commonest: Tensor, config: dict[str, Any]) -> FittedPatches:
+    def from_config(cls, config: dict[str, Any], model: dict[str, Tensor], commonest: Tensor) -> FittedPatches:
         """The inverse of `config`.
 
         Parameters
         ----------
-        model
-            The model.
-        commonest
-            The commonest states, packed.
         config
             What `config` returned.
+        model
+            The tensors of the model, its ``state_dict()``.
+        commonest
+            The commonest states, packed.
 
         Returns
         -------
         FittedPatches
             The same as was described.
         """
+        made = TVAE.from_config(config["model"])
+        made.load_state_dict(model, assign=True)
         return cls(
-            model,
+            made,
             from_config(config["settings"]),
             tuple(config["size"]),
             config["channels"],
             Scale(np.array(config["scale"]["offset"]), config["scale"]["unit"]),
             Noise.from_config(config["noise"]),
             config["freedom"],
-            unpack(commonest, model.prior.n_latents),
+            unpack(commonest, made.prior.n_latents),
             config["trained"],
             config["bound"],
         )
@@ -557,28 +328,6 @@ def whitening_of(noise: NoiseModel, size: tuple[int, ...], channels: bool) -> Wh
     return noise.whitening(size if channels else (*size, 1))
 
 
-def patches_of(
-    image: Image, size: tuple[int, ...], scale: Scale, whitening: Whitening, centred: bool, device: torch.device
-) -> Patches:
-    """Those of an even image, in training units."""
-    values, known = scale.to_model(image.values, image.observed).to(device), torch.from_numpy(image.observed).to(device)
-    if not whitening.is_identity and not known.all():
-        values = guess(values, known, size, len(image.shape))
-    wanted = torch.from_numpy(np.broadcast_to(image.wanted, image.values.shape).copy()).to(device)
-    return Patches.of(values, known, size, centred, whitening, wanted)
-
-
 def _whole(back: Tensor | None, size: tuple[int, ...]) -> Tensor:
     """The matrix that whitening is undone by, (D, D)."""
     return torch.eye(torch.Size(size).numel()) if back is None else back.float()
-
-
-def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:
-    """How much of each patch is known: (N,)."""
-    return extract(known, size).float().mean(1)
-
-
-def _covered(chosen: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
-    """Which pixels lie in one of the chosen patches (N,)."""
-    patches = chosen[:, None].float().expand(-1, torch.Size(size).numel())
-    return merge(patches, patches.new_ones(()), shape, size) > 0

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,17 +14,14 @@ from evovae.em import Epoch, Snapshot
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
 from evovae.restore.ensemble import Estimate
-from evovae.restore.fitted_patches import FittedPatches, patches_of, whitening_of
+from evovae.restore.estimates import estimate, glimpse, merged, patches_of
+from evovae.restore.fitted_patches import FittedPatches, whitening_of
 from evovae.restore.image import Image, Scale
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import FLOOR, PatchModel
 from evovae.restore.patches import Patches
+from evovae.restore.tuned import TUNED
 from evovae.states import States, unpack
-
-REMNANT = 0.02  # share of the noise variance that a restored picture is taken to hold still
-# The least noise deviation to find, over the one that was estimated: models that find less have learnt the noise by
-# heart.  With few patches they would, so that it goes up to SURE there; chosen on crops of BSD of 12 to 32 pixels.
-LEAST, SURE, FEW = 1 / 8, 0.9, 1000
 
 
 @dataclass
@@ -64,7 +61,7 @@ class Learner:
         count = patches.observed.sum(1)
         lost = settings.centred * float((count > 0).sum() / count.sum())
         start = patches.filled(len(image.shape))
-        least = max(least, LEAST, SURE * (1 - len(patches.x) / FEW))
+        least = max(least, TUNED.least, TUNED.sure * (1 - len(patches.x) / TUNED.few_patches))
         variances = max(scale.unit**-2, FLOOR), (least / scale.unit) ** 2
         model, states = settings.start(patches, start, *variances, generator)
         fitted = FittedPatches(
@@ -90,13 +87,13 @@ class Learner:
 
     def glimpse(self) -> Estimate:
         """An estimate of the training image from half of the patches."""
-        return self.fitted.glimpse(self.patches, self.states)
+        return glimpse(self.fitted, self.patches, self.states)
 
     def estimate(self) -> Estimate:
         """The estimate of the training image."""
-        return self.fitted.estimate(self.patches, self.states, self.generator)
+        return estimate(self.fitted, self.patches, self.states, self.generator)
 
-    def epochs(self, resume: Mapping[str, Tensor]) -> Iterator[Epoch]:
+    def epochs(self, resume: Mapping[str, Any]) -> Iterator[Epoch]:
         """Train; can be stopped after any epoch, and go on from the snapshot of one (or from an empty one)."""
         reached, resume = int(resume.get("stage", torch.tensor(0))), dict(resume)
         self.patches.refill(resume.get("image", self.patches.image))
@@ -104,8 +101,8 @@ class Learner:
             if stage < reached or not course.epochs:
                 continue
             noise = resume.get("noise", cast(Tensor, self.model.likelihood.sigma2).clone())
-            learn = partial(self._learn_from_restored, noise) if course.restored else self._fit
-            for epoch in learn(course.epochs, resume):
+            train = partial(self._learn_from_restored, noise) if course.restored else self._learn
+            for epoch in train(course.epochs, resume.get("main", {}), resume.get("fit", {})):
                 self.bound = epoch.elbo
                 yield replace(epoch, snapshot=partial(self._snapshot, stage, noise, epoch))
             course.after(self.model, self.states)
@@ -118,10 +115,9 @@ class Learner:
 
     def _snapshot(self, stage: int, noise: Tensor, epoch: Epoch) -> Snapshot:
         """That of the training, the model and populations that it started from, and their sigma2."""
-        main = {f"main.{name}": tensor.clone() for name, tensor in self.model.state_dict().items()}
-        populations = {"main.words": self.states.words.clone(), "main.lpj": self.states.lpj.clone()}
-        about = {"stage": torch.tensor(stage), "noise": noise, "image": self.patches.image.clone()}
-        return {**epoch.snapshot(), **main, **populations, **about}
+        main = {"model": dict(self.model.state_dict()), "words": self.states.words, "lpj": self.states.lpj}
+        about = {"stage": torch.tensor(stage), "noise": noise, "image": self.patches.image, "main": main}
+        return {**copy.deepcopy(about), "fit": epoch.snapshot()}
 
     def _refill(self) -> None:
         """Guess anew the missing values of whitened patches: the restored image, and the noise expected from that of
@@ -130,36 +126,37 @@ class Learner:
         patches, fitted = self.patches, self.fitted
         if patches.whitening.is_identity or patches.known.all():
             return
-        restored, _ = fitted.merged(patches, self.states)
+        restored, _ = merged(fitted, patches, self.states)
         shape = patches.image.shape if fitted.scale.offset.ndim else (*patches.image.shape, 1)
         noise, known = (v.cpu().numpy().reshape(shape) for v in (patches.image - restored, patches.known))
         expected = torch.from_numpy(fitted.noise.expected(noise, known)).to(restored).view_as(restored)
         patches.refill(torch.where(patches.known, patches.image, restored + expected))
 
-    def _fit(self, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
+    def _learn(self, epochs: int, main: Snapshot, resume: Snapshot) -> Iterator[Epoch]:
+        """Train the model on the image itself."""
         return self._train(self.model, self.patches, self.states, epochs, resume)
 
     def _train(self, model: TVAE, patches: Patches, states: States, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
         return self.fitted.settings.fit(model, patches, states, epochs, self.generator, resume)
 
-    def _learn_from_restored(self, noise: Tensor, epochs: int, resume: Snapshot) -> Iterator[Epoch]:
-        """Train a copy on the restored image, as if `REMNANT` of the noise were left, and take over what it learnt.
+    def _learn_from_restored(self, noise: Tensor, epochs: int, main: Snapshot, resume: Snapshot) -> Iterator[Epoch]:
+        """Train a copy on the restored image, as if a little of the noise were left, and take over what it learnt.
 
         The model stays as it is until then, so that training can be stopped.
         """
-        if resume:
-            self.model.load_state_dict({name: resume[f"main.{name}"] for name in self.model.state_dict()})
-            self.states.words.copy_(resume["main.words"])
-            self.states.lpj.copy_(resume["main.lpj"])
-        if REMNANT * noise < FLOOR:  # no noise is left in it to speak of
-            yield from self._fit(epochs, resume)
+        if main:
+            self.model.load_state_dict(main["model"])
+            self.states.words.copy_(main["words"])
+            self.states.lpj.copy_(main["lpj"])
+        if TUNED.remnant * noise < FLOOR:  # no noise is left in it to speak of
+            yield from self._learn(epochs, main, resume)
             return
         pupil = copy.deepcopy(self.model)
         likelihood = cast(LowRankGaussian, pupil.likelihood)
-        likelihood.floor = REMNANT * noise.item()
+        likelihood.floor = TUNED.remnant * noise.item()
         likelihood.sigma2.mul_(0.1)
         states = States(self.states.words.clone(), self.states.lpj.clone(), self.states.n_latents)
-        restored, _ = self.fitted.merged(self.patches, self.states)
+        restored, _ = merged(self.fitted, self.patches, self.states)
         patches = self.patches.again(restored, torch.ones_like(self.patches.known))
         yield from self._train(pupil, patches, states, epochs, resume)
         self.model.load_state_dict(pupil.state_dict())

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from scipy.cluster.vq import kmeans2
@@ -31,21 +31,16 @@ from evovae.migration import Neighbours
 from evovae.model import TVAE
 from evovae.priors import Bernoulli, OneHot
 from evovae.restore.patches import Patches
+from evovae.restore.tuned import TUNED
 from evovae.schedules import Schedule, warm_up_decay
 from evovae.states import States
 
 FLOOR = 2e-5  # of the noise variance, in training units: single precision cannot tell less from rounding
-# The least variance along an axis, over the Marchenko-Pastur edge (`LowRankGaussian.drop_noise`): after a quarter of
-# the epochs, when little is learnt yet, and after all of them; chosen on house and crops of BSD, sigma 25 and 50.
-EARLY, LATE = 0.5, 1.4
 # Of a mixture: patches whose centres are found at first, for each and in all; rounds of that; and how far away the
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
 APART = 6  # pixels between the patches that are compared with all components; those between start as the nearest does
 AT_ONCE = 8192  # patches whose distances are held at once
-# Patches of training that count in another image: for the shares of components in all, for the mean and covariance of
-# each; chosen on barbara, house, four crops of BSD and microscope pictures of BPAE.
-SHARES, EACH = 1000, 100
 
 Start = tuple[TVAE, States]
 
@@ -90,7 +85,20 @@ class PatchModel(ABC):
         Passes over the patches.
     centred
         Whether each patch has its own mean taken off before, and put back after.
+
+    Attributes
+    ----------
+    settling
+        E-steps for patches that took no part in training.
+    adaptations
+        How many times a trained model is adapted to another image; see `adapted`.
+    on_cpu
+        Whether such models stay on the CPU, which their closed forms are compiled for.
     """
+
+    settling: ClassVar[int] = 4
+    adaptations: ClassVar[int] = 0
+    on_cpu: ClassVar[bool] = True
 
     patch: int | tuple[int, ...]
     latents: int
@@ -132,28 +140,6 @@ class PatchModel(ABC):
         return False
 
     @property
-    @abstractmethod
-    def settling(self) -> int:
-        """How many E-steps are made for patches that took no part in training.
-
-        Returns
-        -------
-        int
-            1 or more.
-        """
-
-    @property
-    def adaptations(self) -> int:
-        """How many times a trained model is adapted to another image; see `adapted`.
-
-        Returns
-        -------
-        int
-            0, by default.
-        """
-        return 0
-
-    @property
     def commonest(self) -> int:
         """How many of the commonest states of training are kept, for other patches to start from the best of them.
 
@@ -186,7 +172,6 @@ class PatchModel(ABC):
         """
         return sum(course.epochs for course in self.courses)
 
-    @abstractmethod
     def place(self, device: torch.device) -> torch.device:
         """Where such models are trained and used, if a device is there to be used.
 
@@ -198,8 +183,9 @@ class PatchModel(ABC):
         Returns
         -------
         torch.device
-            That device, or the CPU for models whose closed forms are compiled for it.
+            That device, or the CPU.
         """
+        return CPU if self.on_cpu else device
 
     @abstractmethod
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
@@ -442,6 +428,9 @@ class NetworkPatches(PatchModel):
     (16, 16)
     """
 
+    settling = 8
+    on_cpu = False
+
     patch: int | tuple[int, ...] = 8
     latents: int = 64
     states: int = 24
@@ -456,13 +445,6 @@ class NetworkPatches(PatchModel):
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0
-
-    @property
-    def settling(self) -> int:
-        return 8
-
-    def place(self, device: torch.device) -> torch.device:
-        return device
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         decoder = MLP(self.latents, *self.hidden, x.shape[1], generator=generator)
@@ -548,13 +530,6 @@ class LowRankPatches(PatchModel):
     def optimism(self, N: int, D: int) -> float:
         return 1.28
 
-    @property
-    def settling(self) -> int:
-        return 4
-
-    def place(self, device: torch.device) -> torch.device:
-        return CPU
-
     def searching(self, patches: Patches) -> Search:
         by_gradients = self.search.mutate is operators.informed_flip
         return replace(self.search, mutate=operators.exactly_informed_flip) if by_gradients else self.search
@@ -566,8 +541,8 @@ class LowRankPatches(PatchModel):
         restored, again = self.look
         first = -(-self.epochs // 4)
         return (
-            Course(first, after=partial(drop_noise, EARLY)),
-            Course(self.epochs - first, after=partial(drop_noise, LATE)),
+            Course(first, after=partial(drop_noise, TUNED.early)),
+            Course(self.epochs - first, after=partial(drop_noise, TUNED.late)),
             Course(restored, restored=True),
             Course(again),
         )
@@ -645,6 +620,8 @@ class MixturePatches(PatchModel):
     (16, 16)
     """
 
+    adaptations = 2
+
     patch: int | tuple[int, ...] = 7
     latents: int = 208
     states: int = 3
@@ -663,19 +640,8 @@ class MixturePatches(PatchModel):
         return 1.05 + 3.7 * D * self.latents / N  # more, the fewer patches there are for each direction of a covariance
 
     @property
-    def settling(self) -> int:
-        return 4
-
-    @property
-    def adaptations(self) -> int:
-        return 2
-
-    @property
     def commonest(self) -> int:
         return self.latents  # all components: migration does not bring what is not in any population
-
-    def place(self, device: torch.device) -> torch.device:
-        return CPU
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
         D, K = x.shape[1], self.latents
@@ -704,8 +670,8 @@ class MixturePatches(PatchModel):
         engine, settled = self.engine(adapted, patches), replace(self.search, migrate=migration.nobody)
         with engine.running():
             found = engine.step(x, observed, rows, states, settled, generator)
-        prior.update(found.prior + SHARES * cast(OneHot, prior).pi)
-        before = cast(FullGaussian, adapted.likelihood).sums(EACH)
+        prior.update(found.prior + TUNED.shares * cast(OneHot, prior).pi)
+        before = cast(FullGaussian, adapted.likelihood).sums(TUNED.each)
         cast(FullGaussian, adapted.likelihood).update(found.likelihood + before)
         return adapted
 

@@ -13,23 +13,23 @@ from numpy.typing import DTypeLike
 from scipy.ndimage import uniform_filter
 from torch import Generator
 
-from evovae.checkpoint import Folder, OtherRunError
+from evovae.checkpoint import Checkpointer, exclusively
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
 from evovae.restore.film import Film
 from evovae.restore.fitted import FittedDenoiser
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.restore.image import Image, Scale, as_dtype, dtype_of, seed_of
+from evovae.restore.image import Image, Scale, as_dtype, dtype_of
 from evovae.restore.learner import Learner
-from evovae.restore.memory import MemoryBudgetError, memory_errors
 from evovae.restore.noise.estimate import Found, find, find_in_film
 from evovae.restore.noise.model import NoiseModel
 from evovae.restore.patch_models import PatchModel
 from evovae.restore.presets import PRESETS, Picture
 from evovae.restore.result import Restoration
-from evovae.restore.run import InFolder, Keep, Nowhere, Watch, train
+from evovae.restore.run import Watch, train
 from evovae.restore.tiling import Sampling, Several, passes, plan
+from evovae.restore.tuned import TUNED
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
@@ -48,20 +48,19 @@ HARDLY = 100.0  # standard deviations of the image over those of its noise, from
 # wider or narrower than the mean patches may get.
 COARSER, LEAST_STEP, FLATTEST = 2.25, 0.02, 3.0
 EVEN = 0.05  # of the noise's deviation, by which it differs with the signal at most if it is as strong everywhere
-UNKNOWN = 4.0  # times the variance of the noise: places with larger residuals are unknown to models of other images
-MUCH = 1.5  # times the variance of the noise: what is left beyond that is structure; chance reaches 1.4 in 225 pixels
+INTERVAL = 20.0  # seconds from one checkpoint to the next
 
 
 def where_much_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where residuals are far larger than noise, the part beyond `MUCH` is structure that models miss."""
-    return np.maximum(power - MUCH, 0), power
+    """Where residuals are far larger than noise, the part beyond `TUNED.much` is structure that models miss."""
+    return np.maximum(power - TUNED.much, 0), power
 
 
 def wherever_more_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
     """Residuals of models of other images that are larger than noise are structure they do not know; large ones, as a
     whole.
     """
-    return np.where(power > UNKNOWN, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
+    return np.where(power > TUNED.unknown, power, np.maximum(power - 1, 0)), np.maximum(power, 1)
 
 
 def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.ndarray]:
@@ -73,21 +72,23 @@ def all_that_is_left(power: np.ndarray, mean: float) -> tuple[np.ndarray, np.nda
 class Options:
     """What `denoise` and `inpaint` were asked for; sigma is as `check_sigma` returns it.
 
-    fill tells whether missing pixels are all that matters, time_width how many frames of a film patches reach through.
+    drawn tells whether the seed is one that nobody asked for, fill whether missing pixels are all that matters,
+    time_width how many frames of a film patches reach through.
     """
 
-    sigma: np.ndarray | None
     noise: str | NoiseModel
     preset: str | PatchModel | Sequence[PatchModel]
-    rng: int | np.random.Generator | None
-    held_out: float
-    strength: float
-    dtype: DTypeLike | None
-    tile: int | None
+    seed: int
+    drawn: bool
     device: torch.device
-    resume: str | Path | None
-    fill: bool
+    held_out: float = 0.0
+    strength: float = 1.0
+    dtype: DTypeLike | None = None
+    tile: int | None = None
+    resume: str | Path | None = None
     time_width: int | None = None
+    fill: bool = False
+    sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -100,28 +101,10 @@ class Options:
 
 
 def restore(image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
-    """All of a restoration; again with half the memory, if less was there than estimated."""
-    seed, dtype = seed_of(options.rng), dtype_of(image, options.dtype)
-    if image.flat:
-        return unchanged(image, dtype)
-    try:
-        with memory_errors():
-            return _restore(image, options, seed, memory, watch)
-    except MemoryError as error:
-        if isinstance(error, MemoryBudgetError):
-            raise
-        warn(f"memory ran out ({error}); trying again with half of it")
-    with memory_errors(MemoryBudgetError):
-        try:
-            return _restore(image, options, seed, memory / 2, watch)
-        except OtherRunError:  # what has been kept is of larger tiles
-            half = replace(options, resume=Path(str(options.resume)) / "half the memory")
-            return _restore(image, half, seed, memory / 2, watch)
-
-
-def _restore(image: Image, options: Options, seed: int, memory: float, watch: Watch) -> Restoration:
     """The path of an image: noise found -> even values -> patches -> models -> estimates -> mixed -> back."""
     dtype = dtype_of(image, options.dtype)
+    if image.flat:
+        return unchanged(image, dtype)
     seen = Seen.of(image, options)
     image, noise, even = seen.image, seen.found.model, seen.even
     if options.fill and image.observed.all():
@@ -137,9 +120,8 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
     tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
     about = {"patch models": [model.config() for model in models], "memory or tiles": repr(tilings)}
-    with keeping(image.digest, options, seed, about) as keep:
-        kept = keep.load()
-        generator = Generator().manual_seed(int(kept.get("seed", seed)))
+    with keeping(image.digest, options, about) as (checkpointer, options):
+        kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
 
@@ -153,7 +135,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
         beside = film.beside(grainy)
         learners = _learners(tilings, models, beside, scale, seen.found, options, generator)
-        work = train(learners, beside, watch, keep, kept)
+        work = train(learners, beside, watch, checkpointer, kept)
     restored = _back(seen, shown, hidden, mixed(work.estimates), options, options.missed)
     return replace(
         restored,
@@ -166,7 +148,7 @@ def _restore(image: Image, options: Options, seed: int, memory: float, watch: Wa
 
 
 def fit(
-    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, keep: Keep, places: int = 0
+    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, checkpointer: Checkpointer, places: int = 0
 ) -> FittedDenoiser:
     """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back.
 
@@ -175,8 +157,7 @@ def fit(
     films = [Film.of(each.even, options.time_width) for each in seen]
     width = min(sorted(film.width for film in films)[len(films) // 2], *(each.even.shape[0] for each in seen))
     films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
-    kept = keep.load()
-    generator = Generator().manual_seed(int(kept.get("seed", seed_of(options.rng))))
+    kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
     grainy = tuple(film.middle().beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
     picture, scale = _picture(seen, width), Scale.of(*grainy)
     middle = typical(seen, scale)
@@ -186,13 +167,13 @@ def fit(
     later = sum(passes(model, places) for model in models)
     watch.begin(sum(model.length for model in models), later, lambda _: first.outside(first.values), kept)
     learners = _learners(samplings, models, grainy[0], scale, middle, options, generator)
-    work = train(learners, grainy[0], watch, keep, kept)
+    work = train(learners, grainy[0], watch, checkpointer, kept)
     return _fitted(work.fitted, middle.model, options, width)
 
 
 def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The path of an image without training: models are those of other images, and populations are found for it."""
-    dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(seed_of(options.rng))
+    dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(options.seed)
     fitting = fitted.fitting(image)
     if image.flat:
         return unchanged(image, dtype)
@@ -381,10 +362,12 @@ def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> n
 
 
 @contextmanager
-def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mapping[str, object]) -> Iterator[Keep]:
-    """Where progress goes, and whose it is: of pictures with a digest, options, and what else there is."""
+def keeping(
+    digest: Callable[[], str], options: Options, about: Mapping[str, object]
+) -> Iterator[tuple[Checkpointer, Options]]:
+    """What keeps the progress of work on pictures with a digest, and options with the seed that it began with."""
     if options.resume is None:
-        yield Nowhere()
+        yield Checkpointer(None, {}), options
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     several = isinstance(options.preset, Sequence) and not isinstance(options.preset, str)
@@ -394,11 +377,14 @@ def keeping(digest: Callable[[], str], options: Options, seed: int, about: Mappi
         "preset": [each.config() if isinstance(each, PatchModel) else repr(each) for each in presets],
         "options": repr((_digest(options.sigma), noise, options.held_out, options.fill, options.time_width)),
         **about,
-        "seed": None if options.rng is None else seed,
+        "seed": None if options.drawn else options.seed,
     }
-    folder = Folder(Path(options.resume), run)
-    with folder.locked():
-        yield InFolder(folder, seed)
+    folder = Path(options.resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusively(folder):
+        checkpointer = Checkpointer(folder, run, INTERVAL)
+        first = checkpointer.part("seed", lambda: {"seed": torch.tensor(options.seed)})
+        yield checkpointer, replace(options, seed=int(first["seed"]))
 
 
 def _digest(levels: np.ndarray | None) -> str:

@@ -11,6 +11,7 @@ from math import prod
 from evovae.evolve import Search
 from evovae.operators import by_fitness, exactly_informed_flip, uniform_flip
 from evovae.restore.patch_models import LowRankPatches, MixturePatches, NetworkPatches, PatchModel
+from evovae.restore.tuned import TUNED
 from evovae.schedules import cyclical
 
 
@@ -35,12 +36,12 @@ class Picture:
     @property
     def high(self) -> bool:
         """Whether noise is so high that larger patches and smaller subspaces do better."""
-        return self.noise > HIGH
+        return self.noise > TUNED.high
 
     @property
     def small(self) -> bool:
         """Whether there are so few patches that mixtures learn little; then, more models can be afforded, too."""
-        return prod(self.shape) < SMALL
+        return prod(self.shape) < TUNED.small
 
     @property
     def rough(self) -> bool:
@@ -52,7 +53,7 @@ class Picture:
         """Whether mixtures do worse: where much is missing, which takes them more time, too, or in one dimension, as
         sound.
         """
-        return self.missing > FEW or len(self.shape) == 1
+        return self.missing > TUNED.few_missing or len(self.shape) == 1
 
     def patches(self, width: int | tuple[int, ...]) -> int:
         """How many patches of a width there are."""
@@ -82,17 +83,6 @@ def passes(shape: tuple[int, ...]) -> float:
 
 Preset = Callable[[Picture], tuple[PatchModel, ...]]
 
-# Chosen on house and cameraman, and on holes of house.
-HIGH, FEW = 0.6, 0.01
-SMALL = 40000  # pixels; chosen on crops of scikit-image's pictures of 32, 64 and 128 squared, and on 256 x 256
-# Patches in all for each latent (8 at least), and for each dimension of its subspace (2 at least), or they overfit
-# noise; chosen on crops of BSD of 24 to 96 pixels, sigma 25.
-PER_LATENT, PER_DIRECTION = 200, 100
-# Patches for each component of a mixture, where noise is known well, and where roughly; components at most; and how
-# many directions each has at most, where noise is known roughly.  Chosen on house, cameraman and peppers, sigma 25 and
-# 50, and on two microscope pictures, FISH and WideField_BPAE_R.
-PER_COMPONENT, PER_ROUGH_COMPONENT, COMPONENTS, DIRECTIONS = 300, 2500, 500, 12
-
 
 def _subspaces(
     picture: Picture,
@@ -109,7 +99,7 @@ def _subspaces(
     search = Search(parents, 5, mutate=exactly_informed_flip)
     width = picture.width(patch)
     patches = picture.patches(width)
-    latents, rank = min(latents, max(patches // PER_LATENT, 8)), min(rank, max(patches // PER_DIRECTION, 2))
+    latents, rank = min(latents, max(patches // TUNED.per_latent, 8)), min(rank, max(patches // TUNED.per_direction, 2))
     epochs, restored, again = (picture.epochs(n) for n in (epochs, *look))
     return LowRankPatches(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
@@ -120,8 +110,8 @@ def _mixture(picture: Picture, patch: int, epochs: int = 8, *, cautious: bool = 
     Channels are much alike, so that patches through many of them can be smaller.
     """
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    each, least, rank = (PER_ROUGH_COMPONENT, 3, DIRECTIONS) if cautious else (PER_COMPONENT, 8, None)
-    components = min(max(picture.patches(width) // each, least), COMPONENTS)
+    each, least, rank = (TUNED.per_rough_component, 3, TUNED.directions) if cautious else (TUNED.per_component, 8, None)
+    components = min(max(picture.patches(width) // each, least), TUNED.components)
     return MixturePatches(width, components, epochs=picture.epochs(epochs), rank=rank)
 
 

@@ -1,17 +1,15 @@
 """The patch models' work on an image, one after the other: reported, kept, and stopped with the best so far."""
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from evovae.checkpoint import Folder, under
+from evovae.checkpoint import Checkpointer, Record
 from evovae.em import DivergenceError, Epoch, Snapshot
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
@@ -20,8 +18,6 @@ from evovae.restore.image import Image
 from evovae.restore.learner import Learner
 from evovae.restore.result import Progress
 from evovae.restore.tiling import Sampling
-
-INTERVAL = 20.0  # seconds between snapshots
 
 
 class Watch:
@@ -51,7 +47,7 @@ class Watch:
         epochs: int,
         passes: float,
         preview: Callable[[Sequence[Estimate]], np.ndarray],
-        kept: Mapping[str, Tensor],
+        kept: Record,
     ) -> None:
         """Expect so many epochs, and then work of so many passes over training data; some of it may be done already.
 
@@ -96,65 +92,6 @@ class Watch:
         return self.callback is not None and bool(self.callback(self.latest))
 
 
-class Keep(ABC):
-    """Where the progress of a restoration is kept."""
-
-    @abstractmethod
-    def load(self) -> Mapping[str, Tensor]:
-        """What there is to go on from; may be empty."""
-
-    @abstractmethod
-    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Take a snapshot if it is time for one."""
-
-    @abstractmethod
-    def take(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Take a snapshot."""
-
-    @abstractmethod
-    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
-        """A part of the result: as it was made before, or made now."""
-
-
-class Nowhere(Keep):
-    """Nothing is kept."""
-
-    def load(self) -> Mapping[str, Tensor]:
-        return {}
-
-    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
-        pass
-
-    def take(self, snapshot: Callable[[], Snapshot]) -> None:
-        pass
-
-    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
-        return make()
-
-
-class InFolder(Keep):
-    """In a folder, from time to time."""
-
-    def __init__(self, folder: Folder, seed: int) -> None:
-        self.folder, self.seed, self.last = folder, seed, time.monotonic()
-
-    def load(self) -> Mapping[str, Tensor]:
-        kept = self.folder.load()
-        self.seed = int(kept.get("seed", self.seed))
-        return kept
-
-    def offer(self, snapshot: Callable[[], Snapshot]) -> None:
-        if time.monotonic() - self.last > INTERVAL:
-            self.take(snapshot)
-
-    def take(self, snapshot: Callable[[], Snapshot]) -> None:
-        self.folder.save({**snapshot(), "seed": torch.tensor(self.seed)})
-        self.last = time.monotonic()
-
-    def part(self, name: str, make: Callable[[], Snapshot]) -> Mapping[str, Tensor]:
-        return self.folder.part(name, make)
-
-
 @dataclass
 class Work:
     """What has been learnt so far: the models that have finished an epoch at least, and their estimates."""
@@ -170,62 +107,51 @@ class Work:
 
     def snapshot(self) -> Snapshot:
         """All of it."""
-        tensors = dict(self.drawn)
-        for number, (fitted, estimate) in enumerate(zip(self.fitted, self.estimates, strict=True)):
-            tensors |= {f"model.{number}.{name}": tensor for name, tensor in fitted.model.state_dict().items()}
-            others = {
-                "image": torch.from_numpy(estimate.image),
-                "std": torch.from_numpy(estimate.std),
+        done = [
+            {
+                "model": fitted.model.state_dict(),
                 "commonest": fitted.commonest,
                 "bound": torch.tensor(fitted.bound, dtype=torch.float64),
+                "image": torch.from_numpy(estimate.image),
+                "std": torch.from_numpy(estimate.std),
             }
-            tensors |= {f"estimate.{number}.{name}": tensor for name, tensor in others.items()}
-        return tensors
+            for fitted, estimate in zip(self.fitted, self.estimates, strict=True)
+        ]
+        return {**self.drawn, "done": {str(number): record for number, record in enumerate(done)}}
 
-    def load(self, number: int, fitted: FittedPatches, kept: Mapping[str, Tensor]) -> None:
+    def load(self, fitted: FittedPatches, kept: Record, drawn: Snapshot) -> None:
         """Take one model's share from a snapshot."""
-        others = under(f"estimate.{number}.", kept)
-        fitted.model.load_state_dict(under(f"model.{number}.", kept))
-        fitted = replace(fitted, commonest=others["commonest"], bound=others["bound"].item())
-        self.add(fitted, Estimate(others["image"].numpy(), others["std"].numpy()))
-        self.drawn = {"generator": kept["generator"]}
+        fitted.model.load_state_dict(kept["model"])
+        fitted = replace(fitted, commonest=kept["commonest"], bound=kept["bound"].item())
+        self.add(fitted, Estimate(kept["image"].numpy(), kept["std"].numpy()))
+        self.drawn = drawn
 
 
 def train(
-    learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, keep: Keep, kept: Mapping[str, Tensor]
+    learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, checkpointer: Checkpointer, kept: Record
 ) -> Work:
     """Train one learner after the other, on from the progress `kept`; an interrupt ends it with the best so far."""
-    work = Work()
+    work, before = Work(), 0
+    done, training = kept.get("done", {}), kept.get("training", {})
     try:
-        _train(learners, image, work, watch, keep, kept)
+        for number, (sampling, learner) in enumerate(learners):
+            if str(number) in done:
+                work.load(learner.fitted, done[str(number)], {"generator": kept["generator"]})
+                learner.generator.set_state(kept["generator"])
+            else:
+                resume = training if number == len(done) else {}
+                stop = _learn(sampling, learner, number, before, work, watch, checkpointer, resume)
+                if len(watch.elbo) > before:
+                    stop = _look(sampling, learner, stop, image, work, watch)
+                if stop:
+                    break
+                work.drawn = {"generator": learner.generator.get_state()}
+                checkpointer.save(lambda: {**work.snapshot(), **watch.snapshot()})
+            before += learner.fitted.settings.length
     except KeyboardInterrupt:
         if not work.estimates:  # nothing has been learnt that would be worth returning
             raise
     return work
-
-
-def _train(
-    learners: Iterable[tuple[Sampling, Learner]],
-    image: Image,
-    work: Work,
-    watch: Watch,
-    keep: Keep,
-    kept: Mapping[str, Tensor],
-) -> None:
-    before = 0
-    for number, (sampling, learner) in enumerate(learners):
-        if f"estimate.{number}.image" in kept:
-            work.load(number, learner.fitted, kept)
-            learner.generator.set_state(kept["generator"])
-        else:
-            stop = _learn(sampling, learner, number, before, work, watch, keep, under(f"training.{number}.", kept))
-            if len(watch.elbo) > before:
-                stop = _look(sampling, learner, stop, image, work, watch)
-            if stop:
-                return
-            work.drawn = {"generator": learner.generator.get_state()}
-            keep.take(lambda: {**work.snapshot(), **watch.snapshot()})
-        before += learner.fitted.settings.length
 
 
 def _look(sampling: Sampling, learner: Learner, asked: bool, image: Image, work: Work, watch: Watch) -> bool:
@@ -259,14 +185,13 @@ def _learn(
     before: int,
     work: Work,
     watch: Watch,
-    keep: Keep,
-    resume: Snapshot,
+    checkpointer: Checkpointer,
+    resume: Record,
 ) -> bool:
     """Train one learner, after so many epochs of others; returns whether it was stopped before its end."""
 
     def snapshot(epoch: Epoch) -> Snapshot:
-        training = {f"training.{number}.{name}": tensor for name, tensor in epoch.snapshot().items()}
-        return {**work.snapshot(), **watch.snapshot(), **training}
+        return {**work.snapshot(), **watch.snapshot(), "training": epoch.snapshot()}
 
     def estimates() -> list[Estimate]:
         return [*work.estimates, *sampling.glimpse(learner)]
@@ -274,7 +199,7 @@ def _learn(
     try:
         for epoch in learner.epochs(resume):
             stop = watch.enough(number, epoch, learner.fitted.level, estimates)
-            (keep.take if stop else keep.offer)(partial(snapshot, epoch))
+            checkpointer.save(partial(snapshot, epoch), now=stop)
             if stop:
                 return True
     except KeyboardInterrupt:

@@ -18,6 +18,7 @@ import torch
 from torch import Generator
 
 from evovae.restore.ensemble import Estimate
+from evovae.restore.estimates import restore
 from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Image
 from evovae.restore.memory import MemoryBudgetError, in_gib, of_pixels
@@ -84,7 +85,7 @@ class Whole(Tiling):
     def estimate(
         self, fitted: FittedPatches, image: Image, generator: Generator, tick: Callable[[float], object]
     ) -> Estimate:
-        estimate = fitted.restore(image, generator)
+        estimate = restore(fitted, image, generator)
         tick(1)
         return estimate
 
@@ -116,7 +117,7 @@ class Tiles(Tiling):
             outer = tuple(slice(*span[:2]) for span in tile)
             inner = tuple(slice(*span[2:]) for span in tile)
             within = tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-            estimate = fitted.restore(image.crop(outer), generator)
+            estimate = restore(fitted, image.crop(outer), generator)
             values[inner], std[inner] = estimate.image[within], estimate.std[within]
             tick(1 / len(tiles))
         return Estimate(values, std)

@@ -1,24 +1,33 @@
-"""The application: routes, the static page, and who may talk to it."""
+"""The server: its address and folder, routes and the static page, and who may talk to it."""
 
 import secrets
-from collections.abc import AsyncIterator
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from platformdirs import user_data_path
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import evovae
+from evovae.checkpoint import exclusively
 from evovae.web import api, results
+from evovae.web.jobs import Jobs
 from evovae.web.limits import Limits
 from evovae.web.site import Site
+from evovae.web.uploads import Uploads
 
 STATIC = Path(__file__).parent / "static"
 # Nothing comes from elsewhere, nothing goes elsewhere, and no other page frames this one.
@@ -36,6 +45,7 @@ HEADERS = {
 UPLOADS, MOST = "/api/uploads", 65536  # bytes of a request of any other kind
 HERE = ("127.0.0.1", "localhost")
 COOKIE = "evovae"
+PATIENCE = 2  # seconds that open connections, such as those that follow a job, have when the server is ended
 
 
 def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE, token: str = "") -> FastAPI:
@@ -63,7 +73,7 @@ def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE, t
         redirect_slashes=False,
         lifespan=_working,
     )
-    app.state.site = Site.of(folder, limits)
+    app.state.site = Site(limits, Uploads(folder / "uploads", limits), Jobs(folder / "jobs", limits))
     app.include_router(api.router)
     app.include_router(results.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -76,11 +86,12 @@ def create_app(folder: Path, limits: Limits, *, hosts: tuple[str, ...] = HERE, t
 @asynccontextmanager
 async def _working(app: FastAPI) -> AsyncIterator[None]:
     site: Site = app.state.site
-    await run_in_threadpool(site.open)
+    site.purge()
+    site.jobs.open()
     try:
         yield
     finally:
-        await run_in_threadpool(site.close)
+        await run_in_threadpool(site.jobs.close)
 
 
 class Guard:
@@ -134,3 +145,46 @@ async def _in_a_sentence(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     said = (f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
     return JSONResponse({"detail": "; ".join(said)}, 422)
+
+
+def default_folder() -> Path:
+    """Where a user's data belongs; a new folder for temporary files if nothing can be kept there."""
+    folder = user_data_path("evovae") / "web"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="evovae-"))
+    return folder
+
+
+def serve(folder: Path, limits: Limits, host: str, port: int, browser: bool, say: Callable[[str], object]) -> None:
+    """Serve a folder at an address, port 0 for one that is free, until a signal to end; `say` is told where.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be had, or the folder cannot be written to; BusyError if another server works in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    alone = exclusively(folder, "server", "use that one, or name another --folder")
+    with alone, _listen(host, port) as listener:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
+        here = host in HERE
+        token = "" if here else secrets.token_urlsafe(16)
+        address += f"?token={token}" if token else ""
+        app = create_app(folder, limits, hosts=HERE if here else ("*",), token=token)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=PATIENCE)
+        say(f"the page is at {address}, files are kept in {folder}; Ctrl-C ends both")
+        if not here:
+            say("whoever has this address with its token can use this server and see what it holds")
+        if browser:  # it has to wait, but not to come back: the socket takes connections already
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise OSError(f"port {port} of {host} cannot be used: {error}; name another --port") from error

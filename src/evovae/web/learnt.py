@@ -1,11 +1,12 @@
 """What a model has learnt, as pictures: its latents, and the population of one patch."""
 
+from base64 import b64encode
+
 import numpy as np
 
 from evovae.io.planes import brightness
 from evovae.restore.fitted_patches import FittedPatches
-from evovae.web.layout import corner, shown, upright
-from evovae.web.paint import data_url, grey, png, sheet
+from evovae.web.images import grey, png, upright
 from evovae.web.schemas import Choice, Latents, Picture, Population
 
 
@@ -21,7 +22,7 @@ def _together(fitted: FittedPatches, picture: Picture) -> int:
 
 def _shown(patches: np.ndarray, frame: int, fitted: FittedPatches, picture: Picture) -> np.ndarray:
     """Patches (.., ...) as pictures (.., Y, X, channels), of the frames that they reach through this one."""
-    seen = shown(patches, fitted.size, fitted.channels)
+    seen = _pictures(patches, fitted.size, fitted.channels)
     channels = seen.shape[-1] // _together(fitted, picture)
     return seen[..., frame * channels : (frame + 1) * channels]
 
@@ -48,7 +49,7 @@ def sprite(fitted: FittedPatches, picture: Picture) -> np.ndarray:
     parts = (responses[:, :1], responses[:, 1:])
     reach = [np.abs(part).max((1, 2, 3, 4), keepdims=True, initial=1e-30) for part in parts]
     scaled = np.concatenate([part / most for part, most in zip(parts, reach, strict=True)], 1)
-    return sheet(grey(scaled, -1, 1))
+    return _sheet(grey(scaled, -1, 1))
 
 
 def population(
@@ -82,8 +83,38 @@ def population(
         width=width,
         top=int(top),
         left=int(left),
-        sprite=data_url(png(sheet(pictures[None]))),
+        sprite="data:image/png;base64," + b64encode(png(_sheet(pictures[None]))).decode(),
         states=[
             Choice(q=float(q), on=sorted(order[state].tolist())) for q, state in zip(found.q, found.states, strict=True)
         ],
     )
+
+
+def _sheet(patches: np.ndarray) -> np.ndarray:
+    """Patches (rows, columns, Y, X, ..) in one picture, side by side without gaps."""
+    rows, columns, height, width, *colours = patches.shape
+    return patches.swapaxes(1, 2).reshape(rows * height, columns * width, *colours)
+
+
+def corner(lengths: tuple[int, ...], size: tuple[int, ...], at: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where in a page of these lengths (Z, Y, X) the patch of a model's size lies whose middle is next to `at`.
+
+    A model's patches have no axis where the page has length 1.
+    """
+    widths = iter(size)
+    window = []
+    for n, middle in zip(lengths, at, strict=True):
+        width = next(widths) if n > 1 else 1
+        start = min(max(middle - width // 2, 0), n - width)
+        window.append(slice(start, start + width))
+    return tuple(window)
+
+
+def _pictures(patches: np.ndarray, size: tuple[int, ...], colour: bool) -> np.ndarray:
+    """Patches (.., ...) as pictures (.., Y, X, channels): of a stack the plane in the middle, of a line one row."""
+    spatial = len(size) - colour
+    if not colour:
+        patches = patches[..., None]
+    if spatial == 1:
+        return np.expand_dims(patches, -3)
+    return patches if spatial == 2 else patches.take(size[0] // 2, axis=-4)

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evovae.web.names import ID
-
+ID = r"^[0-9a-f]{32}$"
 Preset = Literal["fast", "balanced", "best"]
 Kind = Literal["auto", "white", "poisson", "speckle", "rician"]
 
@@ -15,14 +14,6 @@ class Problem(BaseModel):
     """Why a request was refused, in one sentence."""
 
     detail: str
-
-
-class Duration(BaseModel):
-    """Seconds that a preset will take: of a whole picture, where pixels are missing or hidden, and without training."""
-
-    whole: float
-    holes: float
-    applied: float
 
 
 class Picture(BaseModel):
@@ -53,9 +44,6 @@ class Picture(BaseModel):
     notes: list[str]
     top: int = Field(default=0, description="Of a part: the first of its rows in the whole.")
     left: int = 0
-    seconds: dict[str, Duration] | None = Field(
-        default=None, description="By preset; none until this machine is measured."
-    )
 
     @property
     def film(self) -> bool:
@@ -120,11 +108,11 @@ class Summary(BaseModel):
     noise: list[str]
     seconds: float
     interrupted: bool
-    filled: int = Field(default=0, description="How many pixels were missing, painted over or without a value.")
-    restored: int | None = Field(default=None, description="How many pages were restored; the others are as they came.")
+    filled: int = Field(description="How many pixels were missing, painted over or without a value.")
+    restored: int = Field(description="How many pages were restored; the others are as they came.")
     std_high: float
     models: list[int] = Field(description="How many models can be looked at, by page.")
-    reusable: bool = Field(default=False, description="Whether the first page's models can restore other pictures.")
+    reusable: bool = Field(description="Whether the first page's models can restore other pictures.")
     command: str
     exact: bool = Field(description="Whether the command gives the same bytes: not where time or a person ended it.")
     quality: Quality | None = None
@@ -210,4 +198,3 @@ class Terms(BaseModel):
     upload_bytes: int
     values: int
     seconds: float = Field(description="How long a job may take.")
-    few: float = Field(description="Share of missing pixels up to which a picture takes no longer than a whole one.")

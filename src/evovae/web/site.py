@@ -1,88 +1,32 @@
-"""Everything that a server works with, handed to its routes."""
+"""What routes are handed: all that a server works with, a job, a result, and how a frame is looked at."""
 
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+import numpy as np
+from fastapi import Depends, HTTPException, Query, Request, Response
 from fastapi import Path as InPath
 
-from evovae.web.estimate import Clock
+from evovae.web.images import grey, plane, png, upright
 from evovae.web.jobs import Jobs
 from evovae.web.limits import Limits
-from evovae.web.names import ID, SUMMARY, made
-from evovae.web.runner import Runner
-from evovae.web.schemas import Job, Summary
+from evovae.web.schemas import ID, Job, Picture, Summary
 from evovae.web.uploads import Uploads
 
 
 @dataclass(frozen=True)
 class Site:
-    """A folder with uploads and jobs, what is done with them, and how much of it."""
+    """Uploads and jobs, and how much of both is taken on."""
 
-    folder: Path
     limits: Limits
     uploads: Uploads
     jobs: Jobs
-    runner: Runner
-    clock: Clock
-
-    @classmethod
-    def of(cls, folder: Path, limits: Limits) -> "Site":
-        """What is in a folder, which is made if it is not there."""
-        (folder / "jobs").mkdir(parents=True, exist_ok=True)
-        jobs = Jobs(folder / "jobs.sqlite")
-        runner = Runner(folder / "jobs", jobs, limits)
-        return cls(folder, limits, Uploads(folder / "uploads", limits), jobs, runner, Clock(folder))
-
-    def place(self, name: str) -> Path:
-        """The folder of a job."""
-        return self.folder / "jobs" / name
-
-    def job(self, name: str) -> Job:
-        """A job with its place in the queue and what it found; 404 if there is none."""
-        try:
-            job = self.jobs.get(name)
-        except KeyError as error:
-            raise HTTPException(404, f"there is no job {name}; it may have been removed") from error
-        return self.complete(job)
-
-    def complete(self, job: Job) -> Job:
-        """A job as the table has it, with its place in the queue and what it found."""
-        path = self.place(job.id) / SUMMARY
-        summary = Summary.model_validate_json(path.read_bytes()) if job.state.final and path.exists() else None
-        return job.model_copy(update={"ahead": self.runner.ahead(job.id), "summary": summary})
-
-    def remove(self, name: str) -> None:
-        """Forget a job and all that came of it."""
-        self.jobs.remove(name)
-        shutil.rmtree(self.place(name), ignore_errors=True)
 
     def purge(self) -> None:
         """Remove uploads and jobs that are old."""
         self.uploads.purge()
-        oldest = time.time() - self.limits.kept_jobs
-        for job in self.jobs.all():
-            if job.state.final and job.created < oldest:
-                self.remove(job.id)
-
-    def open(self) -> None:
-        """Begin: what another server left unfinished has failed, and what is old goes."""
-        self.jobs.mark_lost()
-        self.purge()
-        known = {job.id for job in self.jobs.all()}
-        for place in made(self.folder / "jobs"):
-            if place.name not in known:
-                shutil.rmtree(place, ignore_errors=True)
-        self.runner.start()
-        self.clock.start()
-
-    def close(self) -> None:
-        """End all processes, with the best so far where that is quick."""
-        self.clock.close()
-        self.runner.close()
+        self.jobs.purge()
 
 
 def _site(request: Request) -> Site:
@@ -95,16 +39,68 @@ TheSite = Annotated[Site, Depends(_site)]
 
 
 def _job(site: TheSite, job: Id) -> Job:
-    return site.job(job)
+    return site.jobs.get(job)
 
 
 TheJob = Annotated[Job, Depends(_job)]
 
 
-def _finished(job: TheJob) -> Job:
+@dataclass(frozen=True)
+class Result:
+    """A job that has come to a result: where it lies, what it was of, and what was found."""
+
+    place: Path
+    picture: Picture
+    summary: Summary
+
+
+def _result(job: TheJob, site: TheSite) -> Result:
     if job.summary is None:
         raise HTTPException(409, f"the job has no result: {job.message or f'it is {job.state}'}")
-    return job
+    return Result(site.jobs.place(job.id), job.picture, job.summary)
 
 
-Finished = Annotated[Job, Depends(_finished)]
+TheResult = Annotated[Result, Depends(_result)]
+
+Frame = Annotated[int, Query(ge=0, description="Which frame: the planes of the first page, then those of the next.")]
+Channel = Annotated[int | None, Query(ge=0, description="Which channel alone; all of them if none is named.")]
+Level = Annotated[float | None, Query(allow_inf_nan=False, description="In units of the picture.")]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame, a channel of it (None: all), and the values that are black and white (None: as the picture has them)."""
+
+    frame: Frame = 0
+    channel: Channel = None
+    low: Level = None
+    high: Level = None
+
+    def plane(self, path: Path, picture: Picture) -> np.ndarray:
+        """That frame (Y, X, channels) of a file of arranged values, upright; 404 if it is not there."""
+        check_frame(self.frame, picture)
+        if self.channel is not None and self.channel >= picture.channels:
+            have = f"there are {picture.channels}, counted from 0"
+            raise HTTPException(404, f"channel {self.channel} is not there; {have}")
+        values = upright(plane(np.load(path, mmap_mode="r"), self.frame), picture.orientation)
+        return values if self.channel is None else values[..., self.channel, None]
+
+    def grey(self, path: Path, picture: Picture) -> np.ndarray:
+        """The frame of a file in the picture's units, in 8 bits."""
+        low = picture.low if self.low is None else self.low
+        high = picture.high if self.high is None else self.high
+        return grey(self.plane(path, picture), low, max(high, np.nextafter(low, np.inf)))
+
+
+TheLook = Annotated[Look, Depends()]
+
+
+def as_response(image: np.ndarray) -> Response:
+    """An 8-bit picture as a PNG file."""
+    return Response(png(image), media_type="image/png")
+
+
+def check_frame(frame: int, picture: Picture) -> None:
+    """Refuse with 404 a frame that is not there."""
+    if frame >= picture.frames:
+        raise HTTPException(404, f"frame {frame} is not there; there are {picture.frames} frames, counted from 0")

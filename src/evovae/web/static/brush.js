@@ -1,6 +1,6 @@
 // Painting holes over the picture, by pointer and by keyboard.
 
-import { find } from "./dom.js";
+import { ARROWS, find, pixel } from "./dom.js";
 
 const COLOUR = "#e0413a";
 
@@ -102,15 +102,13 @@ export class Brush {
 
   #key(event) {
     if (!this.on) return;
-    const step = Math.max(1, Math.round(this.size / 2));
-    const steps = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
     if (event.key === " " || event.key === "Enter") {
       this.#begin();
-    } else if (event.key in steps) {
+    } else if (event.key in ARROWS) {
       if (event.shiftKey) this.#begin();
-      const [x, y] = steps[event.key];
+      const [x, y] = ARROWS[event.key], step = Math.max(1, Math.round(this.size / 2));
       const within = (value, most) => Math.min(Math.max(value, 0), most);
-      this.at = { x: within(this.at.x + x, this.canvas.width), y: within(this.at.y + y, this.canvas.height) };
+      this.at = { x: within(this.at.x + step * x, this.canvas.width), y: within(this.at.y + step * y, this.canvas.height) };
       if (event.shiftKey) {
         this.strokes.at(-1).points.push(this.at);
         this.#draw(this.strokes.at(-1));
@@ -124,9 +122,7 @@ export class Brush {
   }
 
   #follow(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const scale = this.canvas.width / box.width;
-    this.at = { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+    this.at = pixel(event, this.canvas);
     this.#point();
   }
 

@@ -10,6 +10,16 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Where arrow keys lead, across and down. */
+export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+/** Where in the pixels of a canvas a pointer is. */
+export function pixel(event, canvas) {
+  const box = canvas.getBoundingClientRect();
+  const scale = canvas.width / box.width;
+  return { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+}
+
 /** Fills a <dl> with pairs of a term and what there is to say of it. */
 export function describe(list, pairs) {
   list.replaceChildren(...pairs.flatMap(([term, said]) => [make("dt", {}, term), make("dd", {}, said)]));

@@ -2,7 +2,7 @@
 
 import { find, image, make, number, request, trying } from "./dom.js";
 
-const TILE = 36;
+const TILE = 36, GAP = 2;
 const MOST = 7; // pictures of a latent: its mean and its strongest directions
 const FIRST = matchMedia("(max-width: 46rem)").matches ? 8 : 24; // how many are shown before all are asked for
 
@@ -81,19 +81,9 @@ export class Latents {
 
   /** A latent by its place: its directions side by side, and how often it is on. */
   #card(place) {
-    const { height, width, use } = this.about;
-    const directions = Math.min(this.about.directions, MOST);
-    const scale = Math.max(1, Math.round(TILE / width)), gap = 2;
-    const canvas = make("canvas", { width: directions * (scale * width + gap) - gap, height: scale * height });
-    canvas.role = "img";
-    canvas.ariaLabel = `What latent ${place + 1} adds`;
-    const context = canvas.getContext("2d");
-    context.imageSmoothingEnabled = false;
-    for (let r = 0; r < directions; r += 1) {
-      context.drawImage(this.sprite, r * width, place * height, width, height,
-        r * (scale * width + gap), 0, scale * width, scale * height);
-    }
-    const caption = make("span", {}, make("b", {}, `${place + 1}`), ` on in ${number(100 * use[place])} %`);
+    const cells = Array.from({ length: Math.min(this.about.directions, MOST) }, (_, column) => [column, place]);
+    const canvas = drawn(this.sprite, this.about, cells, TILE, `What latent ${place + 1} adds`);
+    const caption = make("span", {}, make("b", {}, `${place + 1}`), ` on in ${number(100 * this.about.use[place])} %`);
     const card = make("li", {}, canvas, caption);
     card.dataset.latent = place;
     return card;
@@ -105,16 +95,7 @@ export class Latents {
     this.viewer.box = found;
     this.viewer.draw();
     const sprite = await image(found.sprite);
-    const tile = (at, name) => {
-      const scale = Math.max(1, Math.round(64 / found.width));
-      const canvas = make("canvas", { width: scale * found.width, height: scale * found.height, className: "tile" });
-      canvas.role = "img";
-      canvas.ariaLabel = name;
-      const context = canvas.getContext("2d");
-      context.imageSmoothingEnabled = false;
-      context.drawImage(sprite, at * found.width, 0, found.width, found.height, 0, 0, canvas.width, canvas.height);
-      return canvas;
-    };
+    const tile = (at, name) => Object.assign(drawn(sprite, found, [[at, 0]], 64, name), { className: "tile" });
     this.patch.replaceChildren(
       make("h2", {}, `Patch at row ${row}, column ${column}`),
       make("div", { className: "pair" },
@@ -143,4 +124,15 @@ export class Latents {
       card.classList.toggle("on", on.includes(Number(card.dataset.latent)));
     }
   }
+}
+
+/** Cells (column, row) of a sprite side by side, each some size wide, as far as whole pixels allow. */
+function drawn(sprite, { height, width }, cells, size, name) {
+  const scale = Math.max(1, Math.round(size / width)), step = scale * width + GAP;
+  const canvas = make("canvas", { width: cells.length * step - GAP, height: scale * height, role: "img", ariaLabel: name });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  cells.forEach(([column, row], at) => context.drawImage(sprite, column * width, row * height, width, height,
+    at * step, 0, scale * width, scale * height));
+  return canvas;
 }

@@ -1,13 +1,12 @@
 // Which page is shown: #new, #jobs or #job/ID.
 
 import { all, find, image, post, request, say, trying } from "./dom.js";
-import { JobPage } from "./job.js";
-import { showJobs } from "./list.js";
+import { JobPage, showJobs } from "./jobs.js";
 import { Start } from "./start.js";
 import { pane, Viewer } from "./viewer.js";
 
 const terms = await request("api/terms").catch((error) => say(error.message));
-const job = new JobPage();
+const job = new JobPage(terms?.seconds ?? Infinity);
 const start = terms ? new Start(terms) : null;
 if (terms) find("#version").textContent = terms.version;
 

@@ -1,6 +1,6 @@
 // A part of the picture, restored before the whole: where it is, and what becomes of it.
 
-import { duration, find, image, make, number, post, request, trying } from "./dom.js";
+import { ARROWS, duration, find, image, make, number, pixel, post, request, trying } from "./dom.js";
 
 const WIDTH = 128, POLL = 400; // pixels, and milliseconds between looks at the job
 const STEP = 16; // pixels that an arrow key moves it
@@ -13,16 +13,14 @@ export class Part {
     const canvas = find("#holes");
     canvas.addEventListener("click", (event) => {
       if (start.brush.on || !this.possible) return;
-      const box = canvas.getBoundingClientRect();
-      const scale = canvas.width / box.width;
-      this.#move((event.clientY - box.top) * scale, (event.clientX - box.left) * scale);
+      const { x, y } = pixel(event, canvas);
+      this.#move(y, x);
     });
     canvas.addEventListener("keydown", (event) => {
-      const steps = { ArrowLeft: [0, -STEP], ArrowRight: [0, STEP], ArrowUp: [-STEP, 0], ArrowDown: [STEP, 0] };
-      if (start.brush.on || !this.possible || !(event.key in steps)) return;
+      if (start.brush.on || !this.possible || !(event.key in ARROWS)) return;
       event.preventDefault();
-      const [down, across] = steps[event.key];
-      this.#move(this.row + down, this.column + across);
+      const [across, down] = ARROWS[event.key];
+      this.#move(this.row + STEP * down, this.column + STEP * across);
     });
     find("#try").addEventListener("click", trying(() => this.try()));
     find("#part-before").addEventListener("click", trying(() => this.#turn()));
@@ -62,7 +60,7 @@ export class Part {
   /** Restore it, and draw it into the picture. */
   async try() {
     const { picture } = this.start;
-    const where = { row: this.row, column: this.column, frame: this.start.frame };
+    const where = { row: this.row, column: this.column, frame: this.start.look.frame };
     find("#try").disabled = true;
     try {
       this.#say("Sending …");
@@ -74,7 +72,7 @@ export class Part {
       const job = await this.#ended(id);
       if (this.start.picture !== picture) return;
       if (!job.summary) throw new Error(job.message || "the part could not be restored");
-      const view = (name) => image(`api/jobs/${id}/view/${name}.png?${this.start.contrast.query}`);
+      const view = (name) => image(`api/jobs/${id}/view/${name}.png?${this.start.look.levels}`);
       this.tried = { part, frame: where.frame, before: await view("before"), after: await view("after"), shown: "after" };
       await request(`api/jobs/${id}`, { method: "DELETE" }); // it was but a look
       const { summary } = job;
@@ -109,7 +107,7 @@ export class Part {
 
   /** Over the frame that it is of. */
   draw() {
-    if (this.tried?.frame !== this.start.frame) return;
+    if (this.tried?.frame !== this.start.look.frame) return;
     const { part, shown } = this.tried;
     find("#picture").getContext("2d").drawImage(this.tried[shown], part.left, part.top);
     find("#part-before").textContent = shown === "after" ? "Show the part as it was" : "Show the part restored";

@@ -1,10 +1,9 @@
 // What became of a job: the picture beside what it was, what was found, and files to take away.
 
-import { Contrast } from "./contrast.js";
 import { all, describe, duration, find, image, make, mean, number, trying } from "./dom.js";
 import { Latents } from "./latents.js";
-import { Noise } from "./noise.js";
-import { chosenChannel, facts, frameName, offerChannels, unit } from "./start.js";
+import { facts, Look, unit } from "./look.js";
+import { Noise } from "./plots.js";
 import { pane, Viewer } from "./viewer.js";
 
 const HELP = "Wheel or + and − zoom, dragging or arrows pan, 0 fits. ";
@@ -18,27 +17,20 @@ export class Result {
     this.viewer = new Viewer(find(".viewer canvas", place), { changed: () => this.#followViewer() });
     this.latents = new Latents(place, job, this.viewer);
     this.noise = new Noise(find(".noise", place), job, unit(job.picture));
-    this.contrast = new Contrast(find(".contrast > div", place), () => this.showFrame());
-    this.contrast.reset(job.picture);
+    this.look = new Look(place, () => this.showFrame());
+    this.look.reset(job.picture, this.address);
     this.view = "compare";
-    this.#fillIn();
+    find(".downloads", place).append(...this.#downloads());
+    find("[data-view=latents]", place).hidden = !job.summary.models.some((count) => count > 0);
+    this.#showStrength();
     this.#connect();
     this.showFrame = trying(() => this.#show());
     this.showFrame();
   }
 
-  get frame() {
-    return Number(find(".frame", this.place).value);
-  }
-
-  /** What of the picture is looked at: as requests have it. */
-  get #query() {
-    return `frame=${this.frame}${chosenChannel(find(".channels", this.place))}`;
-  }
-
   get page() {
     const { picture } = this.job;
-    return Math.floor((this.frame * picture.pages) / picture.frames);
+    return Math.floor((this.look.frame * picture.pages) / picture.frames);
   }
 
   /** How much of the noise is removed, of what was when it was restored. */
@@ -46,22 +38,9 @@ export class Result {
     return Number(find(".strength input", this.place).value) / 100;
   }
 
-  /** Whether some pages were not restored; earlier versions did not tell. */
+  /** Whether some pages were not restored. */
   get partial() {
-    const { summary, picture } = this.job;
-    return (summary.restored ?? picture.pages) < picture.pages;
-  }
-
-  #fillIn() {
-    const { job, place } = this;
-    const { summary, picture } = job;
-    find(".downloads", place).append(...this.#downloads());
-    this.#showStrength();
-    offerChannels(find(".channels", place), picture);
-    find(".frames", place).hidden = picture.frames === 1;
-    find(".frames", place).firstChild.data = `${frameName(picture)} `;
-    Object.assign(find(".frame", place), { max: picture.frames - 1 });
-    find("[data-view=latents]", place).hidden = !summary.models.some((count) => count > 0);
+    return this.job.summary.restored < this.job.picture.pages;
   }
 
   /** What there is to say: of all pages, but of noise what that of the page shown is like. */
@@ -109,10 +88,6 @@ export class Result {
     const zooms = { in: () => viewer.zoom(1.5), out: () => viewer.zoom(1 / 1.5), fit: () => viewer.fit() };
     for (const button of all("[data-zoom]", place)) button.addEventListener("click", zooms[button.dataset.zoom]);
     find(".cut", place).addEventListener("input", (event) => viewer.setCut(event.target.value / 100));
-    for (const choice of [".frame", ".channels select"]) {
-      find(choice, place).addEventListener("input", () => this.showFrame());
-    }
-    find(".contrast", place).addEventListener("toggle", () => this.showFrame());
     find(".strength input", place).addEventListener("input", () => {
       this.#showStrength();
       this.#draw();
@@ -124,9 +99,8 @@ export class Result {
   }
 
   async #show() {
-    const { place, view, frame, viewer, job } = this;
+    const { place, view, look, job } = this;
     for (const button of all("[data-view]", place)) button.ariaPressed = String(button.dataset.view === view);
-    find(".frames output", place).textContent = `${frame + 1} of ${job.picture.frames}`;
     find("#viewer-help", place).textContent = HELP + HELPS[view];
     find(".explain", place).textContent = this.#explanation();
     describe(find(".found", place), this.#found());
@@ -137,19 +111,19 @@ export class Result {
     find(".strength", place).hidden = !["compare", "together"].includes(view) || job.wish.strength === 0;
     find(".contrast", place).hidden = ["uncertainty", "residual"].includes(view);
     find(".outcome", place).hidden = view === "latents";
-    await this.latents.show(view === "latents", frame, this.page);
+    await this.latents.show(view === "latents", look.frame, this.page);
     await this.noise.show(this.page);
     const grey = ["before", "after", ...(job.summary.filled ? ["filled"] : [])];
     const names = { compare: grey, together: [...grey, "residual", "uncertainty"], latents: ["before"] }[view] ?? [view];
     const load = async (name) => {
-      const window = name === "residual" || name === "uncertainty" ? "" : `&${this.contrast.query}`;
-      return [name, await image(`${this.address}/view/${name}.png?${this.#query}${window}`)];
+      const window = name === "residual" || name === "uncertainty" ? "" : `&${look.levels}`;
+      return [name, await image(`${this.address}/view/${name}.png?${look.query}${window}`)];
     };
     this.pictures = Object.fromEntries(await Promise.all(names.map(load)));
     this.#draw();
     this.#showBar();
-    if (find(".contrast", place).open) await this.contrast.load(`${this.address}/histogram?${this.#query}`);
-    place.dataset.shown = `${view} ${frame}`; // for whoever waits for it
+    await look.follow();
+    place.dataset.shown = `${view} ${look.frame}`; // for whoever waits for it
   }
 
   /** What has been loaded, with as much of the noise as is asked for. */
@@ -175,7 +149,7 @@ export class Result {
   #showBar() {
     const { summary, picture } = this.job;
     const reach = 3 * Math.max(...summary.sigma);
-    const { low, high } = this.contrast.window;
+    const { low, high } = this.look.window;
     const ends = { uncertainty: [0, summary.std_high], residual: [-reach, reach] }[this.view] ?? [low, high];
     const bar = find(".colour-bar", this.place);
     bar.dataset.colours = this.view === "uncertainty" ? "heat" : "grey";

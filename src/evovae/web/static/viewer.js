@@ -3,6 +3,8 @@
 // A pane is { label, layers, left }: layers are { picture, alpha }, drawn over each other; left is another pane, which is
 // shown to the left of the slider, or nothing.
 
+import { ARROWS } from "./dom.js";
+
 const STEP = 1.25, MOST = 64, REACH = 14, STILL = 4;
 
 export const pane = (label, picture) => ({ label, layers: [{ picture }] });
@@ -227,12 +229,11 @@ export class Viewer {
   }
 
   #key(event) {
-    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     if (event.ctrlKey || event.metaKey || event.altKey || !this.extent) return;
     if (event.key === "+" || event.key === "=") this.zoom(STEP);
     else if (event.key === "-") this.zoom(1 / STEP);
     else if (event.key === "0") this.fit();
-    else if (event.key in arrows) this.#arrow(...arrows[event.key], event.shiftKey ? 8 : 1);
+    else if (event.key in ARROWS) this.#arrow(...ARROWS[event.key], event.shiftKey ? 8 : 1);
     else if (event.key === "Enter" && this.picked && this.cross) this.#pick(this.cross.row, this.cross.column);
     else return;
     event.preventDefault();
