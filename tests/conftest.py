@@ -12,8 +12,25 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports the kernels
 
 
-LONGEST = ["test_web_browser", "test_web", "test_denoise", "test_tiling", "test_blocks", "test_noise", "test_train"]
-LONGEST += ["test_engines", "test_cli", "test_fitted", "test_public_pictures", "test_properties", "test_docs"]
+LONGEST = [
+    "test_web_browser",
+    "test_web",
+    "test_denoise",
+    "test_train",
+    "test_public_pictures",
+    "test_tiling",
+    "test_cli",
+]
+LONGEST += [
+    "test_noise",
+    "test_fitted",
+    "test_docs",
+    "test_film",
+    "test_estimators",
+    "test_blocks",
+    "test_cuda",
+    "test_io",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo
-from evovae.restore.fitted_patches import _covered
+from evovae.restore.estimates import _covered
 from evovae.restore.noise.covariance import WHITE
 from evovae.restore.patches import Patches
 from evovae.states import States, repeats, unpack

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import rms, scene, slow
+from helpers import rms, scene, slow, subspaces
 from imageio.v3 import imread
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -87,7 +87,7 @@ def test_kinds_that_there_are_not():
 
 def test_levels_that_are_told_are_used_and_reported():
     noisy = draw("20", scene(48))
-    result = evovae.denoise(noisy, 5, preset="fast", rng=0, full_output=True)
+    result = subspaces(noisy, 5, full_output=True)
     assert result.sigma == 5
     assert result.found > 5
     assert result.report()["notes"] == list(result.notes)
@@ -95,7 +95,7 @@ def test_levels_that_are_told_are_used_and_reported():
 
 def test_noise_of_another_kind_is_doubted():
     shared = draw("correlated", scene(64))
-    notes = evovae.denoise(shared, noise=Noise.white(20, 1, 2), preset="fast", rng=0, full_output=True).notes
+    notes = subspaces(shared, noise=Noise.white(20, 1, 2), full_output=True).notes
     assert any("alike in neighbours" in note for note in notes)
 
 
@@ -121,7 +121,7 @@ def test_constant_regions_say_nothing_and_come_back():
     clean = scene(96)
     noisy = draw("20", clean)
     noisy[:24] = noisy[-24:] = 0
-    result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+    result = subspaces(noisy, full_output=True)
     assert result.noise.curves[0].sigma == pytest.approx(20, rel=0.1)
     assert_array_equal(result.image[:24], 0)
     assert rms((result.image - clean)[24:-24]) < 10
@@ -136,7 +136,7 @@ def test_counts_over_an_empty_background_are_counts():
     ):
         clean[(y - row) ** 2 + (x - column) ** 2 < radius**2] = mean
     counts = rng.poisson(clean).astype(float)
-    result = evovae.denoise(counts, preset="fast", rng=0, full_output=True)
+    result = subspaces(counts, full_output=True)
     assert result.noise.curves[0].gain == pytest.approx(1, rel=0.25)
     assert rms(result.image - clean) < 0.5 * rms(counts - clean)
 
@@ -154,12 +154,12 @@ def test_frames_of_single_photons_keep_their_mean():
     off = []
     for seed in range(3):
         frame = np.random.default_rng(seed).poisson(0.2, (64, 64)).clip(0, 1).astype(np.uint8)
-        mean = evovae.denoise(frame, preset="fast", rng=0, dtype="float32").mean()
+        mean = subspaces(frame, dtype="float32").mean()
         assert mean == pytest.approx(frame.mean(), rel=0.08)
         off.append(mean / frame.mean() - 1)
     assert np.mean(off) == pytest.approx(0, abs=0.05)
     with pytest.warns(UserWarning, match="dtype = float32"):
-        evovae.denoise(frame[:24, :24], preset="fast", rng=0)
+        subspaces(frame[:24, :24])
 
 
 def test_values_that_stand_for_no_data_are_filled():
@@ -167,7 +167,7 @@ def test_values_that_stand_for_no_data_are_filled():
     noisy = (clean + 100 * np.random.default_rng(0).standard_normal(clean.shape)).astype(np.int16)
     noisy[20:24, 30:40] = -32768
     with pytest.warns(UserWarning, match="40 pixels hold -32768"):
-        result = evovae.denoise(noisy, preset="fast", rng=0, full_output=True)
+        result = subspaces(noisy, full_output=True)
     assert result.noise.impulses.sum() == 40
     assert rms((result.image - clean)[noisy > -32768]) < 60
 

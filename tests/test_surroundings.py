@@ -33,8 +33,8 @@ def test_arrays_of_other_libraries(tmp_path):
 def test_no_home_no_place_to_write_and_no_main_guard_are_needed():
     """Nothing is written but where it was asked for; no processes are started, so that spawned ones are no surprise."""
     environment = {key: value for key, value in os.environ.items() if key != "HOME"} | {"HOME": "/nonexistent"}
-    code = "import numpy as np, evovae, multiprocessing as mp\n"
-    code += "print(evovae.denoise(np.eye(20) * 9, preset='fast', rng=0).shape, mp.active_children())"
+    code = "import numpy as np, evovae, multiprocessing as mp\nmodel = evovae.MixturePatches(4, 16, epochs=2)\n"
+    code += "print(evovae.denoise(np.eye(20) * 9, preset=model, rng=0).shape, mp.active_children())"
     done = python(code, env=environment, cwd="/proc")
     assert done.stdout == "(20, 20) []\n", done.stderr
 
