@@ -12,30 +12,12 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports the kernels
 
 
-LONGEST = [
-    "test_web_browser",
-    "test_web",
-    "test_denoise",
-    "test_train",
-    "test_public_pictures",
-    "test_tiling",
-    "test_cli",
-]
-LONGEST += [
-    "test_noise",
-    "test_fitted",
-    "test_docs",
-    "test_film",
-    "test_estimators",
-    "test_blocks",
-    "test_cuda",
-    "test_io",
-]
+LONGEST = "web_browser web denoise train public_pictures tiling cli noise fitted docs film estimators blocks cuda io"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest come first: of two processes, none waits for a long one that was begun last."""
-    place = {name: number for number, name in enumerate(LONGEST)}
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST.split())}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 

@@ -21,7 +21,6 @@ def test_defaults_are_those_of_the_presets():
     assert (MixturePatches(),) == fast(SQUARE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_of_defaults_restore_small_pictures(kind):
     restored = evovae.denoise(noisy(), preset=replace(kind(), patch=5), rng=0)
