@@ -11,7 +11,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from csv import reader as csv_reader
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evovae.extras import needs
 from evovae.likelihoods import Likelihood
 from evovae.likelihoods.base import check_support
 from evovae.sharding import Shard
@@ -50,6 +51,8 @@ def opened(source: str | Path) -> Iterator[Any]:
     ------
     ValueError, TypeError, OSError
         For what is no table of numbers.
+    ModuleNotFoundError
+        Without the library that reads it.
 
     Examples
     --------
@@ -63,34 +66,39 @@ def opened(source: str | Path) -> Iterator[Any]:
     ...         table.shape
     (100, 16)
     """
-    hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", str(source), re.IGNORECASE | re.DOTALL)
-    path, name = hdf5.groups("") if hdf5 else (str(source), "")
+    with ExitStack() as stack:
+        with needs("train", str(source)):
+            array = _array(str(source), stack)
+        if np.dtype(array.dtype).kind not in "biuf":
+            raise TypeError(f"{source} holds {array.dtype} values, but numbers are needed")
+        if len(array.shape) < 2 or 0 in array.shape:
+            raise ValueError(f"{source} has shape {tuple(array.shape)}, but rows of values are needed: (N, D)")
+        yield array
+
+
+def _array(source: str, stack: ExitStack) -> Any:  # noqa: ANN401 - anything that can be sliced
+    hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", source, re.IGNORECASE | re.DOTALL)
+    path, name = hdf5.groups("") if hdf5 else (source, "")
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        yield _checked(source, _Npy(Path(path)))
-    elif suffix == ".zarr":
+        return _Npy(Path(path))
+    if suffix == ".zarr":
         import zarr
 
-        yield _checked(source, zarr.open_array(path, mode="r"))
-    elif suffix in (".h5", ".hdf5"):
+        return zarr.open_array(path, mode="r")
+    if hdf5:
         import h5py
 
-        with h5py.File(path) as file:
-            yield _checked(source, _dataset(file, name, source))
-    elif suffix in (".csv", ".parquet"):
-        yield _checked(source, _columns(path, suffix))
-    else:
-        raise ValueError(f"{source} is no table that can be read; write it as .npy, .zarr, .h5, .csv or .parquet")
+        return _dataset(stack.enter_context(h5py.File(path)), name, source)
+    if suffix in (".csv", ".parquet"):
+        return _columns(path, suffix)
+    raise ValueError(f"{source} is no table that can be read; write it as .npy, .zarr, .h5, .csv or .parquet")
 
 
 def _columns(path: str, suffix: str) -> np.ndarray:
     """Numbers (N, D) in a table of columns; the first line of a .csv names them, unless it holds numbers."""
-    try:
-        from pyarrow import ArrowException, csv, parquet
-    except ModuleNotFoundError as error:
-        raise OSError(
-            f"{error.name} is missing, which reads {suffix}; pip install 'evovae[train]' brings it"
-        ) from error
+    from pyarrow import ArrowException, csv, parquet
+
     try:
         if suffix == ".parquet":
             table = parquet.read_table(path)
@@ -146,14 +154,6 @@ def _dataset(file: Any, name: str, source: object) -> Any:  # noqa: ANN401 - h5p
     if len(wanted) != 1 or wanted[0].strip("/") not in names:
         raise ValueError(f"{source} holds {', '.join(names) or 'no datasets'}; name one, as in data.h5:{names[:1]}")
     return file[wanted[0]]
-
-
-def _checked(source: object, array: Any) -> Any:  # noqa: ANN401 - anything that can be sliced
-    if np.dtype(array.dtype).kind not in "biuf":
-        raise TypeError(f"{source} holds {array.dtype} values, but numbers are needed")
-    if len(array.shape) < 2 or 0 in array.shape:
-        raise ValueError(f"{source} has shape {tuple(array.shape)}, but rows of values are needed: (N, D)")
-    return array
 
 
 def digest(array: Any) -> str:  # noqa: ANN401 - anything that can be sliced

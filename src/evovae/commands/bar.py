@@ -47,7 +47,7 @@ class Bar:
             self.told = time.monotonic()
             what, noise, left = self.bar.words
             done = f"{self.bar.done / self.bar.pages:.0%} done"
-            say(", ".join(filter(None, (what, noise, done, left))), "default")
+            say(", ".join(filter(None, (what, noise, done, left))))
 
     def _stop(self, number: int, _: object) -> None:
         self.signal = number
@@ -61,3 +61,8 @@ class Bar:
                 yield
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + self.signal) from error
+
+    def end(self) -> None:
+        """Leave the command with the code of the signal that asked to stop, if one did."""
+        if self.signal:
+            raise typer.Exit(128 + self.signal)

@@ -42,7 +42,7 @@ class _Told:
         text += "" if math.isnan(bound) else f"  validation {bound:.4f}"
         self.bar.update(self.task, completed=epoch.number, description=text)
         if not console.is_terminal:
-            say(f"{text}  seconds {epoch.seconds:.1f}", "default")
+            say(f"{text}  seconds {epoch.seconds:.1f}")
 
 
 class _Board:
@@ -106,7 +106,7 @@ def _saved(path: Path, model: TVAE, about: Mapping[str, Any]) -> None:
 def _conclude(shard: Shard, folder: Path, stop: Stop) -> None:
     if shard.rank == 0:
         how = "stopped; the same command goes on" if stop.signal else "done"
-        say(f"{how}; the model is in {folder / 'model.safetensors'}", "default")
+        say(f"{how}; the model is in {folder / 'model.safetensors'}")
 
 
 def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> None:
@@ -121,7 +121,7 @@ def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> Non
         io.check_writable(target, content, overwrite=overwrite)
         with kept_elsewhere(target, lambda path: io.write(path, content)):
             io.write(target, content)
-    say(f"{n} data points written: {target}", "default")
+    say(f"{n} data points written: {target}")
 
 
 def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int, as_json: bool) -> None:

@@ -58,17 +58,16 @@ def _loaded(block: bytes) -> Image.Exif:
     return exif
 
 
-def main_tags(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
-    """Tags of the main directory, as tifffile takes them."""
+def tags(block: bytes, *, main: bool) -> list[tuple[int, int, int, Any, bool]]:
+    """What tifffile takes of a block: stand-ins, to be replaced by `append`, and tags of the main directory."""
     exif = _loaded(block)
-    texts = [(tag, ASCII, 0, str(exif[tag]), True) for tag in TEXTS if tag in exif]
-    return texts + [(ORIENTATION, SHORT, 1, int(exif[tag]), True) for tag in (ORIENTATION,) if tag in exif]
-
-
-def stand_ins(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
-    """Tags to be replaced by `append`."""
-    exif = _loaded(block)
-    return [(number, LONG, 1, 0, True) for number, tag in STAND_INS.items() if tag in exif]
+    found: list[tuple[int, int, int, Any, bool]] = [
+        (number, LONG, 1, 0, True) for number, tag in STAND_INS.items() if tag in exif
+    ]
+    if main:
+        found += [(tag, ASCII, 0, str(exif[tag]), True) for tag in TEXTS if tag in exif]
+        found += [(tag, SHORT, 1, int(exif[tag]), True) for tag in (ORIENTATION,) if tag in exif]
+    return found
 
 
 def append(file: BinaryIO, block: bytes) -> None:

@@ -12,7 +12,6 @@ as the numbers that they stand for, with NaN where they are BLANK, and are writt
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -20,9 +19,9 @@ from typing import IO, Any
 import numpy as np
 
 from evovae.files import on_disk
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.limits import check_size
-from evovae.io.raw import check_rows, mapped, needed, opened, parts, scaled, thin
+from evovae.io.raw import Notes, check_rows, mapped, opened, parts, scaled, thick, thin
 from evovae.notes import warn
 
 INTEGERS: tuple[type[np.integer], ...] = np.uint8, np.int16, np.int32, np.int64
@@ -38,17 +37,6 @@ SCALING = ("BSCALE", "BZERO")
 SUMS = ("CHECKSUM", "DATASUM")
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What a FITS file says beside the values: the header of the image, its axes, and the bytes around its HDU."""
-
-    header: Any
-    axes: str
-    full_axes: str
-    before: np.ndarray
-    after: np.ndarray
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the warnings of the library back: files that break rules in harmless ways are many."""
@@ -59,11 +47,15 @@ def _quiet() -> Iterator[None]:
 
 def read(path: Path, series: int = 0) -> Content:
     """The image of one HDU; series counts those that hold one."""
-    fits = needed("astropy.io.fits")
+    from astropy.io import fits
+
     with opened(path) as file, _quiet(), fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus:
         size = file.seek(0, 2)
         images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
-        _check_series(images, series)
+        if not images:
+            raise UnsupportedFormatError("holds no image, only tables or headers")
+        if not 0 <= series < len(images):
+            raise UnsupportedFormatError(f"has no series {series}; there are {len(images)}, counted from 0")
         hdu = images[series]
         check_size(hdu.shape, _stored_dtype(hdu.header["BITPIX"]), path.stat().st_size)
         info = hdu.fileinfo()
@@ -75,7 +67,7 @@ def read(path: Path, series: int = 0) -> Content:
         around = whole[: info["hdrLoc"]], whole[info["datLoc"] + info["datSpan"] :]
         content = Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
     if len(images) > 1:
-        names = ", ".join(f"{n}: {_named(hdu)}" for n, hdu in enumerate(images[:9]))
+        names = ", ".join(f"{n}: {'x'.join(map(str, h.shape))} {h.name}".strip() for n, h in enumerate(images[:9]))
         warn(f"{path.name} holds {len(images)} series ({names}); series {series} is read")
     return content
 
@@ -91,17 +83,6 @@ def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy
         if end > size:
             raise CorruptFileError(f"it ends after {size} of {end} bytes")
     return found
-
-
-def _check_series(images: list[Any], series: int) -> None:
-    if not images:
-        raise UnsupportedFormatError("holds no image, only tables or headers")
-    if not 0 <= series < len(images):
-        raise UnsupportedFormatError(f"has no series {series}; there are {len(images)}, counted from 0")
-
-
-def _named(hdu: Any) -> str:  # noqa: ANN401 - of astropy
-    return f"{'x'.join(map(str, hdu.shape))} {hdu.name}".strip()
 
 
 def _axes(header: Any, ndim: int) -> str:  # noqa: ANN401 - of astropy
@@ -153,7 +134,8 @@ def _turned(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
 
 def check(content: Content) -> None:
     """Fail if FITS cannot hold the content."""
-    needed("astropy.io.fits")
+    import astropy.io.fits  # noqa: F401
+
     check_rows(content, "FITS", DTYPES)
 
 
@@ -162,8 +144,8 @@ def write(file: IO[bytes], content: Content) -> None:
     notes: Notes | None = content.metadata.get("fits")
     values = content.whole().values
     if notes is not None:
-        values = spread(values, notes.axes if values.ndim == len(notes.axes) else content.axes, notes.full_axes)[0]
-        file.write(notes.before.data)
+        values = thick(values, content.axes, notes)[0]
+        file.write(notes.before)
     with _quiet():
         file.write(_header(values, None if notes is None else notes.header).tostring().encode("ascii"))
     for part in parts(values):
@@ -173,14 +155,16 @@ def write(file: IO[bytes], content: Content) -> None:
         file.write(native.astype(native.dtype.newbyteorder(">")).tobytes())
     file.write(bytes(-values.nbytes % UNIT))
     if notes is not None:
-        file.write(notes.after.data)
+        file.write(notes.after)
 
 
 def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astropy
     """A header for values, with all that another one says of them that can still be true."""
+    from astropy.io import fits
+
     dtype = values.dtype.newbyteorder("=")
     stored = dict(zip(map(np.dtype, OFFSET), map(np.dtype, INTEGERS), strict=True)).get(dtype, dtype)
-    made = needed("astropy.io.fits").PrimaryHDU().header if header is None else header.copy()
+    made = fits.PrimaryHDU().header if header is None else header.copy()
     made["BITPIX"] = 8 * stored.itemsize * (-1 if stored.kind == "f" else 1)
     for number in range(values.ndim + 1, made["NAXIS"] + 1):
         made.remove(f"NAXIS{number}")

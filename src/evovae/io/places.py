@@ -72,10 +72,7 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise NotADirectoryError(f"{shown(path.parent)} is not a directory that can be written to")
     try:
-        with TemporaryFile(
-            dir=path.parent
-        ):  # rights alone do not say it: file systems can be read-only, quotas used up
-            pass
+        TemporaryFile(dir=path.parent).close()  # as rights alone do not say it: quotas can be used up
     except OSError as error:
         message = f"{shown(path.parent)} is not a directory that can be written to: {error.strerror}"
         raise NotADirectoryError(message) from error
@@ -91,22 +88,17 @@ def write_store_atomically(path: Path, save: Callable[[Path], object]) -> None:
             if file.is_file():
                 with file.open("rb") as saved:
                     os.fsync(saved.fileno())
-        _exchange(path, new, old)
+        if path.is_dir():
+            path.replace(old)
+        try:
+            new.replace(path)
+        except BaseException:
+            if old.exists():
+                old.replace(path)
+            raise
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         if not old.exists():
             workshop.rmdir()
         raise
     shutil.rmtree(workshop)
-
-
-def _exchange(path: Path, new: Path, old: Path) -> None:
-    """Rename path to old and new to path; back again if the latter fails."""
-    if path.is_dir():
-        path.replace(old)
-    try:
-        new.replace(path)
-    except BaseException:
-        if old.exists():
-            old.replace(path)
-        raise

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -76,7 +76,13 @@ def read(path: Path, series: int = 0) -> Content:
         values = taken.asarray(out=on_disk(taken.shape, taken.dtype))
         content = _without_palette(Content(values, taken.axes), taken, path)
         metadata: dict[str, Any] = {"tiff": _notes(file, series)}
-        block = _exif(page, source, path)
+        try:
+            block = exif.from_tiff(page, source)
+        except Warning:
+            raise
+        except Exception:  # whatever is wrong with a note on the picture, the picture can be read
+            warn(f"{path.name} has EXIF tags that cannot be read; they are left out")
+            block = None
         if block:
             metadata["exif"] = block
         if page.iccprofile:
@@ -132,16 +138,6 @@ def _without_palette(content: Content, series: tifffile.TiffPageSeries, path: Pa
     if ((palette == high * 257) | (palette == high * 256)).all():
         palette = high.astype(np.uint8)
     return Content(np.moveaxis(palette, 0, -1)[content.values], series.axes + "S")
-
-
-def _exif(page: tifffile.TiffPage, source: BinaryIO, path: Path) -> bytes | None:
-    try:
-        return exif.from_tiff(page, source)
-    except Warning:
-        raise
-    except Exception:  # whatever is wrong with a note on the picture, the picture can be read
-        warn(f"{path.name} has EXIF tags that cannot be read; they are left out")
-        return None
 
 
 def _has_alpha(page: tifffile.TiffPage) -> bool:

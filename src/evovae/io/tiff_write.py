@@ -50,9 +50,8 @@ def write(file: BinaryIO, content: Content) -> None:
 def _write(file: BinaryIO, content: Content, options: dict[str, Any]) -> None:
     block = content.metadata.get("exif") if options.pop("exif", False) else None
     if block:
-        options["extratags"] = [*options.get("extratags", ()), *exif.stand_ins(block)]
-        if "tiff" not in content.metadata:
-            options["extratags"] += exif.main_tags(block)
+        tags = exif.tags(block, main="tiff" not in content.metadata)
+        options["extratags"] = [*options.get("extratags", ()), *tags]
     with quiet():
         tifffile.imwrite(file, **{"data": content.values, **options})
         if block:
