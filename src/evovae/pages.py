@@ -71,8 +71,7 @@ def restore(
     # What the last page might be refused for is found before the first one has taken its time; warnings come later.
     for number, (index, own) in enumerate(zip(pages, masks, strict=True), 1) if pages[1:] else ():
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 picture = Image.of(given[index], own, channel_axis, options.get("nonfinite", RAISE), inf)
             check_sigma(picture, options.get("sigma"))
         except (TypeError, ValueError) as error:

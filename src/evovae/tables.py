@@ -12,7 +12,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from csv import reader as csv_reader
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -103,7 +102,9 @@ def _columns(path: str, suffix: str) -> np.ndarray:
         if suffix == ".parquet":
             table = parquet.read_table(path)
         else:
-            table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=not _named(path)))
+            with csv.open_csv(path) as start:  # whose first line is taken for names
+                unnamed = all(map(_is_number, start.schema.names))
+            table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=unnamed))
     except ArrowException as error:
         raise ValueError(f"{path} is no {suffix} table, or damaged: {' '.join(str(error).split())}") from error
     columns = []
@@ -117,19 +118,15 @@ def _columns(path: str, suffix: str) -> np.ndarray:
     return np.stack(columns, 1) if columns else np.empty((0, 0))
 
 
-def _named(path: str) -> bool:
-    """Whether the first line of a .csv holds names: anything that is no number."""
+def _is_number(cell: str) -> bool:
+    """Whether that is a number in a .csv, or missing."""
     from pyarrow.csv import ConvertOptions
 
-    missing = {*ConvertOptions().null_values}
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:  # Excel begins with a mark
-        cells = next(csv_reader(file), [])
-    for cell in cells:
-        try:
-            float("nan" if cell in missing else cell)
-        except ValueError:
-            return True
-    return False
+    try:
+        float("nan" if cell in ConvertOptions().null_values else cell)
+    except ValueError:
+        return False
+    return True
 
 
 class _Npy:

@@ -29,7 +29,6 @@ class Bar:
 
     def __init__(self, quiet: bool = False) -> None:
         self.signal = 0
-        self.page = 0
         self.where = ""  # the epoch of the last report, and of how many
         self.lines = not (quiet or console.is_terminal)
         self.told = time.monotonic()
@@ -37,7 +36,6 @@ class Bar:
 
     def begin(self, page: int, pages: int) -> None:
         """The next page."""
-        self.page = page
         self.bar.begin(page, pages)
 
     def __call__(self, report: Report) -> None:

@@ -47,9 +47,7 @@ OPTIONS = (
         "noise", Kind, Kind("auto"), "Kind of noise: found (auto), the same everywhere (white), or growing as that of "
         "photons (poisson), radar (speckle) or MRI magnitudes (rician).",
     ),
-    _option(
-        "strength", float, 1.0, "How much of the noise is removed: less than 1 leaves some of it.", min=0, max=1
-    ),
+    _option("strength", float, 1.0, "How much of the noise is removed: less than 1 leaves some of it.", min=0, max=1),
     _option("dtype", Number | None, None, "Type of numbers in OUT, if not that of IN: float32 is not rounded."),
     _option("held_out", float, 0.0, "Hide this share of the pixels, for a score: 0.02 is enough.", min=0),
     _option("channel_axis", int | None, None, "The axis of the channels, if the file does not say it."),

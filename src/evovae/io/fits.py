@@ -10,8 +10,6 @@ as the numbers that they stand for, with NaN where they are BLANK, and are writt
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -33,23 +31,17 @@ TIMES = ("TIME", "UTC", "TT", "TAI", "UT1", "TDB")
 OTHERS = "QRPUV"
 UNIT = 2880  # bytes, of which headers and data take whole numbers
 MAX_HDUS = 10_000
-SCALING = ("BSCALE", "BZERO")
-SUMS = ("CHECKSUM", "DATASUM")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the warnings of the library back: files that break rules in harmless ways are many."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def read(path: Path, series: int = 0) -> Content:
     """The image of one HDU; series counts those that hold one."""
     from astropy.io import fits
 
-    with opened(path) as file, _quiet(), fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus:
+    with (
+        opened(path) as file,
+        warnings.catch_warnings(action="ignore"),  # files that break rules in harmless ways are many
+        fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus,
+    ):
         size = file.seek(0, 2)
         images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
         if not images:
@@ -141,21 +133,18 @@ def check(content: Content) -> None:
 
 def write(file: IO[bytes], content: Content) -> None:
     """Write an image with the header that it had, among the HDUs that there were."""
-    notes: Notes | None = content.metadata.get("fits")
-    values = content.whole().values
-    if notes is not None:
-        values = thick(values, content.axes, notes)[0]
-        file.write(notes.before)
-    with _quiet():
-        file.write(_header(values, None if notes is None else notes.header).tostring().encode("ascii"))
+    notes: Notes = content.metadata.get("fits") or Notes(None, "", "", b"")
+    values = thick(content.whole().values, content.axes, notes)[0]
+    file.write(notes.before)
+    with warnings.catch_warnings(action="ignore"):
+        file.write(_header(values, notes.header).tostring().encode("ascii"))
     for part in parts(values):
         native = part.astype(part.dtype.newbyteorder("="))
         for kind, other in zip(INTEGERS, OFFSET, strict=True):
             native = _turned(native, kind) if native.dtype == other else native
         file.write(native.astype(native.dtype.newbyteorder(">")).tobytes())
     file.write(bytes(-values.nbytes % UNIT))
-    if notes is not None:
-        file.write(notes.after)
+    file.write(notes.after)
 
 
 def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astropy
@@ -172,7 +161,7 @@ def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astrop
     for number, length in enumerate(reversed(values.shape), 1):
         before = f"NAXIS{number - 1}" if number > 1 else "NAXIS"
         made.set(f"NAXIS{number}", length, after=None if f"NAXIS{number}" in made else before)
-    for name in (*SUMS, "BLANK", *(() if stored != dtype else SCALING)):
+    for name in ("CHECKSUM", "DATASUM", "BLANK", *(() if stored != dtype else ("BSCALE", "BZERO"))):
         made.remove(name, ignore_missing=True)
     if stored != dtype:
         made["BSCALE"], made["BZERO"] = 1, _zero(dtype.type)

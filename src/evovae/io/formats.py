@@ -14,7 +14,7 @@ import numpy as np
 
 from evovae.extras import needs
 from evovae.files import write_atomically
-from evovae.io import fits, jpeg, mrc, nifti, pillow, png, raw, store, tiff, tiff_write, wav
+from evovae.io import fits, jpeg, mrc, nifti, pillow, png, raw, store, tiff, wav
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.places import check_place, ending, shown, write_store_atomically
 from evovae.notes import warn
@@ -44,7 +44,7 @@ FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 MRC = (".mrc", ".mrcs", ".map", ".ccp4", ".mrc.gz", ".mrcs.gz", ".map.gz", ".ccp4.gz")
 FORMATS = (
     Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.check, png.write, frames=True),
-    Format("TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff_write.check, tiff_write.write, series=True),
+    Format("TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.check, tiff.write, series=True),
     Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.check, jpeg.write),
     Format("GIF", (".gif",), (b"GIF8",), pillow.read_gif, frames=True),
     Format("BMP", (".bmp",), (b"BM",), pillow.read_bmp),

@@ -10,8 +10,8 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from evovae.io import exif
 from evovae.io.content import Content, CorruptFileError, unasked_animation
-from evovae.io.exif import from_pillow
 from evovae.io.limits import check_size
 from evovae.notes import warn
 
@@ -28,7 +28,7 @@ def _read(opened: type[ImageFile], path: Path, frames: bool = False) -> Content:
         if opened is GifImageFile and not path.read_bytes().rstrip(b"\0").endswith(TRAILER):
             raise CorruptFileError("it ends before the picture does")
         values = np.stack([np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(picture)])
-        metadata = from_pillow(picture.info)
+        metadata = exif.notes(picture.info)
     values, axes = (values, "TYX") if count > 1 else (values[0], "YX")
     colours, alpha = values[..., :3], values[..., 3] if has_alpha or (values[..., 3] < 255).any() else None
     if (colours[..., :2] == colours[..., 1:]).all():

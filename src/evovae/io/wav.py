@@ -25,6 +25,7 @@ DTYPES = {
     "FLOAT": np.float32,
     "DOUBLE": np.float64,
 }
+# As sounds of a type are stored, unless they came as something else.
 SUBTYPES: dict[type[np.generic], str] = {
     np.int16: "PCM_16",
     np.int32: "PCM_32",
