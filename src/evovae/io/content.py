@@ -309,29 +309,3 @@ def spread(values: np.ndarray, axes: str | None, full: str) -> tuple[np.ndarray,
         return values, axes or ""
     sizes = dict(zip(axes, values.shape, strict=True))
     return values.reshape([sizes.get(letter, 1) for letter in full]), full
-
-
-def check_dtype(content: Content, name: str, held: tuple[type[np.generic], ...], others: str) -> None:
-    """Fail if a format cannot hold the type of the values; `others` are the formats that might."""
-    dtype = content.values.dtype
-    if dtype.newbyteorder("=") not in held:
-        types = ", ".join(np.dtype(kind).name for kind in held)
-        raise UnsupportedFormatError(f"{name} cannot hold {dtype}, which is not one of {types}; write {others}")
-
-
-def check_picture(content: Content, name: str, held: tuple[type[np.generic], ...], samples: int) -> None:
-    """Fail if a format of single pictures, with up to so many samples in a pixel, cannot hold the content."""
-    check_dtype(content, name, held, ".tif or .npy")
-    shape = content.values.shape
-    channel_axis = content.channel_axis
-    if content.axes is None and len(shape) == 3 and shape[2] in (3, 4):
-        channel_axis = 2
-    if len(shape) - (channel_axis is not None) != 2 or channel_axis not in (None, 2):
-        axes = f" with axes {content.axes}" if content.axes else ""
-        raise UnsupportedFormatError(
-            f"{name} holds single pictures, with colours as the last axis, not shape {shape}{axes}; write .tif or .npy"
-        )
-    found = (1 if channel_axis is None else shape[2]) + (content.alpha is not None)
-    if found > samples:
-        alpha = ", with the alpha channel," if content.alpha is not None else ""
-        raise UnsupportedFormatError(f"{name} cannot hold the {found}{alpha} channels there are; write .tif or .npy")

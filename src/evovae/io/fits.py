@@ -18,8 +18,8 @@ import numpy as np
 
 from evovae.files import on_disk
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.limits import check_size
-from evovae.io.raw import Notes, check_rows, mapped, opened, parts, scaled, thick, thin
+from evovae.io.limits import check_rows, check_size
+from evovae.io.raw import Notes, mapped, opened, parts, scaled, thick, thin
 from evovae.notes import warn
 
 INTEGERS: tuple[type[np.integer], ...] = np.uint8, np.int16, np.int32, np.int64
@@ -126,7 +126,7 @@ def _turned(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
 
 def check(content: Content) -> None:
     """Fail if FITS cannot hold the content."""
-    import astropy.io.fits  # noqa: F401
+    import astropy.io.fits  # noqa: F401 - which is said before any work, if it is missing
 
     check_rows(content, "FITS", DTYPES)
 

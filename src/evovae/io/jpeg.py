@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from evovae.io import exif
-from evovae.io.content import Content, UnsupportedFormatError, check_picture
-from evovae.io.limits import check_size
+from evovae.io.content import Content, UnsupportedFormatError
+from evovae.io.limits import check_picture, check_size
 from evovae.io.planes import FROM_RGB, Planes, coarse
 from evovae.notes import warn
 

@@ -12,7 +12,8 @@ from typing import IO, Any
 import numpy as np
 
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.raw import Notes, check_rows, mapped, opened, parts, put, thick, thin
+from evovae.io.limits import check_rows
+from evovae.io.raw import Notes, mapped, opened, parts, put, thick, thin
 
 DTYPES = np.int8, np.int16, np.uint16, np.float16, np.float32
 MAGIC, MAGIC_AT = b"MAP", 208
@@ -66,7 +67,7 @@ def _dtype(header: Any) -> np.dtype:  # noqa: ANN401 - of mrcfile
 
 def check(content: Content) -> None:
     """Fail if MRC cannot hold the content."""
-    import mrcfile  # noqa: F401
+    import mrcfile  # noqa: F401 - which is said before any work, if it is missing
 
     notes: Notes | None = content.metadata.get("mrc")
     unsigned = notes is not None and _dtype(notes.header) == np.uint8

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.limits import check_size
-from evovae.io.raw import Notes, check_rows, mapped, opened, put, scaled, thick, thin
+from evovae.io.limits import check_rows, check_size
+from evovae.io.raw import Notes, mapped, opened, put, scaled, thick, thin
 
 INTEGERS = np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64
 DTYPES = (*INTEGERS, np.float32, np.float64)
@@ -78,7 +78,7 @@ def _scaling(header: Any) -> tuple[float, float] | None:  # noqa: ANN401 - of ni
 
 def check(content: Content) -> None:
     """Fail if NIfTI cannot hold the content."""
-    import nibabel  # noqa: F401
+    import nibabel  # noqa: F401 - which is said before any work, if it is missing
 
     check_rows(content, "NIfTI", DTYPES)
     if content.values.ndim > len(AXES):

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import imagecodecs
 import numpy as np
 
-from evovae.io.content import Content, CorruptFileError, check_picture, unasked_animation
-from evovae.io.limits import check_size
+from evovae.io.content import Content, CorruptFileError, unasked_animation
+from evovae.io.limits import check_picture, check_size
 from evovae.notes import warn
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from evovae.files import on_disk
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_dtype, spread
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
 from evovae.io.limits import check_size
 
 GZIP = b"\x1f\x8b"
@@ -118,12 +118,3 @@ def put(file: IO[bytes], values: np.ndarray, order: str) -> None:
     """Write all values, with their bytes in that order, a few megabytes at a time."""
     for part in parts(values):
         file.write(part.astype(part.dtype.newbyteorder(order)).tobytes())  # type: ignore[arg-type]
-
-
-def check_rows(content: Content, name: str, held: tuple[type[np.generic], ...]) -> None:
-    """Fail if a format of numbers alone, whose last axes are rows and columns, cannot hold the content."""
-    content = content.whole()
-    check_dtype(content, name, held, ".tif or .npy")
-    axes = content.axes
-    if axes and axes != "X" and not axes.endswith("YX"):
-        raise UnsupportedFormatError(f"{name} holds rows and columns as the last axes, not {axes}; write .tif or .npy")

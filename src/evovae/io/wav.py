@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_dtype
-from evovae.io.limits import check_size
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_dtype, check_size
 
 DTYPES = {
     "PCM_U8": np.int16,
