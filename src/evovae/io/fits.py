@@ -18,9 +18,8 @@ import numpy as np
 
 from evovae.files import on_disk
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.limits import check_rows, check_size
+from evovae.io.limits import check_rows, check_series, check_size
 from evovae.io.raw import Notes, mapped, opened, parts, scaled, thick, thin
-from evovae.notes import warn
 
 INTEGERS: tuple[type[np.integer], ...] = np.uint8, np.int16, np.int32, np.int64
 # Stored as the others, with the highest bit the other way round.
@@ -36,18 +35,18 @@ MAX_HDUS = 10_000
 def read(path: Path, series: int = 0) -> Content:
     """The image of one HDU; series counts those that hold one."""
     from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
 
     with (
         opened(path) as file,
-        warnings.catch_warnings(action="ignore"),  # files that break rules in harmless ways are many
+        warnings.catch_warnings(action="ignore", category=AstropyWarning),  # many files break rules in harmless ways
         fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus,
     ):
         size = file.seek(0, 2)
         images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
         if not images:
             raise UnsupportedFormatError("holds no image, only tables or headers")
-        if not 0 <= series < len(images):
-            raise UnsupportedFormatError(f"has no series {series}; there are {len(images)}, counted from 0")
+        check_series(path, series, [f"{'x'.join(map(str, hdu.shape))} {hdu.name}".strip() for hdu in images])
         hdu = images[series]
         check_size(hdu.shape, _stored_dtype(hdu.header["BITPIX"]), path.stat().st_size)
         info = hdu.fileinfo()
@@ -57,11 +56,7 @@ def read(path: Path, series: int = 0) -> Content:
         stored = hdu.data if packed else mapped(file, info["datLoc"], hdu.shape, _stored_dtype(hdu.header["BITPIX"]))
         values, axes = thin(_values(stored, hdu.header), full)
         around = whole[: info["hdrLoc"]], whole[info["datLoc"] + info["datSpan"] :]
-        content = Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
-    if len(images) > 1:
-        names = ", ".join(f"{n}: {'x'.join(map(str, h.shape))} {h.name}".strip() for n, h in enumerate(images[:9]))
-        warn(f"{path.name} holds {len(images)} series ({names}); series {series} is read")
-    return content
+    return Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
 
 
 def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy

@@ -8,10 +8,12 @@ them does not; nothing is lost by that, as the same array can be read as .npy, w
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from evovae.io.content import Content, UnsupportedFormatError
+from evovae.notes import warn
 
 FREE_BYTES = 2**29
 MAX_EXPANSION = 100
@@ -26,6 +28,15 @@ def check_size(shape: Sequence[int], dtype: np.dtype, stored: int) -> None:
             f"claims {sizes} values of {dtype}, {claimed:,} bytes from {stored:,}, which is over {FREE_BYTES:,} bytes "
             f"and {MAX_EXPANSION} times what there is; save it uncompressed or as .npy if that is so"
         )
+
+
+def check_series(path: Path, series: int, there: Sequence[str]) -> None:
+    """Fail if a file has no such series, and say which others there are, as far as these are described."""
+    if not 0 <= series < len(there):
+        raise UnsupportedFormatError(f"has no series {series}; there are {len(there)}, counted from 0")
+    if len(there) > 1:
+        listed = ", ".join(f"{number}: {what}" for number, what in enumerate(there[:9]) if what)
+        warn(f"{path.name} holds {len(there)} series{listed and f' ({listed})'}; series {series} is read")
 
 
 def check_dtype(content: Content, name: str, held: tuple[type[np.generic], ...], others: str) -> None:

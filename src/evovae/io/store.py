@@ -18,8 +18,7 @@ import zarr
 from evovae.files import on_disk
 from evovae.io import ngff
 from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
-from evovae.io.limits import check_size
-from evovae.notes import warn
+from evovae.io.limits import check_series, check_size
 
 OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
@@ -79,10 +78,7 @@ def _one_series(
         if number:
             raise UnsupportedFormatError("holds no series; leave series out")
         return None, node
-    if not 0 <= number < len(there):
-        raise UnsupportedFormatError(f"has no series {number}; there are {len(there)}, counted from 0")
-    if len(there) > 1:
-        warn(f"{path.name} holds {len(there)} series; series {number} is read")
+    check_series(path, number, [""] * len(there))
     return dict(node.attrs), node[there[number]]
 
 

@@ -15,7 +15,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 from evovae.files import on_disk
 from evovae.io import exif
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
-from evovae.io.limits import check_size
+from evovae.io.limits import check_series, check_size
 from evovae.notes import warn
 
 MAX_PAGES = 100_000
@@ -58,12 +58,7 @@ def read(path: Path, series: int = 0) -> Content:
     """One series of pages, with its axes."""
     with quiet(), path.open("rb") as source, tifffile.TiffFile(source) as file:
         _check_pages(file)
-        there = len(file.series)
-        if not 0 <= series < there:
-            raise UnsupportedFormatError(f"has no series {series}; there are {there}, counted from 0")
-        if there > 1:
-            sizes = ", ".join(f"{n}: {'x'.join(map(str, s.shape))} {s.axes}" for n, s in enumerate(file.series[:9]))
-            warn(f"{path.name} holds {there} series ({sizes}); series {series} is read")
+        check_series(path, series, [f"{'x'.join(map(str, s.shape))} {s.axes}" for s in file.series])
         taken = file.series[series]
         page = taken.keyframe
         _check_series(taken, file.filehandle.size)
