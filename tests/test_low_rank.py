@@ -275,7 +275,7 @@ def test_online_updates_end_near_those_of_whole_epochs():
             states=states,
             search=Search(1, 1, 0),
             optimizer=optimizer,
-            epochs=20,
+            epochs=10,
             batch_size=batch,
             generator=generator,
             memory=memory,
