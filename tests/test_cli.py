@@ -475,7 +475,7 @@ def test_masks_of_other_pages_are_refused(noisy, monkeypatch, shape, words, mess
 def test_an_interrupt_leaves_other_pages_as_they_are_however_long_they_might_take(noisy, monkeypatch):
     class Interrupted(bar.Bar):
         def __call__(self, report):
-            if self.page == 0:
+            if self.bar.page == 0:
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("evovae.commands.files.Bar", Interrupted)

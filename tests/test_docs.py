@@ -55,6 +55,7 @@ def modules():
     inner = {
         "__main__",
         "cli",
+        "colours",
         "commands",
         "demo",
         "doctor",
@@ -66,7 +67,7 @@ def modules():
         "remaining",
         "rng",
     }
-    inner |= {"settings", "units", "web"}
+    inner |= {"settings", "signals", "units", "web"}
     found = (info.name for info in iter_modules(evovae.__path__) if info.name not in inner)
     return [evovae, *(import_module(f"evovae.{name}") for name in found)]
 

@@ -24,7 +24,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, JpegImagePlugin
 
 from evovae import io
-from evovae.io import limits, png, tiff, tiff_write
+from evovae.io import limits, png, tiff
 from evovae.io.planes import TO_RGB, Planes, coarse, fine
 
 RNG = np.random.default_rng(0)
@@ -534,7 +534,7 @@ def test_what_was_stored_with_losses_loses_no_more(tmp_path):
 
 
 def test_large_files_become_bigtiff(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiff_write, "CLASSIC_BYTES", 100)
+    monkeypatch.setattr(tiff, "CLASSIC_BYTES", 100)
     again(tmp_path / "a.tif", io.Content(values((40, 40)), "YX"))
     put(tmp_path / "b.tif", tiff_bytes(values((3, 40, 40)), imagej=True))
     with pytest.warns(UserWarning, match="over 4 GB is written plain"):

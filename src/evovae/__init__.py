@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,25 +75,13 @@ _PLACES = {
     "fit": "em",
     "infer": "inference",
 }
-_MODULES = {
-    "datasets",
-    "decoders",
-    "exact",
-    "likelihoods",
-    "noise",
-    "operators",
-    "plot",
-    "posterior",
-    "priors",
-    "schedules",
-}
 
 
 def __getattr__(name: str) -> object:
     """What is public, loaded when it is asked for, and torch with it: `import evovae` alone takes next to no time."""
     if name not in __all__:
         raise AttributeError(f"module 'evovae' has no attribute {name!r}")
-    if name in _MODULES:
+    if find_spec(f"evovae.{name}"):
         return import_module(f"evovae.{name}")
     return getattr(import_module(f"evovae.{_PLACES.get(name, 'restore')}"), name)
 

@@ -1,6 +1,4 @@
-"""Pictures whose file holds colours in fewer pixels than brightness, as most JPEG do: both are restored as they are
-stored.
-"""
+"""Pictures whose file holds colours in fewer pixels than brightness, as most JPEG do, restored as they are stored."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,38 +35,6 @@ def by_planes(
     The noise of what a file stores is independent from pixel to pixel; in the RGB that a decoder makes of that, pixels
     and channels share the noise of the colours.  Changes of the stored planes are added to the image, so that what
     restoration leaves as it is does not change.  The noise and the models in the result are those of the brightness.
-
-    Parameters
-    ----------
-    function
-        `evovae.denoise` or `evovae.inpaint`.
-    planes
-        Brightness and colours as the file stores them.
-    image
-        The picture in RGB.
-    mask
-        True where a pixel is missing; of the shape of image, or without its channels.
-    strength
-        As that of function.
-    dtype
-        That of the result.  Default: that of image.
-    callback
-        As that of function.
-    resume
-        As that of function.
-    max_seconds
-        As that of function, for both together.
-    channel_axis
-        The axis of colours.
-    full_output
-        Taken and ignored: the result always is a `Restoration`.
-    **options
-        Other arguments of function.
-
-    Returns
-    -------
-    Restoration
-        Of the picture in RGB.
     """
     assert channel_axis is not None
     hidden = np.array(masked_out(mask, image.shape, channel_axis).any(channel_axis))

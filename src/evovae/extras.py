@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def needs(extra: str, what: str = "this") -> Iterator[None]:
-    """Imports of libraries that an extra of this package brings: if one is missing, a sentence says so.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        For a library that is not installed.
-    """
+    """Imports of libraries that an extra of this package brings: the error for a missing one says how to get it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -30,13 +24,7 @@ def needs(extra: str, what: str = "this") -> Iterator[None]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """A figure of its own, that no window shows, of so many inches.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Without matplotlib.
-    """
+    """A figure of its own, that no window shows, of so many inches."""
     with needs("demo", "a figure"):
         from matplotlib.figure import Figure
 

@@ -32,12 +32,20 @@ def write_atomically(path: Path, save: Callable[[IO[bytes]], object]) -> None:
             save(file)
             file.flush()
             os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
+            with _asking:
+                umask = os.umask(0)
+                os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    _flush_folder(path.parent)
+    if hasattr(os, "O_DIRECTORY"):  # a folder that can be flushed, so that the name survives a loss of power, too
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def on_disk(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -56,20 +64,3 @@ def let_go(*arrays: np.ndarray) -> None:
         mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _umask() -> int:
-    with _asking:
-        umask = os.umask(0)
-        os.umask(umask)
-    return umask
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a renamed file survive a loss of power, where folders can be flushed."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,7 +1,7 @@
 """Files of several pictures: each page is restored on its own."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from evovae.colours import by_planes
 from evovae.files import on_disk
 from evovae.io import Content
+from evovae.io.content import places
 from evovae.masks import missing
 from evovae.notes import warn
 from evovae.restore import Restoration
@@ -68,8 +68,14 @@ def restore(
     planes = None if told else content.planes
     if planes is not None:
         function = partial(by_planes, function, planes)
-    if pages[1:]:  # a single one is looked at when it is restored
-        _check(given, pages, masks, channel_axis, options.get("nonfinite", RAISE), options.get("sigma"))
+    # What the last page might be refused for is found before the first one has taken its time; warnings come later.
+    for number, (index, own) in enumerate(zip(pages, masks, strict=True), 1) if pages[1:] else ():
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                picture = Image.of(given[index], own, channel_axis, options.get("nonfinite", RAISE), inf)
+            check_sigma(picture, options.get("sigma"))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"page {number} of {len(pages)}: {error}") from error
     results: list[Restoration] = []
     for number, (index, own) in enumerate(zip(pages, masks, strict=True)):
         begin(number, len(pages))
@@ -121,36 +127,16 @@ def noise_of(result: Restoration) -> str:
 
 def channel_axis(content: Content) -> int | None:
     """Which axis of a page holds its channels, as the file says; None where it says of none."""
-    if content.channel_axis is None:
-        return None
-    return content.channel_axis - sum(axis < content.channel_axis for axis in content.batch_axes)
+    return _in_page(content, content.channel_axis)
 
 
 def time_axis(content: Content) -> int | None:
     """Which axis of a page is time; None where frames are pages."""
-    if not content.film:
-        return None
-    axis = (content.axes or "").index("T")
-    return axis - sum(other < axis for other in content.batch_axes)
+    return _in_page(content, (content.axes or "").index("T") if content.film else None)
 
 
-def _check(
-    values: np.ndarray,
-    pages: Sequence[tuple[int | slice, ...]],
-    masks: Sequence[np.ndarray | None],
-    channel_axis: int | None,
-    nonfinite: str,
-    sigma: ArrayLike | None,
-) -> None:
-    """Refuse what the last page might be refused for before the first one has taken its time; warnings come later."""
-    for number, (index, own) in enumerate(zip(pages, masks, strict=True), start=1):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                picture = Image.of(values[index], own, channel_axis, nonfinite, inf)
-            check_sigma(picture, sigma)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"page {number} of {len(pages)}: {error}") from error
+def _in_page(content: Content, axis: int | None) -> int | None:
+    return None if axis is None else axis - sum(other < axis for other in content.batch_axes)
 
 
 def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None) -> list[np.ndarray | None]:
@@ -174,10 +160,4 @@ def _shares(content: Content, mask: np.ndarray | None, channel_axis: int | None)
 
 def page_places(content: Content) -> list[tuple[int | slice, ...]]:
     """Where each page is in the values."""
-    axes, places = content.batch_axes, []
-    for place in np.ndindex(*(content.values.shape[axis] for axis in axes)):
-        index: list[int | slice] = [slice(None)] * content.values.ndim
-        for axis, at in zip(axes, place, strict=True):
-            index[axis] = at
-        places.append(tuple(index))
-    return places
+    return places(content.values.shape, content.batch_axes)

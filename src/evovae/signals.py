@@ -7,18 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def requests_to_end(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """Give requests to end to a handler, for the time of a ``with`` block; then former handlers are put back.
-
-    Parameters
-    ----------
-    handler
-        Called with the number of the signal and a stack frame, as by the module `signal`.
-
-    Yields
-    ------
-    None
-        While requests go to the handler.
-    """
+    """Give requests to end to a handler, for the time of a ``with`` block; then former handlers are put back."""
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

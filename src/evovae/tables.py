@@ -11,8 +11,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from csv import reader as csv_reader
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evovae.extras import needs
 from evovae.likelihoods import Likelihood
 from evovae.likelihoods.base import check_support
 from evovae.sharding import Shard
@@ -50,6 +50,8 @@ def opened(source: str | Path) -> Iterator[Any]:
     ------
     ValueError, TypeError, OSError
         For what is no table of numbers.
+    ModuleNotFoundError
+        Without the library that reads it.
 
     Examples
     --------
@@ -63,39 +65,46 @@ def opened(source: str | Path) -> Iterator[Any]:
     ...         table.shape
     (100, 16)
     """
-    hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", str(source), re.IGNORECASE | re.DOTALL)
-    path, name = hdf5.groups("") if hdf5 else (str(source), "")
+    with ExitStack() as stack:
+        with needs("train", str(source)):
+            array = _array(str(source), stack)
+        if np.dtype(array.dtype).kind not in "biuf":
+            raise TypeError(f"{source} holds {array.dtype} values, but numbers are needed")
+        if len(array.shape) < 2 or 0 in array.shape:
+            raise ValueError(f"{source} has shape {tuple(array.shape)}, but rows of values are needed: (N, D)")
+        yield array
+
+
+def _array(source: str, stack: ExitStack) -> Any:  # noqa: ANN401 - anything that can be sliced
+    hdf5 = re.fullmatch(r"(.*?\.(?:h5|hdf5))(?::(.*))?", source, re.IGNORECASE | re.DOTALL)
+    path, name = hdf5.groups("") if hdf5 else (source, "")
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        yield _checked(source, _Npy(Path(path)))
-    elif suffix == ".zarr":
+        return _Npy(Path(path))
+    if suffix == ".zarr":
         import zarr
 
-        yield _checked(source, zarr.open_array(path, mode="r"))
-    elif suffix in (".h5", ".hdf5"):
+        return zarr.open_array(path, mode="r")
+    if hdf5:
         import h5py
 
-        with h5py.File(path) as file:
-            yield _checked(source, _dataset(file, name, source))
-    elif suffix in (".csv", ".parquet"):
-        yield _checked(source, _columns(path, suffix))
-    else:
-        raise ValueError(f"{source} is no table that can be read; write it as .npy, .zarr, .h5, .csv or .parquet")
+        return _dataset(stack.enter_context(h5py.File(path)), name, source)
+    if suffix in (".csv", ".parquet"):
+        return _columns(path, suffix)
+    raise ValueError(f"{source} is no table that can be read; write it as .npy, .zarr, .h5, .csv or .parquet")
 
 
 def _columns(path: str, suffix: str) -> np.ndarray:
     """Numbers (N, D) in a table of columns; the first line of a .csv names them, unless it holds numbers."""
-    try:
-        from pyarrow import ArrowException, csv, parquet
-    except ModuleNotFoundError as error:
-        raise OSError(
-            f"{error.name} is missing, which reads {suffix}; pip install 'evovae[train]' brings it"
-        ) from error
+    from pyarrow import ArrowException, csv, parquet
+
     try:
         if suffix == ".parquet":
             table = parquet.read_table(path)
         else:
-            table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=not _named(path)))
+            with csv.open_csv(path) as start:  # whose first line is taken for names
+                unnamed = all(map(_is_number, start.schema.names))
+            table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=unnamed))
     except ArrowException as error:
         raise ValueError(f"{path} is no {suffix} table, or damaged: {' '.join(str(error).split())}") from error
     columns = []
@@ -109,19 +118,15 @@ def _columns(path: str, suffix: str) -> np.ndarray:
     return np.stack(columns, 1) if columns else np.empty((0, 0))
 
 
-def _named(path: str) -> bool:
-    """Whether the first line of a .csv holds names: anything that is no number."""
+def _is_number(cell: str) -> bool:
+    """Whether that is a number in a .csv, or missing."""
     from pyarrow.csv import ConvertOptions
 
-    missing = {*ConvertOptions().null_values}
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:  # Excel begins with a mark
-        cells = next(csv_reader(file), [])
-    for cell in cells:
-        try:
-            float("nan" if cell in missing else cell)
-        except ValueError:
-            return True
-    return False
+    try:
+        float("nan" if cell in ConvertOptions().null_values else cell)
+    except ValueError:
+        return False
+    return True
 
 
 class _Npy:
@@ -146,14 +151,6 @@ def _dataset(file: Any, name: str, source: object) -> Any:  # noqa: ANN401 - h5p
     if len(wanted) != 1 or wanted[0].strip("/") not in names:
         raise ValueError(f"{source} holds {', '.join(names) or 'no datasets'}; name one, as in data.h5:{names[:1]}")
     return file[wanted[0]]
-
-
-def _checked(source: object, array: Any) -> Any:  # noqa: ANN401 - anything that can be sliced
-    if np.dtype(array.dtype).kind not in "biuf":
-        raise TypeError(f"{source} holds {array.dtype} values, but numbers are needed")
-    if len(array.shape) < 2 or 0 in array.shape:
-        raise ValueError(f"{source} has shape {tuple(array.shape)}, but rows of values are needed: (N, D)")
-    return array
 
 
 def digest(array: Any) -> str:  # noqa: ANN401 - anything that can be sliced

@@ -29,7 +29,6 @@ class Bar:
 
     def __init__(self, quiet: bool = False) -> None:
         self.signal = 0
-        self.page = 0
         self.where = ""  # the epoch of the last report, and of how many
         self.lines = not (quiet or console.is_terminal)
         self.told = time.monotonic()
@@ -37,7 +36,6 @@ class Bar:
 
     def begin(self, page: int, pages: int) -> None:
         """The next page."""
-        self.page = page
         self.bar.begin(page, pages)
 
     def __call__(self, report: Report) -> None:
@@ -47,7 +45,7 @@ class Bar:
             self.told = time.monotonic()
             what, noise, left = self.bar.words
             done = f"{self.bar.done / self.bar.pages:.0%} done"
-            say(", ".join(filter(None, (what, noise, done, left))), "default")
+            say(", ".join(filter(None, (what, noise, done, left))))
 
     def _stop(self, number: int, _: object) -> None:
         self.signal = number
@@ -61,3 +59,8 @@ class Bar:
                 yield
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + self.signal) from error
+
+    def end(self) -> None:
+        """Leave the command with the code of the signal that asked to stop, if one did."""
+        if self.signal:
+            raise typer.Exit(128 + self.signal)

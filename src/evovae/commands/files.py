@@ -2,11 +2,11 @@
 
 import hashlib
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import lru_cache
 from json import dumps
 from pathlib import Path
@@ -18,8 +18,7 @@ import typer
 import evovae
 from evovae import io
 from evovae.commands.bar import Bar
-from evovae.commands.pictures import Number
-from evovae.commands.shared import Failed, console, kept_elsewhere, one_line_errors, say
+from evovae.commands.shared import Failed, kept_elsewhere, one_line_errors, say, tell
 from evovae.doctor import versions
 from evovae.files import let_go
 from evovae.io.places import ending
@@ -37,31 +36,24 @@ Work = Callable[..., object]
 """`evovae.denoise`, or what takes the same and returns a `Restoration`."""
 
 
-def restore(work: Work, command: list[str], *, source: Path, recursive: bool, **arguments: Any) -> None:  # noqa: ANN401
+def restore(work: Work, *, source: Path, recursive: bool, **arguments: Any) -> None:  # noqa: ANN401
     """One picture, or each one in a folder."""
-    if source.is_dir() and not io.is_known(source):
-        _restore_all(work, command, source, recursive=recursive, **arguments)
+    if _is_folder(source):
+        _restore_all(work, source, recursive=recursive, **arguments)
     else:
-        _restore_one(work, command, source=source, **arguments)
+        _restore_one(work, source=source, **arguments)
 
 
-def apply(model: Path, command: list[str], **arguments: Any) -> None:  # noqa: ANN401 - those of `restore`
+def apply(model: Path, **arguments: Any) -> None:  # noqa: ANN401 - those of `restore`
     """The same with what was learnt before."""
     with one_line_errors():
         fitted = evovae.FittedDenoiser.load(model)
     width = fitted.width if fitted.width > 1 else None
 
-    def work(
-        image: np.ndarray,
-        *,
-        resume: Path | None,
-        max_seconds: float | None,
-        time_width: int | None,
-        **options: Any,  # noqa: ANN401 - of `FittedDenoiser.restore`
-    ) -> object:
-        return fitted.restore(image, resume=resume, **options)
+    def work(image: np.ndarray, *, max_seconds: None, time_width: int | None, **options: Any) -> object:  # noqa: ANN401
+        return fitted.restore(image, **options)
 
-    restore(work, command, max_seconds=None, time_width=width, as_stored=False, **arguments)
+    restore(work, max_seconds=None, time_width=width, as_stored=False, **arguments)
 
 
 def fit(
@@ -84,7 +76,7 @@ def fit(
     with one_line_errors():
         io.check_place(target, overwrite=overwrite)
         pictures = _Pictures(sources, recursive, axes, series, film=time_width is not None)
-        options = _plain(options) | {"time_axis": pictures.time_axis, "time_width": time_width or None}
+        options |= {"time_axis": pictures.time_axis, "time_width": time_width or None}
         options["channel_axis"] = pictures.channel_axis if channel_axis is None else channel_axis
         with bar.running():
             fitted = evovae.fit_denoiser(pictures, rng=seed, callback=bar, **options)
@@ -93,13 +85,11 @@ def fit(
     noise = fitted.noise.describe()["summary"]
     if not quiet:
         stopped = f"stopped after {bar.where}: the best so far   " * bool(bar.signal)
-        told = f"learnt from: {len(pictures)} pictures   noise: {noise}   {stopped}written: {target}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        tell(f"learnt from: {len(pictures)} pictures   noise: {noise}   {stopped}written: {target}")
     if json:
         inputs = [str(path) for path in sources]
         typer.echo(dumps({"input": inputs, "output": str(target), "pictures": len(pictures), "noise": noise}))
-    if bar.signal:
-        raise typer.Exit(128 + bar.signal)
+    bar.end()
 
 
 class _Pictures(Sequence[np.ndarray]):
@@ -118,8 +108,7 @@ class _Pictures(Sequence[np.ndarray]):
         self.read = lru_cache(1)(read)
         paths: list[Path] = []
         for source in sources:
-            inside = source.is_dir() and not io.is_known(source)
-            paths += [source / path for path in _found(source, recursive)[0]] if inside else [source]
+            paths += [source / path for path in _found(source, recursive)[0]] if _is_folder(source) else [source]
         if not paths:
             raise ValueError(f"{', '.join(map(str, sources))} holds no pictures of a known kind")
         self.channel_axis, self.time_axis = axis_of_channels(self.read(paths[0])), time_axis(self.read(paths[0]))
@@ -134,14 +123,8 @@ class _Pictures(Sequence[np.ndarray]):
         return content.values[page_places(content)[page]]
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Words in place of what they were chosen from."""
-    return {name: value.value if isinstance(value, StrEnum) else value for name, value in options.items()}
-
-
 def _restore_all(
     work: Work,
-    command: list[str],
     source: Path,
     *,
     target: Path,
@@ -175,20 +158,20 @@ def _restore_all(
             for inner in {path.parent for path in mine} if folder is not None else ():
                 (folder / inner).mkdir(parents=True, exist_ok=True)  # type: ignore[operator]
     if left_out and not quiet:
-        say(left_out, "default")
+        say(left_out)
     differ = len({*map(_stem, paths)}) == len(paths)
     began, done, before, refused = time.monotonic(), 0, 0, dict[Path, Failed]()
     for path in mine:
         name, out = str(_stem(path)) if differ else str(path), target / written[path]
         progress = None if resume is None else resume / path
-        if progress is not None and out in there and not _unfinished(progress):
+        begun = progress is not None and progress.exists() and not (progress / DONE).exists()  # and then stopped
+        if progress is not None and out in there and not begun:
             before += 1
             continue
         form = "npy" if ending(path).removesuffix(".gz") in MAYBE_ROWS else "tif"
         try:
             _restore_one(
                 work,
-                command,
                 source=source / path,
                 target=out,
                 mask=mask if mask is None or not mask.is_dir() else _mask(mask, path),
@@ -200,7 +183,9 @@ def _restore_all(
                 **options,
             )
             if progress is not None:
-                _finish(progress)
+                with one_line_errors():
+                    progress.mkdir(parents=True, exist_ok=True)
+                    (progress / DONE).touch()
             done += 1
         except Failed as failed:
             refused[path] = failed
@@ -210,25 +195,30 @@ def _restore_all(
             say(f"stopped at {path}; {_summary(done, before, refused, time.monotonic() - began)}", "yellow")
             raise
     if refused or not quiet:
-        say(_summary(done, before, refused, time.monotonic() - began), "default")
+        say(_summary(done, before, refused, time.monotonic() - began))
     if refused:
         raise typer.Exit([*refused.values()][-1].exit_code)
+
+
+def _is_folder(source: Path) -> bool:
+    """Whether pictures are in it, rather than that it is one, as Zarr stores are."""
+    return source.is_dir() and not io.is_known(source)
 
 
 def _found(source: Path, recursive: bool) -> tuple[list[Path], str]:
     """Pictures in a folder, relative to it, and in words what is left out; hidden files are skipped."""
     inside = sorted(source.rglob("*") if recursive else source.iterdir())
     seen = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(source).parts)]
-    known = [path for path in seen if io.is_known(path)]
-    known = [path for path in known if not any(parent in known for parent in path.parents)]  # not inside of stores
-    others = [path for path in seen if path not in known and not any(parent in known for parent in path.parents)]
-    files, folders = [p for p in others if not p.is_dir()], [p for p in others if p.is_dir() and not recursive]
+    known = {path for path in seen if io.is_known(path)}
+    seen = [path for path in seen if not known & {*path.parents}]  # not inside of stores
+    files = [path for path in seen if path not in known and not path.is_dir()]
+    folders = [path for path in seen if path not in known and path.is_dir() and not recursive]
     told = []
     if files:
         told.append(f"left out {_names(files)}, of kinds that are not read")
     if folders:
         told.append(f"folders inside are left out ({_names(folders)}); --recursive takes them in")
-    return [path.relative_to(source) for path in known], "; ".join(told)
+    return [path.relative_to(source) for path in seen if path in known], "; ".join(told)
 
 
 def _written_names(paths: list[Path]) -> dict[Path, Path]:
@@ -268,82 +258,8 @@ def _summary(done: int, before: int, refused: dict[Path, Failed], seconds: float
     return ", ".join(parts)
 
 
-def _unfinished(progress: Path) -> bool:
-    """Whether a picture was begun by a run that was stopped or killed."""
-    return progress.exists() and not (progress / DONE).exists()
-
-
-def _finish(progress: Path) -> None:
-    with one_line_errors():
-        progress.mkdir(parents=True, exist_ok=True)
-        (progress / DONE).touch()
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What a restoration reads and writes."""
-
-    source: Path
-    axes: str | None
-    page: int | None
-    series: int | None
-    mask: Path | None
-    target: Path
-    dtype: Number | None
-    std: Path | None
-    report: Path | None
-    overwrite: bool
-
-    def read(self) -> tuple[io.Content, np.ndarray | None]:
-        """The picture and its mask, once it is sure that everything can be written."""
-        content = io.read(self.source, axes=self.axes, page=self.page, series=self.series)
-        holes = None if self.mask is None else missing(io.read(self.mask).drawn())
-        shape, dtype = content.values.shape, content.values.dtype if self.dtype is None else self.dtype.value
-        restored = content.replaced(np.broadcast_to(np.zeros((), dtype), shape))
-        io.check_writable(self.target, restored, overwrite=self.overwrite)
-        if self.std is not None:
-            values = np.broadcast_to(np.float32(0), shape)
-            io.check_writable(self.std, self._uncertainty(content, values), overwrite=self.overwrite)
-        if self.report is not None:
-            io.check_place(self.report, overwrite=self.overwrite)
-        outputs = [path.resolve() for path in (self.target, self.std, self.report) if path is not None]
-        if len({*outputs}) < len(outputs):
-            raise ValueError("OUT, --std and --report must be different files")
-        return content, holes
-
-    def write(self, content: io.Content, done: Pages, about: Callable[[], dict[str, Any]]) -> None:
-        """All results."""
-        read = _checksum(self.source) if self.report is not None else ""  # before it may be replaced
-        io.write(self.target, content.replaced(done.values))
-        let_go(content.values, done.values)
-        if self.std is not None:
-            io.write(self.std, self._uncertainty(content, done.std.astype(np.float32, copy=False)))
-        if self.report is not None:
-            files = {
-                "input": {"path": str(self.source), "sha256": read},
-                "output": {"path": str(self.target), "sha256": _checksum(self.target)},
-                "mask": None if self.mask is None else {"path": str(self.mask), "sha256": _checksum(self.mask)},
-            }
-            text = dumps(files | about(), indent=1)
-            io.write_atomically(self.report, lambda file: file.write(text.encode()))
-
-    @staticmethod
-    def _uncertainty(content: io.Content, values: np.ndarray) -> io.Content:
-        return replace(content, values=values, alpha=None)
-
-
-def _checksum(path: Path) -> str:
-    """SHA-256 of a file, or of all files in a store, in the order of their names."""
-    digest = hashlib.sha256()
-    for part in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
-        with part.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
-
-
 def _restore_one(
     work: Work,
-    command: list[str],
     *,
     source: Path,
     target: Path,
@@ -354,7 +270,7 @@ def _restore_one(
     std: Path | None,
     report: Path | None,
     overwrite: bool,
-    dtype: Number | None,
+    dtype: str | None,
     seed: int,
     quiet: bool,
     json: bool,
@@ -363,46 +279,64 @@ def _restore_one(
     **options: Any,  # noqa: ANN401 - others of `evovae.denoise`, under its own names
 ) -> None:
     """Check all files, restore (as they are stored, where that is another way), write, and say what was done."""
-    files = _Files(source, axes, page, series, mask, target, dtype, std, report, overwrite)
-    options = _plain(options) | {"rng": seed, "dtype": None if dtype is None else dtype.value}
     bar = Bar(quiet)
     with one_line_errors():
-        content, holes = files.read()
+        content = io.read(source, axes=axes, page=page, series=series)
+        holes = None if mask is None else missing(io.read(mask).drawn())
+        nothing = np.broadcast_to(np.zeros((), dtype or content.values.dtype), content.values.shape)
+        io.check_writable(target, content.replaced(nothing), overwrite=overwrite)
+        if std is not None:
+            nothing = np.broadcast_to(np.float32(0), content.values.shape)
+            io.check_writable(std, replace(content, values=nothing, alpha=None), overwrite=overwrite)
+        if report is not None:
+            io.check_place(report, overwrite=overwrite)
+        outputs = [path.resolve() for path in (target, std, report) if path is not None]
+        if len({*outputs}) < len(outputs):
+            raise ValueError("OUT, --std and --report must be different files")
         content = content if as_stored else replace(content, planes=None)
         content = content if time_width is None else content.as_film()
-        options |= {"time_width": time_width or None}
+        options |= {"rng": seed, "dtype": dtype, "time_width": time_width or None}
         if options["channel_axis"] is None:
             options["channel_axis"] = axis_of_channels(content)
         with bar.running():
             done = restore_pages(work, content, holes, bar.begin, lambda: bar.signal > 0, callback=bar, **options)
-
-    def about() -> dict[str, Any]:
-        """What the report says beside the files."""
-        plain = {
-            name: value if isinstance(value, int | float | str | None) else str(value)
-            for name, value in options.items()
-        }
-        pages = [result.report() for result in done.results]
-        return {
-            "command": ["evovae", *command],
-            "evovae": evovae.__version__,
-            "versions": versions(),
-            "options": plain | {"axes": axes, "page": page, "series": series},
-            "seed": seed,
-            "pages": pages,
-            "restored": len(done.results),
-            "of": done.count,
-        }
-
-    with kept_elsewhere(files.target, lambda path: io.write(path, content.replaced(done.values))):
-        files.write(content, done, about)
+    with kept_elsewhere(target, lambda path: io.write(path, content.replaced(done.values))):
+        about: dict[str, Any] = {} if report is None else {"input": _file(source)}  # before it may be replaced
+        io.write(target, content.replaced(done.values))
+        let_go(content.values, done.values)
+        if std is not None:
+            values = done.std.astype(np.float32, copy=False)
+            io.write(std, replace(content, values=values, alpha=None))
+        if report is not None:
+            plain = {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in options.items()}
+            about |= {
+                "output": _file(target),
+                "mask": None if mask is None else _file(mask),
+                "command": ["evovae", *sys.argv[1:]],
+                "evovae": evovae.__version__,
+                "versions": versions(),
+                "options": plain | {"axes": axes, "page": page, "series": series},
+                "seed": seed,
+                "pages": [result.report() for result in done.results],
+                "restored": len(done.results),
+                "of": done.count,
+            }
+            text = dumps(about, indent=1)
+            io.write_atomically(report, lambda file: file.write(text.encode()))
     if not quiet:
-        told = "   ".join(_told(done, holes, bar, target))
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        tell("   ".join(_told(done, holes, bar, target)))
     if json:
         typer.echo(_line(done, source, target))
-    if bar.signal:
-        raise typer.Exit(128 + bar.signal)
+    bar.end()
+
+
+def _file(path: Path) -> dict[str, str]:
+    """Where a file is, and the SHA-256 of it, or of all files in a store, in the order of their names."""
+    digest = hashlib.sha256()
+    for part in [path] if path.is_file() else sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        with part.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return {"path": str(path), "sha256": digest.hexdigest()}
 
 
 def _told(done: Pages, holes: np.ndarray | None, bar: Bar, target: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evovae.commands.bar import Bar
-from evovae.commands.pictures import BALANCED, Overwrite, Preset
+from evovae.commands.pictures import BALANCED, Overwrite, Preset, Seed
 from evovae.commands.shared import one_line_errors
 
 app = typer.Typer()
@@ -34,7 +34,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the pictures go; made if it is not there.")],
     sigma: Annotated[float, typer.Option(min=0.01, help="Noise that is added, in grey levels of 0-255.")] = 25.0,
     preset: Annotated[Preset, typer.Option(help="How long it may take.")] = BALANCED,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Add noise to a real picture, denoise it, and write and print before and after."""
@@ -46,5 +46,4 @@ def demo(
         with bar.running():
             summary = run(folder, sigma, preset.value, seed, bar, overwrite)
     typer.echo(summary)
-    if bar.signal:
-        raise typer.Exit(128 + bar.signal)
+    bar.end()

@@ -4,7 +4,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -29,10 +29,14 @@ class Failed(typer.Exit):
         self.message = message
 
 
-def say(message: str, style: str) -> None:
-    """One line on stderr."""
-    line = " ".join(message.splitlines())
-    console.print(f"evovae: {line}", style=style, highlight=False, soft_wrap=True, markup=False)
+def tell(line: str, style: str = "default") -> None:
+    """A line on stderr, as it is."""
+    console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def say(message: str, style: str = "default") -> None:
+    """A message in one line on stderr."""
+    tell(f"evovae: {' '.join(message.splitlines())}", style)
 
 
 def as_typed(message: str) -> str:
@@ -63,7 +67,7 @@ def one_line_errors() -> Iterator[None]:
                 yield
     except FileExistsError as error:
         code, message = EXISTS, str(error)
-    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError, DeviceError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ArithmeticError, DeviceError, ModuleNotFoundError) as error:
         code, message = BAD_INPUT, as_typed(str(error)) or type(error).__name__
     else:
         return
@@ -77,19 +81,13 @@ def kept_elsewhere(target: Path, write: Callable[[Path], object]) -> Iterator[No
     try:
         yield
     except OSError as error:
-        message = f"could not write: {error}{_tried_elsewhere(target, write)}"
+        message = f"could not write: {error}"
+        with suppress(OSError, ValueError):
+            place = Path(tempfile.mkdtemp(prefix="evovae-")) / target.name
+            write(place)
+            message += f"; the result is in {place}"
         say(message, "red")
         raise Failed(NOT_WRITTEN, message) from error
-
-
-def _tried_elsewhere(target: Path, write: Callable[[Path], object]) -> str:
-    """What to say of that attempt; nothing if it failed, too."""
-    try:
-        place = Path(tempfile.mkdtemp(prefix="evovae-")) / target.name
-        write(place)
-    except (OSError, ValueError):
-        return ""
-    return f"; the result is in {place}"
 
 
 def levels(text: str) -> float | tuple[float, ...]:

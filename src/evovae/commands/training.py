@@ -22,7 +22,7 @@ from evovae.evaluation import evaluate as evaluate_bound
 from evovae.model import TVAE
 from evovae.restore.memory import free_memory
 from evovae.settings import Settings
-from evovae.sharding import Alone, Shard, joined
+from evovae.sharding import Alone, joined
 from evovae.tables import Room, Rows, opened
 from evovae.train import Stop
 from evovae.train import train as train_on
@@ -42,7 +42,7 @@ class _Told:
         text += "" if math.isnan(bound) else f"  validation {bound:.4f}"
         self.bar.update(self.task, completed=epoch.number, description=text)
         if not console.is_terminal:
-            say(f"{text}  seconds {epoch.seconds:.1f}", "default")
+            say(f"{text}  seconds {epoch.seconds:.1f}")
 
 
 class _Board:
@@ -92,7 +92,9 @@ def train(
                 stop=stop,
                 save=_saved,
             )
-        _conclude(shard, folder, stop)
+        if shard.rank == 0:
+            how = "stopped; the same command goes on" if stop.signal else "done"
+            say(f"{how}; the model is in {folder / 'model.safetensors'}")
     if stop.signal:
         raise typer.Exit(128 + stop.signal)
 
@@ -103,17 +105,10 @@ def _saved(path: Path, model: TVAE, about: Mapping[str, Any]) -> None:
         save_model(path, model, about)
 
 
-def _conclude(shard: Shard, folder: Path, stop: Stop) -> None:
-    if shard.rank == 0:
-        how = "stopped; the same command goes on" if stop.signal else "done"
-        say(f"{how}; the model is in {folder / 'model.safetensors'}", "default")
-
-
 def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> None:
     """Draw n data points, and write them."""
     with one_line_errors():
-        drawn_from, about = load_model(model)
-        _check_units(model, about)
+        drawn_from, about = _loaded(model)
         io.check_place(target, overwrite=overwrite)
         x, _ = drawn_from.sample(n, Generator().manual_seed(seed))
         values = (x.double().numpy() * about["unit"] + np.asarray(about["offset"])).reshape(n, *about["shape"])
@@ -121,14 +116,13 @@ def sample(model: Path, n: int, target: Path, seed: int, overwrite: bool) -> Non
         io.check_writable(target, content, overwrite=overwrite)
         with kept_elsewhere(target, lambda path: io.write(path, content)):
             io.write(target, content)
-    say(f"{n} data points written: {target}", "default")
+    say(f"{n} data points written: {target}")
 
 
 def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int, as_json: bool) -> None:
     """Bound the log-likelihood of data, and print it."""
     with one_line_errors(), tempfile.TemporaryDirectory() as folder, opened(data) as array:
-        trained, about = load_model(model)
-        _check_units(model, about)
+        trained, about = _loaded(model)
         if list(array.shape[1:]) != list(about["shape"]):
             raise ValueError(f"{data} has rows of shape {array.shape[1:]}, but {model} was trained on {about['shape']}")
         units = np.asarray(about["offset"]), float(about["unit"])
@@ -143,18 +137,16 @@ def evaluate(model: Path, data: str, n_states: int, tolerance: float, seed: int,
         )
         found = replace(found, bound=found.bound.double() - rows.observed.sum(1) * math.log(rows.unit))
     if as_json:
-        line = {
-            "bound": found.mean,
-            "error": None if math.isnan(found.error) else found.error,
-            "rows": len(found.bound),
-            "states": found.states.lpj.shape[1],
-        }
+        error = None if math.isnan(found.error) else found.error
+        line = {"bound": found.mean, "error": error, "rows": len(found.bound), "states": found.states.lpj.shape[1]}
         typer.echo(json.dumps({**line, "steps": found.steps, "converged": found.converged}))
     else:
         typer.echo(f"bound: {found}, {found.states.lpj.shape[1]} states")
 
 
-def _check_units(model: Path, about: Mapping[str, Any]) -> None:
-    """Fail for a model that does not say what units its data have."""
+def _loaded(path: Path) -> tuple[TVAE, dict[str, Any]]:
+    """A model that says what units its data have, and what it says."""
+    model, about = load_model(path)
     if {"offset", "unit", "shape"} - {*about}:
-        raise ValueError(f"{model} does not say what units and shape its data have; write those of `evovae train`")
+        raise ValueError(f"{path} does not say what units and shape its data have; write those of `evovae train`")
+    return model, about

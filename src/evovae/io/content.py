@@ -1,6 +1,6 @@
 """What a file holds, whatever its format, and what its axes mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -29,10 +29,6 @@ def unasked_animation(frames: int) -> UnsupportedFormatError:
         f"is an animation of {frames} frames; "
         "take them for a stack with axes = TYX (grey) or TYXC, or choose one as a page"
     )
-
-
-def _nothing() -> Mapping[str, Any]:
-    return MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Content:
     values: np.ndarray
     axes: str | None = None
     alpha: np.ndarray | None = None
-    metadata: Mapping[str, Any] = field(default_factory=_nothing)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     planes: Planes | None = None
     asked: bool = False
 
@@ -254,15 +250,13 @@ class Content:
         if not 0 <= number < self.pages:
             raise ValueError(f"page {number} is not there; there are {self.pages} pages, from 0 to {self.pages - 1}")
         taken = self._page_axes
-        index: list[int | slice] = [slice(None)] * self.values.ndim
-        for axis, at in zip(taken, np.unravel_index(number, [self.values.shape[axis] for axis in taken]), strict=True):
-            index[axis] = int(at)
+        index = places(self.values.shape, taken)[number]
         axes = self.axes and "".join(letter for axis, letter in enumerate(self.axes) if axis not in taken)
         alpha = self.alpha
         if alpha is not None and alpha.ndim < self.values.ndim:
             beside = self.alpha_axis % self.values.ndim
             alpha = alpha[tuple(at for axis, at in enumerate(index) if axis != beside)]
-        return replace(self, values=self.values[tuple(index)], axes=axes, alpha=alpha, planes=None)
+        return replace(self, values=self.values[index], axes=axes, alpha=alpha, planes=None)
 
     def with_axes(self, axes: str) -> "Content":
         """The same with other letters for its axes.
@@ -300,35 +294,18 @@ class Content:
         return replace(self, axes=letters, planes=None)
 
 
+def places(shape: Sequence[int], axes: Sequence[int]) -> list[tuple[int | slice, ...]]:
+    """An index for each position along some axes, that takes all of the others."""
+    found = []
+    for place in np.ndindex(*(shape[axis] for axis in axes)):
+        at: dict[int, int] = dict(zip(axes, place, strict=True))
+        found.append(tuple(at.get(axis, slice(None)) for axis in range(len(shape))))
+    return found
+
+
 def spread(values: np.ndarray, axes: str | None, full: str) -> tuple[np.ndarray, str]:
     """Values with axes of length 1 for those of the full ones that they lack; as they are, if the order is another."""
     if not axes or [letter for letter in full if letter in axes] != [*axes]:
         return values, axes or ""
     sizes = dict(zip(axes, values.shape, strict=True))
     return values.reshape([sizes.get(letter, 1) for letter in full]), full
-
-
-def check_dtype(content: Content, name: str, held: tuple[type[np.generic], ...], others: str) -> None:
-    """Fail if a format cannot hold the type of the values; `others` are the formats that might."""
-    dtype = content.values.dtype
-    if dtype.newbyteorder("=") not in held:
-        types = ", ".join(np.dtype(kind).name for kind in held)
-        raise UnsupportedFormatError(f"{name} cannot hold {dtype}, which is not one of {types}; write {others}")
-
-
-def check_picture(content: Content, name: str, held: tuple[type[np.generic], ...], samples: int) -> None:
-    """Fail if a format of single pictures, with up to so many samples in a pixel, cannot hold the content."""
-    check_dtype(content, name, held, ".tif or .npy")
-    shape = content.values.shape
-    channel_axis = content.channel_axis
-    if content.axes is None and len(shape) == 3 and shape[2] in (3, 4):
-        channel_axis = 2
-    if len(shape) - (channel_axis is not None) != 2 or channel_axis not in (None, 2):
-        axes = f" with axes {content.axes}" if content.axes else ""
-        raise UnsupportedFormatError(
-            f"{name} holds single pictures, with colours as the last axis, not shape {shape}{axes}; write .tif or .npy"
-        )
-    found = (1 if channel_axis is None else shape[2]) + (content.alpha is not None)
-    if found > samples:
-        alpha = ", with the alpha channel," if content.alpha is not None else ""
-        raise UnsupportedFormatError(f"{name} cannot hold the {found}{alpha} channels there are; write .tif or .npy")

@@ -21,10 +21,10 @@ TEXTS = (271, 272, 315, 33432)  # make, model, artist, copyright
 ASCII, SHORT, LONG = 2, 3, 4
 
 
-def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes | None:
-    """The EXIF block that a page of a TIFF file amounts to, or None."""
+def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes:
+    """The EXIF block that a page of a TIFF file amounts to; empty if there is none."""
     if page.parent.is_bigtiff or not {ORIENTATION, EXIF_DIRECTORY, GPS_DIRECTORY} & {tag.code for tag in page.tags}:
-        return None
+        return b""
     source, block = Image.Exif(), Image.Exif()
     source.endian = page.parent.byteorder
     source.load_from_fp(file, page.offset)
@@ -34,13 +34,13 @@ def from_tiff(page: tifffile.TiffPage, file: BinaryIO) -> bytes | None:
     for tag in (EXIF_DIRECTORY, GPS_DIRECTORY):
         if tag in source:
             block[tag] = dict(source.get_ifd(tag))
-    return block.tobytes().removeprefix(b"Exif\0\0")
+    return block.tobytes()
 
 
-def from_pillow(said: Mapping[Any, Any]) -> dict[str, bytes]:
-    """The EXIF block and the colour profile of a picture, those that are there, from what Pillow has read of it."""
-    notes = {"exif": said.get("exif", b"").removeprefix(b"Exif\0\0"), "icc": said.get("icc_profile")}
-    return {name: note for name, note in notes.items() if note}
+def notes(said: Mapping[Any, Any]) -> dict[str, bytes]:
+    """The EXIF block and the colour profile of a picture, those that are there, from what Pillow tells of it."""
+    found = {"exif": said.get("exif", b"").removeprefix(b"Exif\0\0"), "icc": said.get("icc_profile")}
+    return {name: note for name, note in found.items() if note}
 
 
 def orientation(block: bytes | None) -> int:
@@ -58,17 +58,12 @@ def _loaded(block: bytes) -> Image.Exif:
     return exif
 
 
-def main_tags(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
-    """Tags of the main directory, as tifffile takes them."""
+def tags(block: bytes, *, main: bool) -> list[tuple[int, int, int, Any, bool]]:
+    """What tifffile takes of a block: stand-ins, to be replaced by `append`, and tags of the main directory."""
     exif = _loaded(block)
-    texts = [(tag, ASCII, 0, str(exif[tag]), True) for tag in TEXTS if tag in exif]
-    return texts + [(ORIENTATION, SHORT, 1, int(exif[tag]), True) for tag in (ORIENTATION,) if tag in exif]
-
-
-def stand_ins(block: bytes) -> list[tuple[int, int, int, Any, bool]]:
-    """Tags to be replaced by `append`."""
-    exif = _loaded(block)
-    return [(number, LONG, 1, 0, True) for number, tag in STAND_INS.items() if tag in exif]
+    texts = [(tag, ASCII, 0, str(exif[tag]), True) for tag in TEXTS if main and tag in exif]
+    turned = [(tag, SHORT, 1, int(exif[tag]), True) for tag in (ORIENTATION,) if main and tag in exif]
+    return [*texts, *turned, *((number, LONG, 1, 0, True) for number, tag in STAND_INS.items() if tag in exif)]
 
 
 def append(file: BinaryIO, block: bytes) -> None:

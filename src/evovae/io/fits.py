@@ -10,9 +10,6 @@ as the numbers that they stand for, with NaN where they are BLANK, and are writt
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -20,10 +17,9 @@ from typing import IO, Any
 import numpy as np
 
 from evovae.files import on_disk
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
-from evovae.io.limits import check_size
-from evovae.io.raw import check_rows, mapped, needed, opened, parts, scaled, thin
-from evovae.notes import warn
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_rows, check_series, check_size
+from evovae.io.raw import Notes, mapped, opened, parts, scaled, thick, thin
 
 INTEGERS: tuple[type[np.integer], ...] = np.uint8, np.int16, np.int32, np.int64
 # Stored as the others, with the highest bit the other way round.
@@ -34,36 +30,23 @@ TIMES = ("TIME", "UTC", "TT", "TAI", "UT1", "TDB")
 OTHERS = "QRPUV"
 UNIT = 2880  # bytes, of which headers and data take whole numbers
 MAX_HDUS = 10_000
-SCALING = ("BSCALE", "BZERO")
-SUMS = ("CHECKSUM", "DATASUM")
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What a FITS file says beside the values: the header of the image, its axes, and the bytes around its HDU."""
-
-    header: Any
-    axes: str
-    full_axes: str
-    before: np.ndarray
-    after: np.ndarray
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the warnings of the library back: files that break rules in harmless ways are many."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def read(path: Path, series: int = 0) -> Content:
     """The image of one HDU; series counts those that hold one."""
-    fits = needed("astropy.io.fits")
-    with opened(path) as file, _quiet(), fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus:
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    with (
+        opened(path) as file,
+        warnings.catch_warnings(action="ignore", category=AstropyWarning),  # many files break rules in harmless ways
+        fits.open(file, memmap=True, do_not_scale_image_data=True) as hdus,
+    ):
         size = file.seek(0, 2)
         images = [hdu for hdu in _all(hdus, size) if hdu.is_image and getattr(hdu, "shape", ())]
-        _check_series(images, series)
+        if not images:
+            raise UnsupportedFormatError("holds no image, only tables or headers")
+        check_series(path, series, [f"{'x'.join(map(str, hdu.shape))} {hdu.name}".strip() for hdu in images])
         hdu = images[series]
         check_size(hdu.shape, _stored_dtype(hdu.header["BITPIX"]), path.stat().st_size)
         info = hdu.fileinfo()
@@ -73,11 +56,7 @@ def read(path: Path, series: int = 0) -> Content:
         stored = hdu.data if packed else mapped(file, info["datLoc"], hdu.shape, _stored_dtype(hdu.header["BITPIX"]))
         values, axes = thin(_values(stored, hdu.header), full)
         around = whole[: info["hdrLoc"]], whole[info["datLoc"] + info["datSpan"] :]
-        content = Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
-    if len(images) > 1:
-        names = ", ".join(f"{n}: {_named(hdu)}" for n, hdu in enumerate(images[:9]))
-        warn(f"{path.name} holds {len(images)} series ({names}); series {series} is read")
-    return content
+    return Content(values, axes, None, {"fits": Notes(hdu.header.copy(), axes, full, *around)})
 
 
 def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy
@@ -91,17 +70,6 @@ def _all(hdus: Any, size: int) -> list[Any]:  # noqa: ANN401 - of astropy
         if end > size:
             raise CorruptFileError(f"it ends after {size} of {end} bytes")
     return found
-
-
-def _check_series(images: list[Any], series: int) -> None:
-    if not images:
-        raise UnsupportedFormatError("holds no image, only tables or headers")
-    if not 0 <= series < len(images):
-        raise UnsupportedFormatError(f"has no series {series}; there are {len(images)}, counted from 0")
-
-
-def _named(hdu: Any) -> str:  # noqa: ANN401 - of astropy
-    return f"{'x'.join(map(str, hdu.shape))} {hdu.name}".strip()
 
 
 def _axes(header: Any, ndim: int) -> str:  # noqa: ANN401 - of astropy
@@ -153,34 +121,34 @@ def _turned(values: np.ndarray, dtype: type[np.integer]) -> np.ndarray:
 
 def check(content: Content) -> None:
     """Fail if FITS cannot hold the content."""
-    needed("astropy.io.fits")
+    import astropy.io.fits  # noqa: F401 - which is said before any work, if it is missing
+
     check_rows(content, "FITS", DTYPES)
 
 
 def write(file: IO[bytes], content: Content) -> None:
     """Write an image with the header that it had, among the HDUs that there were."""
-    notes: Notes | None = content.metadata.get("fits")
-    values = content.whole().values
-    if notes is not None:
-        values = spread(values, notes.axes if values.ndim == len(notes.axes) else content.axes, notes.full_axes)[0]
-        file.write(notes.before.data)
-    with _quiet():
-        file.write(_header(values, None if notes is None else notes.header).tostring().encode("ascii"))
+    notes: Notes = content.metadata.get("fits") or Notes(None, "", "", b"")
+    values = thick(content.whole().values, content.axes, notes)[0]
+    file.write(notes.before)
+    with warnings.catch_warnings(action="ignore"):
+        file.write(_header(values, notes.header).tostring().encode("ascii"))
     for part in parts(values):
         native = part.astype(part.dtype.newbyteorder("="))
         for kind, other in zip(INTEGERS, OFFSET, strict=True):
             native = _turned(native, kind) if native.dtype == other else native
         file.write(native.astype(native.dtype.newbyteorder(">")).tobytes())
     file.write(bytes(-values.nbytes % UNIT))
-    if notes is not None:
-        file.write(notes.after.data)
+    file.write(notes.after)
 
 
 def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astropy
     """A header for values, with all that another one says of them that can still be true."""
+    from astropy.io import fits
+
     dtype = values.dtype.newbyteorder("=")
     stored = dict(zip(map(np.dtype, OFFSET), map(np.dtype, INTEGERS), strict=True)).get(dtype, dtype)
-    made = needed("astropy.io.fits").PrimaryHDU().header if header is None else header.copy()
+    made = fits.PrimaryHDU().header if header is None else header.copy()
     made["BITPIX"] = 8 * stored.itemsize * (-1 if stored.kind == "f" else 1)
     for number in range(values.ndim + 1, made["NAXIS"] + 1):
         made.remove(f"NAXIS{number}")
@@ -188,7 +156,7 @@ def _header(values: np.ndarray, header: Any) -> Any:  # noqa: ANN401 - of astrop
     for number, length in enumerate(reversed(values.shape), 1):
         before = f"NAXIS{number - 1}" if number > 1 else "NAXIS"
         made.set(f"NAXIS{number}", length, after=None if f"NAXIS{number}" in made else before)
-    for name in (*SUMS, "BLANK", *(() if stored != dtype else SCALING)):
+    for name in ("CHECKSUM", "DATASUM", "BLANK", *(() if stored != dtype else ("BSCALE", "BZERO"))):
         made.remove(name, ignore_missing=True)
     if stored != dtype:
         made["BSCALE"], made["BZERO"] = 1, _zero(dtype.type)

@@ -12,11 +12,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from evovae.extras import needs
 from evovae.files import write_atomically
-from evovae.io import fits, gif, jpeg, mrc, nifti, npy, png, still, store, tiff, tiff_write, wav
+from evovae.io import fits, jpeg, mrc, nifti, pillow, png, raw, store, tiff, wav
 from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
 from evovae.io.places import check_place, ending, shown, write_store_atomically
-from evovae.io.raw import GZIP
 from evovae.notes import warn
 
 
@@ -32,10 +32,10 @@ class Format:
     suffixes: tuple[str, ...]
     openings: tuple[bytes, ...]
     read: Callable[..., Content]
-    read_frames: Callable[..., Content]
     check: Callable[[Content], None] = _anything
     write: Callable[[Any, Content], None] | None = None
     series: bool = False  # whether it may hold several, of which read takes one by its number
+    frames: bool = False  # whether it may be an animation, which read takes for a stack if it is told to
 
 
 START = 212  # bytes of a file that say of what format it is
@@ -43,20 +43,18 @@ TIFF_OPENINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 FITS = (".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fts.gz")
 MRC = (".mrc", ".mrcs", ".map", ".ccp4", ".mrc.gz", ".mrcs.gz", ".map.gz", ".ccp4.gz")
 FORMATS = (
-    Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.read_frames, png.check, png.write),
-    Format(
-        "TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.read, tiff_write.check, tiff_write.write, series=True
-    ),
-    Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.read, jpeg.check, jpeg.write),
-    Format("GIF", (".gif",), (b"GIF8",), gif.read, gif.read_frames),
-    Format("BMP", (".bmp",), (b"BM",), still.read_bmp, still.read_bmp),
-    Format("WebP", (".webp",), (b"RIFFWEBP",), still.read_webp, still.read_webp),
-    Format("npy", (".npy",), (b"\x93NUMPY",), npy.read, npy.read, write=npy.write),
-    Format("WAV", (".wav",), (b"RIFFWAVE", b"RF64WAVE"), wav.read, wav.read, wav.check, wav.write),
-    Format("FITS", FITS, (b"SIMPLE  =",), fits.read, fits.read, fits.check, fits.write, series=True),
-    Format("MRC", MRC, (mrc.MAGIC,), mrc.read, mrc.read, mrc.check, mrc.write),
-    Format("NIfTI", (".nii", ".nii.gz"), nifti.OPENINGS, nifti.read, nifti.read, nifti.check, nifti.write),
-    Format("Zarr", (".zarr",), (), store.read, store.read, store.check, store.write, series=True),
+    Format("PNG", (".png",), (png.SIGNATURE,), png.read, png.check, png.write, frames=True),
+    Format("TIFF", (".tif", ".tiff"), TIFF_OPENINGS, tiff.read, tiff.check, tiff.write, series=True),
+    Format("JPEG", (".jpg", ".jpeg"), (b"\xff\xd8\xff",), jpeg.read, jpeg.check, jpeg.write),
+    Format("GIF", (".gif",), (b"GIF8",), pillow.read_gif, frames=True),
+    Format("BMP", (".bmp",), (b"BM",), pillow.read_bmp),
+    Format("WebP", (".webp",), (b"RIFFWEBP",), pillow.read_webp),
+    Format("npy", (".npy",), (b"\x93NUMPY",), raw.read_npy, write=raw.write_npy),
+    Format("WAV", (".wav",), (b"RIFFWAVE", b"RF64WAVE"), wav.read, wav.check, wav.write),
+    Format("FITS", FITS, (b"SIMPLE  =",), fits.read, fits.check, fits.write, series=True),
+    Format("MRC", MRC, (mrc.MAGIC,), mrc.read, mrc.check, mrc.write),
+    Format("NIfTI", (".nii", ".nii.gz"), nifti.OPENINGS, nifti.read, nifti.check, nifti.write),
+    Format("Zarr", (".zarr",), (), store.read, store.check, store.write, series=True),
 )
 
 
@@ -86,7 +84,7 @@ def opening(path: Path) -> bytes:
     """
     with path.open("rb") as file:
         start = file.read(START)
-        if start.startswith(GZIP):
+        if start.startswith(raw.GZIP):
             file.seek(0)
             with suppress(EOFError, zlib.error, gzip.BadGzipFile), gzip.open(file) as inner:
                 start = inner.read(START)
@@ -181,8 +179,13 @@ def read(path: Path, *, axes: str | None = None, page: int | None = None, series
     if series is not None and not form.series:
         raise ValueError(f"{shown(path)} is {form.name}, which holds no series; leave series out")
     chosen = {} if series is None else {"series": series}
+    if form.frames:
+        chosen["frames"] = axes is not None or page is not None
     try:
-        content = (form.read if axes is None and page is None else form.read_frames)(path, **chosen)
+        with needs("science", shown(path)):
+            content = form.read(path, **chosen)
+    except ModuleNotFoundError as error:
+        raise UnsupportedFormatError(str(error)) from error
     except UnsupportedFormatError as error:
         raise UnsupportedFormatError(f"{shown(path)} {error}") from error
     except MemoryError as error:
@@ -262,7 +265,10 @@ def check_writable(path: Path, content: Content | np.dtype, *, overwrite: bool) 
 
 def _check(path: Path, form: Format, content: Content) -> None:
     try:
-        form.check(content)
+        with needs("science", shown(path)):
+            form.check(content)
+    except ModuleNotFoundError as error:
+        raise UnsupportedFormatError(str(error)) from error
     except UnsupportedFormatError as error:
         raise UnsupportedFormatError(f"{shown(path)}: {error}") from error
 
@@ -298,14 +304,14 @@ def write(path: Path, content: Content) -> None:
     save = form.write
     assert save is not None
     if form.openings and path.suffix.lower() == ".gz":
-        write_atomically(path, lambda file: _packed(file, lambda inner: save(inner, content)))
+        write_atomically(path, lambda file: _write_packed(file, save, content))
     elif form.openings:
         write_atomically(path, lambda file: save(file, content))
     else:
         write_store_atomically(path, lambda folder: save(folder, content))
 
 
-def _packed(file: IO[bytes], save: Callable[[Any], object]) -> None:
-    """Let `save` fill a file that is packed with gzip; the same content gives the same bytes."""
+def _write_packed(file: IO[bytes], save: Callable[[Any, Content], None], content: Content) -> None:
+    """Fill a file that is packed with gzip; the same content gives the same bytes."""
     with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as inner:
-        save(inner)
+        save(inner, content)

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from evovae.io.content import Content, UnsupportedFormatError, check_picture
-from evovae.io.exif import from_pillow
-from evovae.io.limits import check_size
+from evovae.io import exif
+from evovae.io.content import Content, UnsupportedFormatError
+from evovae.io.limits import check_picture, check_size
 from evovae.io.planes import FROM_RGB, Planes, coarse
 from evovae.notes import warn
 
@@ -33,7 +33,7 @@ def read(path: Path) -> Content:
         values = np.array(picture)
         info, coded = picture.info, _coded(picture)
         kept = {name: info[name] for name in ("dpi", "comment") if name in info}
-        metadata = {"jpeg": kept, "coded": coded, **from_pillow(info)}
+        metadata = {"jpeg": kept, "coded": coded, **exif.notes(info)}
         if values.ndim == 2:
             return Content(values, "YX", None, metadata)
         file.seek(0)
@@ -77,11 +77,11 @@ def write(file: BinaryIO, content: Content) -> None:
     options |= {"qtables": coded["qtables"]} if coded else {"quality": QUALITY}
     if "icc" in content.metadata:
         options["icc_profile"] = content.metadata["icc"]
-    exif = content.metadata.get("exif")
-    if exif and len(exif) > MAX_EXIF:
-        warn(f"EXIF block of {len(exif)} bytes left out, as a JPEG cannot hold it")
-    elif exif:
-        options["exif"] = EXIF + exif
+    block = content.metadata.get("exif")
+    if block and len(block) > MAX_EXIF:
+        warn(f"EXIF block of {len(block)} bytes left out, as a JPEG cannot hold it")
+    elif block:
+        options["exif"] = EXIF + block
     picture = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
     if picture.mode == "RGB" and cell in CELLS:
         picture = _with_colours_of_cells(image, cell)

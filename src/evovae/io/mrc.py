@@ -5,15 +5,15 @@ counts their images, which are restored one by one.  Header and extended header 
 and largest value, the mean and the standard deviation are those of the values that are written.
 """
 
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
-from evovae.io.raw import check_rows, mapped, needed, opened, parts, thin
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_rows
+from evovae.io.raw import Notes, mapped, opened, parts, put, thick, thin
 
 DTYPES = np.int8, np.int16, np.uint16, np.float16, np.float32
 MAGIC, MAGIC_AT = b"MAP", 208
@@ -21,27 +21,17 @@ IMAGES, VOLUME, VOLUMES = 0, 1, 401  # space groups
 IMOD, SIGNED = 1146047817, 1  # what marks files of IMOD, and those in which bytes of mode 0 have signs
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What an MRC file says beside the values: header, extended header, axes, and the type of its values."""
-
-    header: np.ndarray
-    extended: bytes
-    axes: str
-    full_axes: str
-    dtype: np.dtype
-
-
 def read(path: Path) -> Content:
     """Values with what the header says of their axes."""
-    utils, dtypes = needed("mrcfile.utils"), needed("mrcfile.dtypes")
+    from mrcfile import dtypes, utils
+
     with opened(path) as file:
         start = file.read(dtypes.HEADER_DTYPE.itemsize)
         if len(start) < dtypes.HEADER_DTYPE.itemsize:
             raise CorruptFileError("it ends before its header does")
         order = utils.byte_order_from_machine_stamp(np.frombuffer(start, dtypes.HEADER_DTYPE)["machst"][0])
         header = np.frombuffer(start, dtypes.HEADER_DTYPE.newbyteorder(order)).reshape(()).view(np.recarray)
-        dtype = _dtype(header, utils)
+        dtype = _dtype(header)
         if min(int(header[name]) for name in ("nx", "ny", "nz", "nsymbt")) < 0:
             raise CorruptFileError("its header has sizes below zero")
         stacked = utils.spacegroup_is_volume_stack(header.ispg)
@@ -54,12 +44,14 @@ def read(path: Path) -> Content:
         images = header.ispg == IMAGES or path.name.lower().endswith((".mrcs", ".mrcs.gz"))
         full = "IZYX" if stacked else "IYX"[-len(shape) :] if images else "ZYX"
         values, axes = thin(values, full)
-        notes = Notes(header, file.read(extended), axes, full, dtype)
+        notes = Notes(header, axes, full, file.read(extended))
     return Content(values, axes, None, {"mrc": notes})
 
 
-def _dtype(header: Any, utils: Any) -> np.dtype:  # noqa: ANN401 - of mrcfile
+def _dtype(header: Any) -> np.dtype:  # noqa: ANN401 - of mrcfile
     """The type of values; bytes of IMOD have no signs unless it says so."""
+    from mrcfile import utils
+
     try:
         dtype = utils.data_dtype_from_header(header)
     except ValueError:
@@ -75,9 +67,10 @@ def _dtype(header: Any, utils: Any) -> np.dtype:  # noqa: ANN401 - of mrcfile
 
 def check(content: Content) -> None:
     """Fail if MRC cannot hold the content."""
-    needed("mrcfile.utils")
+    import mrcfile  # noqa: F401 - which is said before any work, if it is missing
+
     notes: Notes | None = content.metadata.get("mrc")
-    unsigned = notes is not None and notes.dtype == np.uint8
+    unsigned = notes is not None and _dtype(notes.header) == np.uint8
     check_rows(content, "MRC", (np.uint8, *DTYPES[1:]) if unsigned else DTYPES)
     axes = content.axes or "IZYX"[-content.values.ndim :]
     if len(axes) not in (2, 3, 4) or len(axes) == 4 and axes[1] != "Z":
@@ -88,19 +81,16 @@ def check(content: Content) -> None:
 
 def write(file: IO[bytes], content: Content) -> None:
     """Write values with the header that they had, or a new one."""
-    utils = needed("mrcfile.utils")
-    notes: Notes | None = content.metadata.get("mrc")
+    from mrcfile import utils
+
+    notes: Notes = content.metadata.get("mrc") or Notes(_new(), "", "", b"")
     content = content.whole()
-    values, axes = content.values, content.axes or "IZYX"[-content.values.ndim :]
-    header, extended, full = _new(), b"", ""
-    if notes is not None:
-        header, extended, full = notes.header.copy(), notes.extended, notes.full_axes
-        values, axes = spread(values, notes.axes if values.ndim == len(notes.axes) else axes, full)
-    dtype = values.dtype.newbyteorder("=")
-    if notes is None or dtype != notes.dtype.newbyteorder("="):
+    values, axes = thick(content.values, content.axes or "IZYX"[-content.values.ndim :], notes)
+    header, dtype = notes.header.copy(), values.dtype.newbyteorder("=")
+    if dtype != _dtype(header).newbyteorder("="):
         header.mode = utils.mode_from_dtype(dtype)
     depth = values.shape[1] if values.ndim == 4 else values.shape[0] if axes[0] == "Z" else 1
-    if axes != full:
+    if axes != notes.full_axes:
         header.ispg = VOLUMES if values.ndim == 4 else VOLUME if axes[0] == "Z" else IMAGES
         header.mx, header.my, header.mz = values.shape[-1], values.shape[-2], depth
     if values.ndim == 4:
@@ -108,14 +98,14 @@ def write(file: IO[bytes], content: Content) -> None:
     header.nx, header.ny, header.nz = values.shape[-1], values.shape[-2], values.size // prod(values.shape[-2:])
     header.dmin, header.dmax, header.dmean, header.rms = _statistics(values)
     file.write(header.tobytes())
-    file.write(extended)
-    for part in parts(values):
-        file.write(part.astype(part.dtype.newbyteorder(header.mode.dtype.byteorder)).tobytes())
+    file.write(notes.before)
+    put(file, values, header.mode.dtype.byteorder)
 
 
 def _new() -> Any:  # noqa: ANN401 - as mrcfile has it
     """A header that says nothing but how values are stored."""
-    dtypes, utils = needed("mrcfile.dtypes"), needed("mrcfile.utils")
+    from mrcfile import dtypes, utils
+
     header = np.zeros((), dtypes.HEADER_DTYPE).view(np.recarray)
     header.map, header.nversion = MAGIC + b" ", 20141
     header.machst = utils.machine_stamp_from_byte_order(header.mode.dtype.byteorder)

@@ -9,15 +9,14 @@ Values that are scaled (scl_slope, scl_inter) are read as the numbers that they 
 that none is rounded.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
-from evovae.io.limits import check_size
-from evovae.io.raw import check_rows, mapped, needed, opened, parts, scaled, thin
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_rows, check_size
+from evovae.io.raw import Notes, mapped, opened, put, scaled, thick, thin
 
 INTEGERS = np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64
 DTYPES = (*INTEGERS, np.float32, np.float64)
@@ -29,37 +28,25 @@ OPENINGS = b"\x5c\1\0\0", b"\0\0\1\x5c", b"\x1c\2\0\0n+2", b"\0\0\2\x1cn+2"
 NOTHING = bytes(4)  # after a header without extensions
 
 
-@dataclass(frozen=True)
-class Notes:
-    """What a NIfTI file says beside the values: its header, the bytes from there to the values, and axes."""
-
-    header: Any
-    extensions: bytes
-    axes: str
-    full_axes: str
-    scaled: bool
-
-
 def read(path: Path) -> Content:
     """Values with what the header says of their axes."""
-    nibabel = needed("nibabel")
     with opened(path) as file:
-        header = _header(nibabel, file.read(LARGEST))
+        header = _header(file.read(LARGEST))
         dtype, stored = _dtype(header), header.get_data_shape()
         check_size(stored, dtype, path.stat().st_size)
         offset = int(header["vox_offset"])
         file.seek(header.sizeof_hdr)
         extensions = file.read(max(offset - header.sizeof_hdr, 0))
         values = mapped(file, offset, stored[::-1], dtype)
-    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    changed = bool(np.isfinite([slope, inter]).all() and slope and (slope, inter) != (1, 0))
-    full = AXES[-len(stored) :]
-    values, axes = thin(scaled(values, slope, inter) if changed else values, full)
-    return Content(values, axes, None, {"nifti": Notes(header, extensions, axes, full, changed)})
+    full, scaling = AXES[-len(stored) :], _scaling(header)
+    values, axes = thin(scaled(values, *scaling) if scaling else values, full)
+    return Content(values, axes, None, {"nifti": Notes(header, axes, full, extensions)})
 
 
-def _header(nibabel: Any, start: bytes) -> Any:  # noqa: ANN401 - of nibabel
+def _header(start: bytes) -> Any:  # noqa: ANN401 - of nibabel
     """The header at the start of a file, if it is that of a single one whose values are numbers."""
+    import nibabel
+
     kinds = {kind.sizeof_hdr: kind for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header)}
     kind = next((kinds[n] for n in np.frombuffer(start[:4] * 2, "<i4,>i4")[0].tolist() if n in kinds), None)
     if kind is None or len(start) < kind.sizeof_hdr:
@@ -83,9 +70,16 @@ def _dtype(header: Any) -> np.dtype:  # noqa: ANN401 - of nibabel
     return dtype
 
 
+def _scaling(header: Any) -> tuple[float, float] | None:  # noqa: ANN401 - of nibabel
+    """By what stored values are multiplied, and what is added; None if they are what is meant."""
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    return (slope, inter) if np.isfinite([slope, inter]).all() and slope and (slope, inter) != (1, 0) else None
+
+
 def check(content: Content) -> None:
     """Fail if NIfTI cannot hold the content."""
-    needed("nibabel")
+    import nibabel  # noqa: F401 - which is said before any work, if it is missing
+
     check_rows(content, "NIfTI", DTYPES)
     if content.values.ndim > len(AXES):
         raise UnsupportedFormatError(f"NIfTI holds up to 7 axes, not {content.values.ndim}; write .npy")
@@ -93,26 +87,23 @@ def check(content: Content) -> None:
 
 def write(file: IO[bytes], content: Content) -> None:
     """Write values with the header and the extensions that they had, or with a new header."""
-    nibabel = needed("nibabel")
+    import nibabel
+
     notes: Notes | None = content.metadata.get("nifti")
     content = content.whole()
-    values, axes = content.values, content.axes or ""
+    values, axes = content.values, content.axes
     if notes is None:
-        kind = nibabel.Nifti1Header if max(values.shape) <= LONGEST else nibabel.Nifti2Header
-        header, extensions = kind(), NOTHING
-        full = AXES[AXES.find(axes[0]) :] if axes else ""
-    else:
-        header, extensions, full = notes.header.copy(), notes.extensions, notes.full_axes
-        axes = notes.axes if values.ndim == len(notes.axes) else axes
-    values = spread(values, axes, full)[0]
+        header = (nibabel.Nifti1Header if max(values.shape) <= LONGEST else nibabel.Nifti2Header)()
+        notes = Notes(header, "", AXES[AXES.find(axes[0]) :] if axes else "", NOTHING)
+    header = notes.header.copy()
+    values = thick(values, axes, notes)[0]
     if header.get_data_shape() != values.shape[::-1]:
         header.set_data_shape(values.shape[::-1])
-    if notes is None or values.dtype.newbyteorder("=") != _dtype(header).newbyteorder("="):
+    if values.dtype.newbyteorder("=") != _dtype(header).newbyteorder("="):
         header.set_data_dtype(values.dtype)
-    if notes is not None and notes.scaled:
+    if _scaling(header):
         header.set_slope_inter(1, 0)
-    header["vox_offset"] = header.sizeof_hdr + len(extensions)
+    header["vox_offset"] = header.sizeof_hdr + len(notes.before)
     file.write(header.binaryblock)
-    file.write(extensions)
-    for part in parts(values):
-        file.write(part.astype(part.dtype.newbyteorder(header.endianness)).tobytes())
+    file.write(notes.before)
+    put(file, values, header.endianness)

@@ -22,24 +22,6 @@ def shown(path: Path) -> str:
     return text if len(text) <= 200 else f"{text[:80]}...{text[-80:]}"
 
 
-def exists(path: Path) -> bool:
-    """Whether there is anything at path, a broken link included.
-
-    Raises
-    ------
-    ValueError
-        No file could ever be there: the name is too long, or holds characters that names cannot.
-    """
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{shown(path)} cannot be a file here: {reason}; choose another name") from error
-    return True
-
-
 def check_place(path: Path, *, overwrite: bool) -> None:
     """Fail before any work is done if no file, or no directory for names ending in .zarr, can be put at a path.
 
@@ -59,7 +41,14 @@ def check_place(path: Path, *, overwrite: bool) -> None:
         os.fsencode(path).decode("utf-8")
     except UnicodeError as error:
         raise ValueError(f"{shown(path)} is not UTF-8; choose another name") from error
-    there = exists(path)
+    try:
+        os.lstat(path)
+        there = True  # a broken link included
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except (OSError, ValueError) as error:  # the name is too long, or holds characters that names cannot
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{shown(path)} cannot be a file here: {reason}; choose another name") from error
     if there and path.suffix.lower() in STORES:
         if not path.is_dir() or not any((path / name).is_file() for name in STORE_FILES):
             raise FileExistsError(f"{shown(path)} is there, and no Zarr store that could be replaced")
@@ -72,10 +61,7 @@ def check_place(path: Path, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise NotADirectoryError(f"{shown(path.parent)} is not a directory that can be written to")
     try:
-        with TemporaryFile(
-            dir=path.parent
-        ):  # rights alone do not say it: file systems can be read-only, quotas used up
-            pass
+        TemporaryFile(dir=path.parent).close()  # as rights alone do not say it: quotas can be used up
     except OSError as error:
         message = f"{shown(path.parent)} is not a directory that can be written to: {error.strerror}"
         raise NotADirectoryError(message) from error
@@ -91,22 +77,17 @@ def write_store_atomically(path: Path, save: Callable[[Path], object]) -> None:
             if file.is_file():
                 with file.open("rb") as saved:
                     os.fsync(saved.fileno())
-        _exchange(path, new, old)
+        if path.is_dir():
+            path.replace(old)
+        try:
+            new.replace(path)
+        except BaseException:
+            if old.exists():
+                old.replace(path)
+            raise
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         if not old.exists():
             workshop.rmdir()
         raise
     shutil.rmtree(workshop)
-
-
-def _exchange(path: Path, new: Path, old: Path) -> None:
-    """Rename path to old and new to path; back again if the latter fails."""
-    if path.is_dir():
-        path.replace(old)
-    try:
-        new.replace(path)
-    except BaseException:
-        if old.exists():
-            old.replace(path)
-        raise

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 import imagecodecs
 import numpy as np
 
-from evovae.io.content import Content, CorruptFileError, check_picture, unasked_animation
-from evovae.io.limits import check_size
+from evovae.io.content import Content, CorruptFileError, unasked_animation
+from evovae.io.limits import check_picture, check_size
 from evovae.notes import warn
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,30 +33,20 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     raise CorruptFileError("it ends before the picture does")
 
 
-def _checked(path: Path) -> tuple[bytes, dict[bytes, memoryview], list[tuple[bytes, bytes]]]:
-    """All bytes, the first chunk of each kind, and those that are kept, once the header has been checked."""
+def read(path: Path, frames: bool) -> Content:
+    """A picture; an animation as a stack of its frames, if these are asked for."""
     data = path.read_bytes()
-    first: dict[bytes, memoryview] = {}
-    kept = []
-    for kind, content in _chunks(data):
-        first.setdefault(kind, content)
-        if kind in KEPT:
-            kept.append((kind, bytes(content)))
+    chunks = [*_chunks(data)]
+    first = dict(reversed(chunks))
     width, height, depth, colour = struct.unpack_from(">IIBB", first[b"IHDR"])
-    dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
+    count = max(1, *struct.unpack_from(">I", first[b"acTL"])) if b"acTL" in first else 1
     samples = SAMPLES[colour] + (b"tRNS" in first)
-    check_size((_frames(first), height, width, samples), dtype, len(data))
+    check_size((count, height, width, samples), np.dtype(np.uint16 if depth == 16 else np.uint8), len(data))
     if colour == PALETTE:
         warn(f"{path.name} has a palette; its colours are read as RGB")
-    return data, first, kept
-
-
-def _frames(first: dict[bytes, memoryview]) -> int:
-    return max(1, *struct.unpack_from(">I", first[b"acTL"])) if b"acTL" in first else 1
-
-
-def _metadata(path: Path, first: dict[bytes, memoryview], kept: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"png": tuple(kept)}
+    if count > 1 and not frames:
+        raise unasked_animation(count)
+    metadata: dict[str, Any] = {"png": tuple((kind, bytes(said)) for kind, said in chunks if kind in KEPT)}
     if b"eXIf" in first:
         metadata["exif"] = bytes(first[b"eXIf"])
     if b"iCCP" in first:
@@ -67,31 +57,12 @@ def _metadata(path: Path, first: dict[bytes, memoryview], kept: list[tuple[bytes
             metadata["icc"] = profile
         else:
             warn(f"{path.name} has a damaged colour profile, which is left out")
-    return metadata
-
-
-def _content(image: np.ndarray, axes: str, metadata: dict[str, Any]) -> Content:
+    image, axes = (imagecodecs.apng_decode(data), "TYX") if count > 1 else (imagecodecs.png_decode(data), "YX")
     if image.ndim == len(axes):
         return Content(image, axes, None, metadata)
     if image.shape[-1] in (2, 4):
         return Content(image[..., :-1], axes + "S", image[..., -1], metadata)
     return Content(image, axes + "S", None, metadata)
-
-
-def read(path: Path) -> Content:
-    """A still picture."""
-    data, first, kept = _checked(path)
-    if _frames(first) > 1:
-        raise unasked_animation(_frames(first))
-    return _content(imagecodecs.png_decode(data), "YX", _metadata(path, first, kept))
-
-
-def read_frames(path: Path) -> Content:
-    """All frames of an animation as a stack, or a still picture."""
-    data, first, kept = _checked(path)
-    if _frames(first) == 1:
-        return _content(imagecodecs.png_decode(data), "YX", _metadata(path, first, kept))
-    return _content(imagecodecs.apng_decode(data), "TYX", _metadata(path, first, kept))
 
 
 def check(content: Content) -> None:

@@ -1,38 +1,51 @@
-"""Values that lie in a file as they are: mapped rather than read, also where the file is packed with gzip."""
+"""Values that lie in a file as they are: mapped rather than read, also where the file is packed with gzip.
+
+npy is nothing but that; what FITS, MRC and NIfTI say beside their values is in modules of their own.
+"""
 
 import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from evovae.files import on_disk
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_dtype
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
 from evovae.io.limits import check_size
 
 GZIP = b"\x1f\x8b"
 BLOCK = 2**22  # values that are converted at a time
 
 
-def needed(module: str) -> ModuleType:
-    """A library that is asked for when a file needs it.
+@dataclass(frozen=True)
+class Notes:
+    """What a file says beside its values: a header of its library, the bytes before and after, and its axes.
 
-    Raises
-    ------
-    UnsupportedFormatError
-        If it is not installed.
+    full_axes are those with the ones of length 1, which axes lack.
     """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        name = module.partition(".")[0]
-        hint = "install it with: pip install 'evovae[science]'"
-        raise UnsupportedFormatError(f"needs the library {name}, which is not there; {hint}") from error
+
+    header: Any
+    axes: str
+    full_axes: str
+    before: Any  # bytes, or an array of them
+    after: Any = b""
+
+
+def read_npy(path: Path) -> Content:
+    """An array whose values stay on the disk until they are used; Python objects are never unpickled."""
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    if values.dtype.kind not in "biufc":
+        raise UnsupportedFormatError(f"holds {values.dtype} values, which are no numbers")
+    return Content(values)
+
+
+def write_npy(file: IO[bytes], content: Content) -> None:
+    """Write the values, the alpha channel among them."""
+    np.save(file, content.whole().values, allow_pickle=False)
 
 
 @contextmanager
@@ -96,10 +109,12 @@ def thin(values: np.ndarray, axes: str) -> tuple[np.ndarray, str]:
     return values.reshape([values.shape[n] for n in kept]), "".join(axes[n] for n in kept)
 
 
-def check_rows(content: Content, name: str, held: tuple[type[np.generic], ...]) -> None:
-    """Fail if a format of numbers alone, whose last axes are rows and columns, cannot hold the content."""
-    content = content.whole()
-    check_dtype(content, name, held, ".tif or .npy")
-    axes = content.axes
-    if axes and axes != "X" and not axes.endswith("YX"):
-        raise UnsupportedFormatError(f"{name} holds rows and columns as the last axes, not {axes}; write .tif or .npy")
+def thick(values: np.ndarray, axes: str | None, notes: Notes) -> tuple[np.ndarray, str]:
+    """With all the axes that there were in a file: `thin` undone, if their order is the same."""
+    return spread(values, notes.axes if values.ndim == len(notes.axes) else axes, notes.full_axes)
+
+
+def put(file: IO[bytes], values: np.ndarray, order: str) -> None:
+    """Write all values, with their bytes in that order, a few megabytes at a time."""
+    for part in parts(values):
+        file.write(part.astype(part.dtype.newbyteorder(order)).tobytes())  # type: ignore[arg-type]

@@ -18,17 +18,16 @@ import zarr
 from evovae.files import on_disk
 from evovae.io import ngff
 from evovae.io.content import SPATIAL, Content, UnsupportedFormatError
-from evovae.io.limits import check_size
-from evovae.notes import warn
+from evovae.io.limits import check_series, check_size
 
 OLD_DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How an array was stored, and what was said of it."""
+    """How an array was stored, and what was said of it; without a name, if it was alone."""
 
-    name: str | None
+    name: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype
@@ -36,7 +35,7 @@ class Stored:
     options: Mapping[str, Any]
 
     @classmethod
-    def of(cls, array: zarr.Array, name: str | None) -> "Stored":
+    def of(cls, array: zarr.Array, name: str) -> "Stored":
         """That of an array, once what its metadata claim has been compared with what there is."""
         _check(array)
         options = {"filters": array.filters, "compressors": array.compressors, "fill_value": array.fill_value}
@@ -47,40 +46,27 @@ class Stored:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a store was laid out; outer are the attributes of all numbered series, coarser the other levels."""
+    """How a store was laid out; outer are the attributes of all numbered series, levels begin with the finest."""
 
     version: Any
     outer: Mapping[str, Any] | None
     axes: str | None
     group: Mapping[str, Any]
-    array: Stored
-    coarser: tuple[Stored, ...]
+    levels: tuple[Stored, ...]
 
 
 def read(path: Path, series: int = 0) -> Content:
     """The one array of a store, or the finest level of a pyramid."""
-    node = zarr.open(path, mode="r")
-    outer, node = _one_series(node, series, path)
-    array, name = (node, None) if isinstance(node, zarr.Array) else _only_array(node)
-    stored = Stored.of(array, name)
+    outer, node = _one_series(zarr.open(path, mode="r"), series, path)
     group = {} if isinstance(node, zarr.Array) else dict(node.attrs)
-    coarser = () if isinstance(node, zarr.Array) else tuple(_coarser(node, array))
+    levels = [("", node)] if isinstance(node, zarr.Array) else [*_levels(node)]
+    stored = tuple(Stored.of(level, name) for name, level in levels)
+    array = levels[0][1]
     axes = _axes(array, group)
-    layout = Layout(array.metadata.zarr_format, outer, axes, group, stored, coarser)
     values = on_disk(array.shape, array.dtype)
     for start in range(0, len(values), array.chunks[0]) if array.shape else ():
         values[start : start + array.chunks[0]] = array[start : start + array.chunks[0]]
-    return Content(values, axes, None, {"zarr": layout})
-
-
-def _coarser(group: zarr.Group, finest: zarr.Array) -> Iterator[Stored]:
-    """All levels but the finest, as far as they are there."""
-    for name in ngff.paths(dict(group.attrs))[1:]:
-        array = group.get(name)
-        if not isinstance(array, zarr.Array) or array.ndim != finest.ndim:
-            continue
-        if all(0 < n <= m for n, m in zip(array.shape, finest.shape, strict=True)):
-            yield Stored.of(array, name)
+    return Content(values, axes, None, {"zarr": Layout(array.metadata.zarr_format, outer, axes, group, stored)})
 
 
 def _one_series(
@@ -92,21 +78,25 @@ def _one_series(
         if number:
             raise UnsupportedFormatError("holds no series; leave series out")
         return None, node
-    if not 0 <= number < len(there):
-        raise UnsupportedFormatError(f"has no series {number}; there are {len(there)}, counted from 0")
-    if len(there) > 1:
-        warn(f"{path.name} holds {len(there)} series; series {number} is read")
+    check_series(path, number, [""] * len(there))
     return dict(node.attrs), node[there[number]]
 
 
-def _only_array(group: zarr.Group) -> tuple[zarr.Array, str]:
-    names = ngff.paths(dict(group.attrs))[:1] or [*group.array_keys()]
-    if len(names) != 1:
-        raise UnsupportedFormatError(f"holds {len(names)} arrays ({', '.join(names[:9])}); name one, as in a.zarr/0")
-    array = group[names[0]]
-    if not isinstance(array, zarr.Array):
-        raise UnsupportedFormatError(f"holds a group at {names[0]}, where an array should be")
-    return array, names[0]
+def _levels(group: zarr.Group) -> Iterator[tuple[str, zarr.Array]]:
+    """The one array of a group, or all levels of a pyramid, the finest first, and others as far as they are there."""
+    names = ngff.paths(dict(group.attrs))
+    found = names[:1] or [*group.array_keys()]
+    if len(found) != 1:
+        raise UnsupportedFormatError(f"holds {len(found)} arrays ({', '.join(found[:9])}); name one, as in a.zarr/0")
+    finest = group[found[0]]
+    if not isinstance(finest, zarr.Array):
+        raise UnsupportedFormatError(f"holds a group at {found[0]}, where an array should be")
+    yield found[0], finest
+    for name in names[1:]:
+        array = group.get(name)
+        if isinstance(array, zarr.Array) and array.ndim == finest.ndim:
+            if all(0 < n <= m for n, m in zip(array.shape, finest.shape, strict=True)):
+                yield name, array
 
 
 def _check(array: zarr.Array) -> None:
@@ -137,43 +127,36 @@ def check(content: Content) -> None:
 
 
 def write(path: Path, content: Content) -> None:
-    """Make a store at path, laid out and named like the one that was read, with all its levels."""
+    """Make a store at path, laid out and named like the one that was read, with all its levels.
+
+    Each is as much coarser than the finest along each axis as it was.
+    """
     content = content.whole()
-    layout: Layout | None = content.metadata.get("zarr")
-    if layout is None or layout.array.name is None:
-        version: Any = layout.version if layout else 3
-        stored = layout.array if layout else None
-        options = _options(content, content.values.shape, version, stored)
-        zarr.create_array(path, zarr_format=version, **options)[...] = content.values
+    layout: Layout = content.metadata.get("zarr") or Layout(3, None, None, {}, ())
+    version, values = layout.version, content.values
+    if not layout.levels or not layout.levels[0].name:
+        options = _options(content, values.shape, version, layout.levels[0] if layout.levels else None)
+        zarr.create_array(path, zarr_format=version, **options)[...] = values
         return
-    place = ""
     if layout.outer is not None:
-        zarr.create_group(path, zarr_format=layout.version, attributes=dict(layout.outer))
-        place = "0"
-    names = [level.name or "" for level in (layout.array, *layout.coarser)]
-    attributes = ngff.told(layout.group, names, layout.axes or "", content.axes or "")
-    group = zarr.create_group(path, path=place, zarr_format=layout.version, attributes=attributes)
-    options = _options(content, content.values.shape, layout.version, layout.array)
-    group.create_array(names[0], **options)[...] = content.values
-    for level in layout.coarser:
-        _write_coarser(group, content, layout, level)
-
-
-def _write_coarser(group: zarr.Group, content: Content, layout: Layout, level: Stored) -> None:
-    """Make a level of the finest one, as much coarser along each axis as it was."""
-    every = ngff.steps(layout.group, level.name or "", level.shape, layout.array.shape)
-    kept = _kept(content, layout)
-    finest = content.values.shape
-    step = [1.0 if axis is None else every[axis] for axis in kept]
-    shape = tuple(n if axis is None else level.shape[axis] for n, axis in zip(finest, kept, strict=True))
-    array = group.create_array(level.name or "", **_options(content, shape, layout.version, level))
-    for rows, values in ngff.coarser(content.values, shape, step, (array.shards or array.chunks)[0]):
-        array[rows] = values
+        zarr.create_group(path, zarr_format=version, attributes=dict(layout.outer))
+    attributes = ngff.told(layout.group, [level.name for level in layout.levels], layout.axes or "", content.axes or "")
+    place = "" if layout.outer is None else "0"
+    group = zarr.create_group(path, path=place, zarr_format=version, attributes=attributes)
+    kept, finest = _kept(content, layout), layout.levels[0]
+    group.create_array(finest.name, **_options(content, values.shape, version, finest))[...] = values
+    for level in layout.levels[1:]:
+        every = ngff.steps(layout.group, level.name, level.shape, finest.shape)
+        step = [1.0 if axis is None else every[axis] for axis in kept]
+        shape = tuple(n if axis is None else level.shape[axis] for n, axis in zip(values.shape, kept, strict=True))
+        array = group.create_array(level.name, **_options(content, shape, version, level))
+        for rows, means in ngff.coarser(values, shape, step, (array.shards or array.chunks)[0]):
+            array[rows] = means
 
 
 def _kept(content: Content, layout: Layout) -> list[int | None]:
     """Which axis each one was when the store was read; None of those that are new, or of another length."""
-    shape, before = layout.array.shape, layout.axes or ""
+    shape, before = layout.levels[0].shape, layout.axes or ""
     if content.values.shape == shape:
         return [*range(len(shape))]
     axes = [before.find(letter) for letter in content.axes or "?" * content.values.ndim]

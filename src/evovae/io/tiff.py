@@ -1,4 +1,4 @@
-"""TIFF, read: pictures and stacks with any axes, and what ImageJ, OME or others have noted about them."""
+"""TIFF: pictures and stacks with any axes, and what ImageJ, OME or others have noted about them."""
 
 import logging
 import math
@@ -14,22 +14,16 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC
 
 from evovae.files import on_disk
 from evovae.io import exif
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
-from evovae.io.limits import check_size
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, spread
+from evovae.io.limits import check_series, check_size
 from evovae.notes import warn
 
 MAX_PAGES = 100_000
+CLASSIC_BYTES = 2**32 - 2**25  # beyond which a file is a BigTIFF
 COLOURS = (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
 ALPHAS = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 # Anything else loses more with each writing, or is no longer written by anyone.
-COMPRESSIONS = (
-    COMPRESSION.NONE,
-    COMPRESSION.LZW,
-    COMPRESSION.ADOBE_DEFLATE,
-    COMPRESSION.PACKBITS,
-    COMPRESSION.LZMA,
-    COMPRESSION.ZSTD,
-)
+COMPRESSIONS = [COMPRESSION[name] for name in ("NONE", "LZW", "ADOBE_DEFLATE", "PACKBITS", "LZMA", "ZSTD")]
 # Titles, cameras, orientation, date, authors, XMP, coordinates on earth: said of the picture as a whole.
 KEPT_TAGS = (269, 271, 272, 274, 285, 306, 315, 316, 700, 33432, 33550, 33922, 34264, 34735, 34736, 34737, 42112)
 COUNTS = {"images", "channels", "slices", "frames", "hyperstack", "axes", "shape"}
@@ -64,23 +58,20 @@ def read(path: Path, series: int = 0) -> Content:
     """One series of pages, with its axes."""
     with quiet(), path.open("rb") as source, tifffile.TiffFile(source) as file:
         _check_pages(file)
-        there = len(file.series)
-        if not 0 <= series < there:
-            raise UnsupportedFormatError(f"has no series {series}; there are {there}, counted from 0")
-        if there > 1:
-            sizes = ", ".join(f"{n}: {'x'.join(map(str, s.shape))} {s.axes}" for n, s in enumerate(file.series[:9]))
-            warn(f"{path.name} holds {there} series ({sizes}); series {series} is read")
+        check_series(path, series, [f"{'x'.join(map(str, s.shape))} {s.axes}" for s in file.series])
         taken = file.series[series]
         page = taken.keyframe
         _check_series(taken, file.filehandle.size)
         values = taken.asarray(out=on_disk(taken.shape, taken.dtype))
         content = _without_palette(Content(values, taken.axes), taken, path)
-        metadata: dict[str, Any] = {"tiff": _notes(file, series)}
-        block = _exif(page, source, path)
-        if block:
-            metadata["exif"] = block
-        if page.iccprofile:
-            metadata["icc"] = page.iccprofile
+        said = {"icc_profile": page.iccprofile}
+        try:
+            said["exif"] = exif.from_tiff(page, source)
+        except Warning:
+            raise
+        except Exception:  # whatever is wrong with a note on the picture, the picture can be read
+            warn(f"{path.name} has EXIF tags that cannot be read; they are left out")
+        metadata = {"tiff": _notes(file, series), **exif.notes(said)}
         if _has_alpha(page) and "S" in taken.axes:
             axis = taken.axes.index("S")
             colours, alpha = np.split(content.values, [-1], axis)
@@ -134,16 +125,6 @@ def _without_palette(content: Content, series: tifffile.TiffPageSeries, path: Pa
     return Content(np.moveaxis(palette, 0, -1)[content.values], series.axes + "S")
 
 
-def _exif(page: tifffile.TiffPage, source: BinaryIO, path: Path) -> bytes | None:
-    try:
-        return exif.from_tiff(page, source)
-    except Warning:
-        raise
-    except Exception:  # whatever is wrong with a note on the picture, the picture can be read
-        warn(f"{path.name} has EXIF tags that cannot be read; they are left out")
-        return None
-
-
 def _has_alpha(page: tifffile.TiffPage) -> bool:
     colours = 3 if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) else 1
     unnamed = colours == 3 and page.samplesperpixel == 4 and not page.extrasamples
@@ -195,3 +176,106 @@ def _metadata(file: tifffile.TiffFile, kind: str, number: int) -> dict[str, Any]
     if kind == "shaped" and file.shaped_metadata:
         return {name: value for name, value in file.shaped_metadata[number].items() if name not in COUNTS}
     return {}
+
+
+def check(content: Content) -> None:
+    """Fail if a TIFF cannot hold the content."""
+    dtype = content.values.dtype
+    if dtype.kind not in "biufc":
+        raise UnsupportedFormatError(f"TIFF cannot hold {dtype}; write .npy")
+    if content.values.ndim < 2 or content.axes in ("W", "WC"):
+        raise UnsupportedFormatError("TIFF holds pictures, not single rows; write .npy")
+    if content.axes and content.axes.find("S") not in (-1, len(content.axes) - 1, len(content.axes) - 3):
+        raise UnsupportedFormatError(f"TIFF holds samples of colours last or before Y, not {content.axes}; write .npy")
+
+
+def write(file: BinaryIO, content: Content) -> None:
+    """Write as ImageJ's, OME's or plain, with the tags there were; plain or bare where that does not go.
+
+    A result of hours must not be lost to a tag, so whatever a library says against one, the next attempt is simpler.
+    """
+    content = content.whole()
+    attempts = _attempts(content)
+    for number, options in enumerate(attempts, 1):
+        try:
+            block = content.metadata.get("exif") if options.pop("exif", False) else None
+            if block:
+                tags = exif.tags(block, main="tiff" not in content.metadata)
+                options["extratags"] = [*options.get("extratags", ()), *tags]
+            with quiet():
+                tifffile.imwrite(file, **{"data": content.values, **options})
+                if block:
+                    exif.append(file, block)
+            return
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            if number == len(attempts):
+                raise
+            reason = " ".join(str(error).split())
+            warn(f"TIFF is written without some of what was read: {reason}")
+            file.seek(0)
+            file.truncate()
+
+
+def _attempts(content: Content) -> list[dict[str, Any]]:
+    """Options for `tifffile.imwrite`, from all that was read to nothing but values and axes."""
+    notes: Notes | None = content.metadata.get("tiff")
+    big = content.values.nbytes > CLASSIC_BYTES
+    bare = {"bigtiff": big, **_samples(content, notes)}
+    bare["metadata"] = {"axes": content.axes} if content.axes else {}
+    rich = {**bare, "iccprofile": content.metadata.get("icc"), "exif": not big}
+    if notes is None:
+        return [rich, bare]
+    plain = {**rich, **notes.options, "bigtiff": big or notes.options["bigtiff"], "exif": not notes.options["bigtiff"]}
+    plain.pop("colormap", None)
+    if notes.kind == "imagej" and plain["bigtiff"]:
+        warn("TIFF over 4 GB is written plain, as ImageJ's format ends there")
+    elif notes.kind == "imagej":
+        return [_imagej(content, notes, plain), plain, bare]
+    if notes.kind == "ome":  # with the axes of length 1 that there were, as their order is part of it
+        full = "".join(letter for letter in notes.full_axes if letter != "S" or "S" in (_letters(content) or ""))
+        values, axes = spread(content.values, _letters(content), full)
+        ome = {**plain, "ome": True, "data": values, "metadata": {**notes.metadata, "axes": axes}}
+        return [ome, plain, bare]
+    if notes.kind in ("generic", "uniform") and content.axes == notes.axes:
+        return [{**plain, "metadata": None}, bare]
+    metadata = notes.metadata if notes.kind == "shaped" else {}
+    return [{**plain, "metadata": {**metadata, **bare["metadata"]}}, bare]
+
+
+def _letters(content: Content) -> str | None:
+    """Axes as ImageJ and OME have them, where channels after X are samples."""
+    axes = content.axes
+    return axes[:-1] + "S" if axes and axes.endswith("YXC") and "S" not in axes else axes
+
+
+def _imagej(content: Content, notes: Notes, plain: dict[str, Any]) -> dict[str, Any]:
+    """Options for ImageJ's format, which knows no BigTIFF and names each plane or none."""
+    metadata = {**notes.metadata, "axes": _letters(content)}
+    planes = math.prod(
+        size for letter, size in zip(content.axes or "", content.values.shape, strict=False) if letter in "TZC"
+    )
+    if len(metadata.get("Labels", ())) != planes:
+        metadata.pop("Labels", None)
+    options = {**plain, "imagej": True, "metadata": metadata, "colormap": notes.options.get("colormap")}
+    return {**options, "description": None}
+
+
+def _samples(content: Content, notes: Notes | None) -> dict[str, Any]:
+    """Which values of a pixel are stored side by side, and what they are."""
+    axes, shape = _letters(content) or "", content.values.shape
+    grey = notes.photometric if notes and notes.photometric == PHOTOMETRIC.MINISWHITE else PHOTOMETRIC.MINISBLACK
+    if "S" not in axes:
+        return {"photometric": grey}
+    samples = shape[axes.index("S")]
+    named = notes is not None and "S" in notes.axes
+    rgb = notes.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) if notes and named else samples in (3, 4)
+    colours = 3 if rgb and samples > 2 else 1
+    extra = samples - colours
+    kinds = [notes.alpha if notes else EXTRASAMPLE.UNASSALPHA] if extra == 1 else [EXTRASAMPLE.UNSPECIFIED] * extra
+    return {
+        "photometric": PHOTOMETRIC.RGB if colours == 3 else grey,
+        "planarconfig": "contig" if axes.endswith("S") else "separate",
+        "extrasamples": kinds or None,
+    }

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError, check_dtype
-from evovae.io.limits import check_size
+from evovae.io.content import Content, CorruptFileError, UnsupportedFormatError
+from evovae.io.limits import check_dtype, check_size
 
 DTYPES = {
     "PCM_U8": np.int16,
@@ -25,6 +25,7 @@ DTYPES = {
     "FLOAT": np.float32,
     "DOUBLE": np.float64,
 }
+# As sounds of a type are stored, unless they came as something else.
 SUBTYPES: dict[type[np.generic], str] = {
     np.int16: "PCM_16",
     np.int32: "PCM_32",
@@ -82,9 +83,8 @@ def read(path: Path) -> Content:
             recording = Recording(sound.samplerate, sound.format, sound.subtype, texts)
     if filled < len(values):
         raise CorruptFileError(f"it ends after {filled} of {len(values)} samples")
-    if values.shape[1] == 1:
-        return Content(values[:, 0], "W", None, {"wav": recording})
-    return Content(values, "WC", None, {"wav": recording})
+    values, axes = (values, "WC") if values.shape[1] > 1 else (values[:, 0], "W")
+    return Content(values, axes, None, {"wav": recording})
 
 
 def _check_length(file: BinaryIO, size: int) -> None:
@@ -110,15 +110,11 @@ def check(content: Content) -> None:
         raise UnsupportedFormatError(f"WAV holds sounds with axes W or WC, not {content.axes}; write .npy")
 
 
-def _subtype(content: Content, recording: Recording) -> str:
-    dtype = content.values.dtype.newbyteorder("=")
-    return recording.subtype if DTYPES[recording.subtype] == dtype else SUBTYPES[dtype.type]
-
-
 def write(file: BinaryIO, content: Content) -> None:
     """Write a sound with the rate, the bits and the texts that it came with."""
     recording: Recording = content.metadata["wav"]
-    subtype = _subtype(content, recording)
+    dtype = content.values.dtype.newbyteorder("=")
+    subtype = recording.subtype if DTYPES[recording.subtype] == dtype else SUBTYPES[dtype.type]
     values = content.values.reshape(len(content.values), -1)
     options: dict[str, Any] = {"format": recording.container, "subtype": subtype}
     if values.nbytes > MAX_BYTES:
@@ -127,12 +123,8 @@ def write(file: BinaryIO, content: Content) -> None:
         for name, text in recording.texts.items():
             setattr(sound, name, text)
         for start in range(0, len(values), BLOCK):
-            block = values[start : start + BLOCK]
-            block = block.astype(block.dtype.newbyteorder("="), copy=False)
-            sound.write(_from_the_top(block, SPARE[subtype]) if subtype in SPARE else block)
-
-
-def _from_the_top(values: np.ndarray, spare: int) -> np.ndarray:
-    """Integers that leave the lowest bits of their type alone."""
-    limits = np.iinfo(values.dtype)
-    return values.clip(limits.min >> spare, limits.max >> spare) << spare
+            block = values[start : start + BLOCK].astype(dtype, copy=False)
+            if subtype in SPARE:
+                least, most = (limit >> SPARE[subtype] for limit in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+                block = block.clip(least, most) << SPARE[subtype]
+            sound.write(block)
