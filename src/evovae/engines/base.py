@@ -1,15 +1,54 @@
-"""What an engine does, and the sums it returns."""
+"""What an engine does, what it needs, and the sums it returns."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import chain
 
+import torch
 from torch import Generator, Tensor
 
 from evovae.evolve import Search
+from evovae.model import TVAE
 from evovae.states import States
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether an engine can run a model and a search: true, unless it lacks something.
+
+    Parameters
+    ----------
+    lacking
+        What it needs and does not find, in words.
+    """
+
+    lacking: tuple[str, ...] = ()
+
+    @classmethod
+    def given(cls, needs: Mapping[str, bool]) -> Support:
+        """That of an engine with certain needs.
+
+        Parameters
+        ----------
+        needs
+            What is needed, in words, and whether it is there.
+
+        Returns
+        -------
+        Support
+            Lacking what is not there.
+        """
+        return cls(tuple(need for need, there in needs.items() if not there))
+
+    def __bool__(self) -> bool:
+        return not self.lacking
+
+    def __str__(self) -> str:
+        return ", ".join(self.lacking)
 
 
 @dataclass(frozen=True)
@@ -71,11 +110,37 @@ class Totals:
         return replace(self, likelihood=self.likelihood[:0], prior=self.prior[:0])
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """What does the work of one batch of EM, for one model.
 
     x (N, D) and observed (N, D) are always those of all data points; `rows` are the numbers of those in the batch.
+
+    Parameters
+    ----------
+    model
+        The generative model.
     """
+
+    def __init__(self, model: TVAE) -> None:
+        self.model = model
+
+    @classmethod
+    @abstractmethod
+    def supports(cls, model: TVAE, search: Search) -> Support:
+        """Whether engines of this kind can run a model and a search, on the device where the model lies.
+
+        Parameters
+        ----------
+        model
+            The generative model.
+        search
+            Settings of the E-step.
+
+        Returns
+        -------
+        Support
+            True where they can; otherwise it says in words what they lack.
+        """
 
     def running(self) -> AbstractContextManager[None]:
         """A context that surrounds the batches of an epoch, such as one that gives all threads to the engine.
@@ -83,10 +148,11 @@ class Engine(Protocol):
         Returns
         -------
         AbstractContextManager
-            To be entered before `step` or `search`.
+            To be entered before `step` or `search`; of no effect, by default.
         """
-        ...
+        return nullcontext()
 
+    @abstractmethod
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
@@ -114,8 +180,8 @@ class Engine(Protocol):
         Totals
             Sums over the batch.
         """
-        ...
 
+    @abstractmethod
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
@@ -123,26 +189,16 @@ class Engine(Protocol):
 
         Parameters
         ----------
-        x
-            All data (N, D), zero where missing.
-        observed
-            Which values are seen, (N, D) bool.
-        rows
-            Numbers of the data points of the batch.
-        states
-            All populations; those of the batch are improved in place.
-        search
-            Settings of the E-step.
-        generator
-            Source of the draws.
+        x, observed, rows, states, search, generator
+            As in `step`.
 
         Returns
         -------
         int
             How many states are new.
         """
-        ...
 
+    @abstractmethod
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -168,4 +224,13 @@ class Engine(Protocol):
         variance : Tensor
             (len(rows), E).
         """
-        ...
+
+
+def device_of(model: TVAE) -> torch.device:
+    """Where a model lies; the CPU, if it has no tensors."""
+    return next((tensor.device for tensor in chain(model.parameters(), model.buffers())), torch.device("cpu"))
+
+
+def is_single(model: TVAE) -> bool:
+    """Whether all of its numbers are float32."""
+    return all(t.dtype == torch.float32 for t in model.state_dict().values() if t.is_floating_point())

@@ -19,8 +19,7 @@ import numpy as np
 
 from evovae.engines.draws import f4
 from evovae.engines.jit import part
-
-GAUSSIAN, LAPLACE, BERNOULLI, POISSON = range(4)
+from evovae.engines.plans import BERNOULLI, GAUSSIAN, LAPLACE, POISSON
 
 
 @part
@@ -98,17 +97,6 @@ def slope(kind, x, mean, seen, scale, out):
     else:
         for d in range(x.shape[0]):
             out[d] = (x[d] - exp(mean[d])) * seen[d] * scale
-
-
-@part
-def expect(kind, mean):
-    """Replace the decoder's output by E[x | z]."""
-    if kind == BERNOULLI:
-        for d in range(mean.shape[0]):
-            mean[d] = sigmoid(mean[d])
-    elif kind == POISSON:
-        for d in range(mean.shape[0]):
-            mean[d] = exp(mean[d])
 
 
 @part
