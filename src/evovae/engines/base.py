@@ -18,37 +18,23 @@ from evovae.states import States
 
 @dataclass(frozen=True)
 class Support:
-    """Whether an engine can run a model and a search: true, unless it lacks something.
+    """Whether an engine can run a model and a search: true, if all is there that it needs.
+
+    As a string, it says what is lacking.
 
     Parameters
     ----------
-    lacking
-        What it needs and does not find, in words.
+    needs
+        What is needed, in words, and whether it is there.
     """
 
-    lacking: tuple[str, ...] = ()
-
-    @classmethod
-    def given(cls, needs: Mapping[str, bool]) -> Support:
-        """That of an engine with certain needs.
-
-        Parameters
-        ----------
-        needs
-            What is needed, in words, and whether it is there.
-
-        Returns
-        -------
-        Support
-            Lacking what is not there.
-        """
-        return cls(tuple(need for need, there in needs.items() if not there))
+    needs: Mapping[str, bool]
 
     def __bool__(self) -> bool:
-        return not self.lacking
+        return all(self.needs.values())
 
     def __str__(self) -> str:
-        return ", ".join(self.lacking)
+        return ", ".join(need for need, there in self.needs.items() if not there)
 
 
 @dataclass(frozen=True)
@@ -76,13 +62,8 @@ class Totals:
     prior: Tensor
 
     def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            self.count + other.count,
-            self.elbo + other.elbo,
-            self.substitutions + other.substitutions,
-            self.likelihood + other.likelihood,
-            self.prior + other.prior,
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Totals(*(mine + theirs for mine, theirs in pairs))
 
     def scaled(self, factor: float) -> Totals:
         """The same with the sums that M-steps are made from times a factor.
@@ -122,10 +103,21 @@ class Engine(ABC):
     """
 
     def __init__(self, model: TVAE) -> None:
+        if not (support := Support(self._model_needs(model))):
+            raise TypeError(f"{type(self).__name__} needs {support}")
         self.model = model
 
     @classmethod
-    @abstractmethod
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        """What is needed of a model, in words, and whether it is there."""
+        return {}
+
+    @classmethod
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
+        """The same of a search."""
+        return {}
+
+    @classmethod
     def supports(cls, model: TVAE, search: Search) -> Support:
         """Whether engines of this kind can run a model and a search, on the device where the model lies.
 
@@ -141,6 +133,7 @@ class Engine(ABC):
         Support
             True where they can; otherwise it says in words what they lack.
         """
+        return Support(cls._model_needs(model) | cls._search_needs(search))
 
     def running(self) -> AbstractContextManager[None]:
         """A context that surrounds the batches of an epoch, such as one that gives all threads to the engine.
@@ -206,14 +199,8 @@ class Engine(ABC):
 
         Parameters
         ----------
-        x
-            All data (N, D), zero where missing.
-        observed
-            Which values are seen, (N, D) bool.
-        rows
-            Numbers of the data points that are asked for.
-        states
-            All populations.
+        x, observed, rows, states
+            As in `step`.
         readout
             A matrix (D, E): what is asked for is the data times this.  Default: the data as they are, E = D.
 

@@ -1,6 +1,5 @@
 """What the engines have in common whose loops numba compiles: they are loaded with the first engine that runs them."""
 
-from abc import abstractmethod
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 
@@ -8,9 +7,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from evovae.engines.base import Engine, Support, device_of, is_single
+from evovae.engines.base import Engine, device_of, is_single
 from evovae.engines.workers import Workers
-from evovae.evolve import Search
 from evovae.model import TVAE
 from evovae.states import States
 
@@ -30,33 +28,16 @@ class Compiled(Engine):
     """
 
     def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
-        if not (support := self._supports(model)):
-            raise TypeError(f"{type(self).__name__} needs {support}")
         super().__init__(model)
         self.q_min, self.workers = q_min, Workers(threads)
 
     @classmethod
-    def supports(cls, model: TVAE, search: Search) -> Support:
-        return cls._supports(model, cls.search_needs(search))
-
-    @classmethod
-    def _supports(cls, model: TVAE, others: dict[str, bool] | None = None) -> Support:
-        here = {
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        return {
             "numba": find_spec("numba") is not None,
             "the CPU": device_of(model).type == "cpu",
             "float32": is_single(model),
         }
-        return Support.given(here | cls.model_needs(model) | (others or {}))
-
-    @classmethod
-    @abstractmethod
-    def model_needs(cls, model: TVAE) -> dict[str, bool]:
-        """What is needed of a model, in words, and whether it is there."""
-
-    @classmethod
-    @abstractmethod
-    def search_needs(cls, search: Search) -> dict[str, bool]:
-        """The same of a search."""
 
     def running(self) -> AbstractContextManager[None]:
         return self.workers.alone()

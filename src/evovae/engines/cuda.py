@@ -6,7 +6,6 @@ no bound ever falls by rounding.  A step of one size is recorded as a CUDA graph
 """
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
@@ -29,6 +28,7 @@ from evovae.states import States
 
 logger = logging.getLogger(__name__)
 
+BY_STATE = FullGaussian | LowRankGaussian  # likelihoods that look at states of bool
 Work = Callable[[Tensor], Totals]
 """A step on the data points of some numbers (n,), which lie on the device."""
 
@@ -53,8 +53,6 @@ class Cuda(Engine):
     ) -> None:
         from evovae.engines import cuda_kernels
 
-        if not (support := Support.given(self._model_needs(model))):
-            raise TypeError(f"{type(self).__name__} needs {support}")
         super().__init__(model)
         self.kernels = cuda_kernels
         self.proposals, self.shortlist, self.tile = proposals, shortlist, tile
@@ -62,22 +60,24 @@ class Cuda(Engine):
         device = self.parameters[0].device
         self.gradients = torch.zeros(sum(parameter.numel() for parameter in self.parameters), device=device)
         self.seed = torch.zeros(1, dtype=torch.int64, device=device)
-        self.launch: Launch = Recorded(device) if device.type == "cuda" else Eager()
+        self.launch: Eager | Recorded = Recorded(device) if device.type == "cuda" else Eager()
 
     @classmethod
     def supports(cls, model: TVAE, search: Search) -> Support:
         here = {"triton": find_spec("triton") is not None, "a CUDA device": device_of(model).type != "cpu"}
-        return Support.given(here | cls._model_needs(model) | needs(search, operators.informed_flip))
+        return Support(here | dict(super().supports(model, search).needs))
 
     @classmethod
     def _model_needs(cls, model: TVAE) -> dict[str, bool]:
         return {
             "float32": is_single(model),
-            "a likelihood of the decoder's output alone": not isinstance(
-                model.likelihood, FullGaussian | LowRankGaussian
-            ),
+            "a likelihood of the decoder's output alone": not isinstance(model.likelihood, BY_STATE),
             "parameters with gradients": any(parameter.requires_grad for parameter in model.parameters()),
         }
+
+    @classmethod
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
+        return needs(search, operators.informed_flip)
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
@@ -115,7 +115,12 @@ class Cuda(Engine):
         """Work on all rows, tile by tile: smaller ones once memory ran out, which leaves no trace of a tile."""
         while True:
             tile = rows[: self.tile]
-            done = _tried(work, tile)
+            try:
+                done = work(tile)
+            except torch.OutOfMemoryError:
+                if len(tile) <= 1:
+                    raise
+                done = None  # what failed holds memory until here
             if done is None:
                 self.tile = -(-len(tile) // 2)
                 self.launch.forget()
@@ -178,41 +183,24 @@ class Cuda(Engine):
         return kept, (which >= S).sum()
 
 
-def _tried(work: Work, tile: Tensor) -> Totals | None:
-    """Nothing, where memory ran out and the tile can be cut."""
-    try:
-        return work(tile)
-    except torch.OutOfMemoryError:
-        if len(tile) <= 1:
-            raise
-        return None
-
-
 def _precision(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
     """Matrix products in this precision; nothing is cached, as casts belong into the recording that needs them."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype, cache_enabled=False)
 
 
-class Launch(ABC):
-    """How work on a tile is started."""
+class Eager:
+    """How work on a tile is started: one operation after the other."""
 
-    @abstractmethod
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         """Do it for some data points; `place` is the same for work of the same kind on the same memory."""
+        return work(rows)
 
     def forget(self) -> None:
         """Give back what memory can be given back."""
         torch.cuda.empty_cache()
 
 
-class Eager(Launch):
-    """One operation after the other."""
-
-    def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
-        return work(rows)
-
-
-class Recorded(Launch):
+class Recorded:
     """For each size of tiles: as it is at first, then recorded as a CUDA graph, which is replayed from then on."""
 
     def __init__(self, device: torch.device) -> None:
@@ -223,7 +211,7 @@ class Recorded(Launch):
     def forget(self) -> None:
         self.recordings: dict[int, Recording] = {}
         self.pool = torch.cuda.graph_pool_handle()
-        super().forget()
+        torch.cuda.empty_cache()
 
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         if place != self.place:  # recordings hold memory, and those of other data will hardly be asked for again

@@ -29,7 +29,7 @@ SHAPES: dict[type, dict[str, str]] = {
     np.float32: {"act": "K units", "lpj": "K", "misfit": "K", "prior": "K", "delta": "units", "gain": "H"}
     | {"keys": "any", "val": "any", "seen": "D", "q": "S"},
     np.int64: {"idx": "any", "order": "S", "chosen": "P", "flips": "C", "pool": "pool"},
-    np.uint64: {"words": "K W", "tags": "K"},
+    np.uint64: {"words": "K W"},
 }
 Workspace: Callable = namedtuple("Workspace", sum(map(list, SHAPES.values()), []))  # type: ignore[misc]
 
@@ -97,7 +97,7 @@ def on_bits(words, idx):
 
 @part
 def set_state(s, net, space):
-    """Layer 0 and log prior (but for a constant) of state s from its bits, and its tag."""
+    """Layer 0 and log prior (but for a constant) of state s from its bits."""
     words = space.words[s]
     first = space.act[s, : net.off[1]]
     copy(net.bias[0], first)
@@ -108,30 +108,20 @@ def set_state(s, net, space):
         log_prior += net.odds[space.idx[j]]
     add_rows(first, net.fan_out[0], space.idx, space.val, n)
     space.prior[s] = log_prior
-    space.tags[s] = tag_of(words)
-
-
-@part
-def tag_of(words):
-    """A hash of a state; the state itself where that is one word."""
-    tag = words[0]
-    for w in range(1, words.shape[0]):
-        tag = (tag * uint64(0xD1B54A32D192ED03)) ^ words[w]
-    return tag
 
 
 @part
 def find_duplicate(n, space):
-    """The earlier state that equals state n, or -1.  Tags are compared first."""
-    tag, hits = space.tags[n], 0
+    """The earlier state that equals state n, or -1.  First words are compared first."""
+    words, hits = space.words, 0
     for s in range(n):
-        hits += 1 if space.tags[s] == tag else 0
+        hits += 1 if words[s, 0] == words[n, 0] else 0
     if hits == 0:
         return -1
     for s in range(n):
         same = True
-        for w in range(space.words.shape[1]):
-            same = same and space.words[s, w] == space.words[n, w]
+        for w in range(words.shape[1]):
+            same = same and words[s, w] == words[n, w]
         if same:
             return s
     return -1
@@ -232,9 +222,8 @@ def flip(s, h, n, space):
 
 @part
 def place_child(parent, h, n, space):
-    """Bits and tag of the child of `parent` with bit h flipped, as state n; that of an earlier duplicate, or -1."""
+    """Bits of the child of `parent` with bit h flipped, as state n; that of an earlier duplicate, or -1."""
     flip(parent, h, n, space)
-    space.tags[n] = tag_of(space.words[n])
     return find_duplicate(n, space)
 
 

@@ -180,6 +180,15 @@ def fill(k, n, model, space):
     project(k, model, space)
 
 
+@part
+def insert(value, k, a, lpj, kept):
+    """Put component k where its lpj belongs among a better ones, which are in order; the one that stood there goes."""
+    while a > 0 and lpj[a - 1] < value:
+        lpj[a], kept[a] = lpj[a - 1], kept[a - 1]
+        a -= 1
+    lpj[a], kept[a] = value, k
+
+
 @kernel
 def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, space, sums):
     """Keep the S likeliest different components of kept and proposed, (len(rows), S) and (len(rows), C), best first.
@@ -189,12 +198,8 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
     S = kept.shape[1]
     for j, n in enumerate(rows):
         for i in range(S):
-            lpj[j, i] = log_joint(kept[j, i], x[n], observed[n], places[n], placed, model, space)
-            a = i
-            while a > 0 and lpj[j, a] > lpj[j, a - 1]:
-                lpj[j, a], lpj[j, a - 1] = lpj[j, a - 1], lpj[j, a]
-                kept[j, a], kept[j, a - 1] = kept[j, a - 1], kept[j, a]
-                a -= 1
+            k = kept[j, i]
+            insert(log_joint(k, x[n], observed[n], places[n], placed, model, space), k, i, lpj[j], kept[j])
         for c in range(proposed.shape[1]):
             k = proposed[j, c]
             known = False
@@ -205,14 +210,9 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
             if known:
                 continue
             value = log_joint(k, x[n], observed[n], places[n], placed, model, space)
-            if not value > lpj[j, S - 1]:
-                continue
-            sums[1] += 1
-            a = S - 1
-            while a > 0 and lpj[j, a - 1] < value:
-                lpj[j, a], kept[j, a] = lpj[j, a - 1], kept[j, a - 1]
-                a -= 1
-            lpj[j, a], kept[j, a] = value, k
+            if value > lpj[j, S - 1]:
+                sums[1] += 1
+                insert(value, k, S - 1, lpj[j], kept[j])
         mass = 0.0
         for i in range(S):
             mass += math.exp(lpj[j, i] - lpj[j, 0])

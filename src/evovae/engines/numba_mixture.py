@@ -31,15 +31,15 @@ class NumbaMixture(Compiled):
     """One batch of EM for a `FullGaussian` with a silent decoder and a OneHot prior; see `Compiled`."""
 
     @classmethod
-    def model_needs(cls, model: TVAE) -> dict[str, bool]:
-        return {
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        return super()._model_needs(model) | {
             "a silent decoder": type(model.decoder) is Silent,
             "a FullGaussian": type(model.likelihood) is FullGaussian,
             "a OneHot prior": type(model.prior) is OneHot,
         }
 
     @classmethod
-    def search_needs(cls, search: Search) -> dict[str, bool]:
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
         return {"generations of 0, as all that is tried comes from migration": not search.generations}
 
     def step(

@@ -45,15 +45,15 @@ class NumbaNetwork(Compiled):
     """
 
     @classmethod
-    def model_needs(cls, model: TVAE) -> dict[str, bool]:
-        return {
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        return super()._model_needs(model) | {
             "an MLP decoder": type(model.decoder) is MLP,
             f"a likelihood of {', '.join(kind.__name__ for kind in KINDS)}": type(model.likelihood) in KINDS,
             "a Bernoulli prior": type(model.prior) is Bits,
         }
 
     @classmethod
-    def search_needs(cls, search: Search) -> dict[str, bool]:
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
         return needs(search, operators.informed_flip)
 
     def step(

@@ -35,11 +35,11 @@ class NumbaSubspaces(Compiled):
     """
 
     @classmethod
-    def model_needs(cls, model: TVAE) -> dict[str, bool]:
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
         likelihood, fits = model.likelihood, True
         if isinstance(likelihood, LowRankGaussian):
             fits = len(likelihood.always) + len(likelihood.directions) <= MOST_DIMS
-        return {
+        return super()._model_needs(model) | {
             "a silent decoder": type(model.decoder) is Silent,
             "a LowRankGaussian": type(likelihood) is LowRankGaussian,
             "a Bernoulli prior": type(model.prior) is Bernoulli,
@@ -47,7 +47,7 @@ class NumbaSubspaces(Compiled):
         }
 
     @classmethod
-    def search_needs(cls, search: Search) -> dict[str, bool]:
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
         return needs(search, operators.exactly_informed_flip)
 
     def step(
@@ -127,7 +127,7 @@ class NumbaSubspaces(Compiled):
 
         Sizes are checked, as loops go where they are told.
         """
-        from evovae.engines.subspace_chunks import prepare
+        from evovae.engines.subspace_gains import complete
         from evovae.engines.subspace_kernels import Model, Products, make_lanes
 
         p, prior = cast(LowRankGaussian, self.model.likelihood), cast(Bernoulli, self.model.prior)
@@ -170,7 +170,7 @@ class NumbaSubspaces(Compiled):
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),
         )
-        prepare(model, make_lanes(model))
+        complete(model.products, model, make_lanes(model))
         return model, kept[np.argsort(model.slot)]
 
     def _everywhere(self, total: "_Sums", usage: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

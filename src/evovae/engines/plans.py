@@ -71,7 +71,7 @@ def needs(search: Search, informed: Callable) -> dict[str, bool]:
 
 def planned(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
     """The search for states of H bits, by numbers."""
-    support = Support.given(needs(search, informed))
+    support = Support(needs(search, informed))
     selection, mutation = _selection(search.select), _mutation(search.mutate, informed)
     if selection is None or mutation is None or not support:
         raise TypeError(f"this engine needs {support}")

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from evovae.engines.base import Engine, Support, Totals
+from evovae.engines.base import Engine, Totals
 from evovae.evolve import Search, evolve
 from evovae.model import TVAE
 from evovae.posterior import elbo, moments, weights
@@ -46,10 +46,6 @@ class Reference(Engine):
     """
 
     model: TVAE
-
-    @classmethod
-    def supports(cls, model: TVAE, search: Search) -> Support:
-        return Support()
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator

@@ -8,14 +8,8 @@ from evovae.engines.draws import bits_at, f4
 from evovae.engines.jit import kernel, part
 from evovae.engines.kernels import copy, evolve, rank_states, store
 from evovae.engines.simd import add_rows
-from evovae.engines.subspace_gains import choose_flips, compare, complete, make_child
+from evovae.engines.subspace_gains import choose_flips, compare, make_child
 from evovae.engines.subspace_kernels import fill, make_ready, on_places, set_state
-
-
-@kernel
-def prepare(model, lanes):
-    """Fill in what inner products over all pixels have beside them."""
-    complete(model.products, model, lanes)
 
 
 @part

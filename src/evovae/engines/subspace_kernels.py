@@ -16,7 +16,7 @@ import numpy as np
 
 from evovae.engines.draws import f4
 from evovae.engines.jit import allocated, part
-from evovae.engines.kernels import on_bits, tag_of
+from evovae.engines.kernels import on_bits
 from evovae.engines.plans import MOST_DIMS
 from evovae.engines.simd import LANES, add_rows
 
@@ -44,7 +44,7 @@ SHAPES: dict[type, dict[str, str]] = {
     | {"second": "M M", "tmp": "M+2 HDM"},
     np.int64: {"size": "N", "ones": "N", "dims": "N M", "where": "D+1", "short": "short", "idx": "any"}
     | {"order": "any", "chosen": "P", "flips": "C", "pool": "pool"},
-    np.uint64: {"words": "N W", "tags": "N"},
+    np.uint64: {"words": "N W"},
     np.bool_: {"ready": "N", "have": "H"},
 }
 Workspace: Callable = namedtuple("Workspace", [*sum(map(list, SHAPES.values()), []), "products", "lanes"])  # type: ignore[misc]
@@ -85,10 +85,9 @@ def on_places(words, model, idx):
 
 @part
 def set_state(s, model, space):
-    """List the coefficients of state s from its bits, and set its log prior (but for a constant) and tag."""
+    """List the coefficients of state s from its bits, and set its log prior (but for a constant)."""
     words, dims = space.words[s], space.dims[s]
     n = on_places(words, model, space.idx)
-    space.tags[s] = tag_of(words)
     space.prior[s] = f4(0)
     k, ones = model.always, n * model.offsets
     for i in range(n):
@@ -127,10 +126,9 @@ def fill_rows(s, n_seen, model, space):
         h = space.idx[i]
         if not space.have[h]:
             space.have[h] = True
-            for j in range(model.ranks[h]):
-                fill(model.start[j] + h, n_seen, model, space)
-            for j in range(model.rank, model.rank + model.offsets):
-                fill(model.start[j] + h, n_seen, model, space)
+            for j in range(model.rank + model.offsets):
+                if j < model.ranks[h] or j >= model.rank:
+                    fill(model.start[j] + h, n_seen, model, space)
 
 
 @part
