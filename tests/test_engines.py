@@ -1,9 +1,11 @@
 """Conformance: the fused engines against the reference, member by member."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -370,3 +372,35 @@ def test_trainings_side_by_side_leave_torch_its_threads():
     finally:
         ended.set()
         torch.set_num_threads(before)
+
+
+FALLBACKS = """
+import sys
+import llvmlite.ir, numba
+del llvmlite.ir
+sys.modules["llvmlite.ir"] = None
+import numpy as np
+from evovae.engines import simd
+
+assert simd.trailing_zeros is simd.count_plainly and simd._wide is None
+out, rows = np.ones(85, np.float32), np.arange(340, dtype=np.float32).reshape(4, 85)
+idx, val = np.array([2, 0, 3, 9]), np.array([0.5, 2, 1, 9], np.float32)
+simd.add_rows(out, rows, idx, val, 3)
+assert np.allclose(out, 1 + val[:3] @ rows[idx[:3]])
+assert [simd.trailing_zeros(np.uint64(5 << n)) for n in range(64)] == [*range(64)]
+"""
+
+
+def test_without_private_parts_of_numba_plain_loops_do_the_same(tmp_path):
+    """What is compiled here is kept apart: the cache does not know of these parts."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "error", "-c", FALLBACKS], check=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("there", [None, types.SimpleNamespace(CPUTargetOptions=object)])
+def test_a_numba_without_an_option_for_reference_counts_gets_none(monkeypatch, there):
+    from evovae.engines.jit import uncounted
+
+    assert uncounted() == {"_nrt": False}
+    monkeypatch.setitem(sys.modules, "numba.core.cpu", there)
+    assert uncounted() == {}

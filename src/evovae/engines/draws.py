@@ -10,18 +10,8 @@ from numba import uint64
 from evovae.engines.jit import part
 
 f4 = np.float32
+LOWEST = np.float32(-3e38)
 GUMBEL = (-np.log(-np.log((np.arange(4096) + 0.5) / 4096))).astype(f4)  # quantiles: a lookup is a draw
-
-
-# The six highest bits of DE_BRUIJN << n are different for each n; PLACES finds n by them (Leiserson et al. 1998).
-DE_BRUIJN = 0x03F79D71B4CB0A89
-PLACES = np.argsort([(DE_BRUIJN << n) % 2**64 >> 58 for n in range(64)])
-
-
-@part
-def trailing_zeros(v):
-    """How many low bits of an unsigned integer are zero before its first one."""
-    return PLACES[((v & (~v + uint64(1))) * uint64(DE_BRUIJN)) >> uint64(58)]
 
 
 @part
@@ -50,8 +40,32 @@ def add_gumbel(a, n, beta, counter, out):
 
 
 @part
+def largest(keys, n):
+    """max(keys[:n]), as four maxima side by side: one alone would wait for itself at every step."""
+    a = b = c = d = LOWEST
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = max(a, keys[i]), max(b, keys[i + 1]), max(c, keys[i + 2]), max(d, keys[i + 3])
+    for i in range(whole, n):
+        a = max(a, keys[i])
+    return max(max(a, b), max(c, d))
+
+
+@part
 def top(keys, n, k, order):
-    """Put the indices of the k largest of keys[:n] into order[:k], best first, by insertion."""
+    """Put the indices of the k largest of keys[:n] into order[:k], best first; these keys are lost."""
+    for j in range(k):
+        best = largest(keys, n)
+        at = 0
+        while at < n - 1 and keys[at] != best:
+            at += 1
+        order[j] = at
+        keys[at] = LOWEST
+
+
+@part
+def top_of_sorted(keys, n, k, order):
+    """As `top`, by insertion: fast where the first k keys are nearly in order and few others are larger."""
     for i in range(n):
         held = min(i, k)
         key = keys[i]

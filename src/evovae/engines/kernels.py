@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from numba import uint64
 
-from evovae.engines.draws import add_gumbel, f4, top, trailing_zeros, uniform_at
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
 from evovae.engines.jit import allocated, part
 from evovae.engines.observations import misfit, slope
 from evovae.engines.plans import GAUSSIAN
-from evovae.engines.simd import add_rows
+from evovae.engines.simd import add_rows, trailing_zeros
 
 # The decoder with L layers, and the rest of the model.  fan_out[l] (n_in, n_out) and bias[l] carry
 # a state down to the data, fan_in[l] (n_out, n_in) carries slopes back; odds (H,) are the prior's
@@ -295,7 +295,7 @@ def evolve(S, counter, choose_flips, make_child, about, space):
 @part
 def rank_states(n, S, space):
     """Put the S best of n states into space.order, best first, and their q; returns the log-sum-exp of lpj."""
-    top(space.lpj, n, S, space.order)
+    top_of_sorted(space.lpj, n, S, space.order)
     best = space.lpj[space.order[0]]
     mass = f4(0)
     for j in range(S):

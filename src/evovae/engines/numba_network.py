@@ -6,6 +6,7 @@ fixed order, and chunks follow from the batch alone, so that results are the sam
 """
 
 import math
+import threading
 from collections.abc import Callable
 from functools import reduce
 from typing import Any, NamedTuple, cast
@@ -99,8 +100,11 @@ class NumbaNetwork(Compiled):
         chunks = _chunks(rows)
         sums = [_Sums.zero(net) for _ in chunks]
 
+        own = threading.local()
+
         def work(chunk: np.ndarray, mine: _Sums) -> None:
-            em_chunk(chunk, seed, *data, states.lpj.numpy(), plan, net, make_workspace(data[2], plan, net), *mine)
+            own.space = getattr(own, "space", None) or make_workspace(data[2], plan, net)
+            em_chunk(chunk, seed, *data, states.lpj.numpy(), plan, net, own.space, *mine)
 
         self.workers.run(em_chunk, work, chunks, sums)
         return sums

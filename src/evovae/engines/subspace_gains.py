@@ -7,7 +7,7 @@ of the most promising ones, LANES side by side: (.., LANES) in `Lanes`.
 
 import math
 
-from evovae.engines.draws import add_gumbel, f4, top
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted
 from evovae.engines.jit import part
 from evovae.engines.kernels import copy, draw_flips, flip, has, place_child
 from evovae.engines.plans import MOST_DIMS
@@ -231,7 +231,7 @@ def choose_flips(s, counter, about, space):
     removal_gains(s, products, model, space)
     add_gumbel(space.gain, H, plan.beta_mutate, counter, keys)
     n = short.shape[0]
-    top(keys, H, n, short)
+    top_of_sorted(keys, H, n, short)
     exact_gains(s, n, plan.beta_mutate, products, model, space)
     for i in range(n):
         space.val[i] = keys[short[i]]
