@@ -227,3 +227,30 @@ def test_sizes_that_do_not_fit_are_refused():
                 search,
                 seeded(),
             )
+
+
+@pytest.mark.parametrize("offsets", [False, True])
+def test_on_other_devices_the_reference_does_it_all_where_the_data_lie(offsets):
+    """Tensors that are made without a word about their device go to "meta", where they have no values: one would fail.
+
+    Nothing else tells a CPU from a CUDA device here; sums and moments are those of the compiled engine.
+    """
+    model = model_of(offsets=offsets)
+    x, observed = problem(model)
+    states, rows = States.random(45, 8, 9, seeded(), p=0.2), torch.arange(45)
+    engine = Reference(model)
+    search = Search(4, 3, 2, mutate=operators.exactly_informed_flip)
+    before = model.lpj(x, states.z, observed)
+    with torch.device("meta"):
+        totals = engine.step(x, observed, rows, states, search, seeded(1))
+        moments = engine.moments(x, observed, rows, states)
+    assert (elbo(states.lpj) >= elbo(before) - 1e-3).all() and totals.substitutions > 0
+    compiled = NumbaSubspaces(model, q_min=0)
+    assert_close(compiled.step(x, observed, rows, states, Search(0, 0, 0), seeded(1)).elbo, totals.elbo)
+    for ours, theirs in zip(compiled.moments(x, observed, rows, states), moments, strict=True):
+        assert_close(ours, theirs, rtol=1e-3, atol=5e-3)
+    with torch.device("meta"):
+        model.likelihood.update(totals.likelihood)
+        model.prior.update(totals.prior)
+    assert torch.isfinite(model.likelihood.directions).all()
+    assert isinstance(choose(model_of(offsets=offsets).to("meta"), search), Reference)

@@ -62,7 +62,7 @@ class Reference(Engine):
             return Totals(
                 count=len(rows),
                 elbo=bound.detach().double(),
-                substitutions=torch.as_tensor(substitutions),
+                substitutions=torch.as_tensor(substitutions, device=x.device),
                 likelihood=model.likelihood.stats(x, mean, observed, q, z),
                 prior=model.prior.stats(z, q),
             )

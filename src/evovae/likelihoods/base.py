@@ -148,10 +148,12 @@ class Likelihood(nn.Module, ABC):
 
         Parameters
         ----------
-        x, mean, observed, z
+        x, mean, observed
             As in `log_prob`.
         q
             The weights of the states, (N, S), with rows that sum to one.
+        z
+            States (N, S, H), bool.
 
         Returns
         -------
