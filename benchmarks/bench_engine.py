@@ -24,7 +24,7 @@ from torch import Generator
 
 from benchmarks.common import save, table
 from evovae.decoders import MLP
-from evovae.engines.numba_cpu import Fused
+from evovae.engines.numba_network import NumbaNetwork
 from evovae.engines.reference import Reference
 from evovae.evolve import Search
 from evovae.likelihoods import Bernoulli as Binary
@@ -70,7 +70,7 @@ def step_seconds(engine, N, S, D, H, hidden, make=lambda: Gaussian(0.02), repeat
     observed = torch.ones_like(x, dtype=torch.bool)
     model = TVAE(MLP(H, *hidden, D, generator=generator), make(), Bernoulli(H))
     states = States.random(N, S, H, generator)
-    settle, timed = Fused(model), engine(model)
+    settle, timed = NumbaNetwork(model), engine(model)
 
     def epoch(chosen):
         with chosen.running():
@@ -83,11 +83,11 @@ def step_seconds(engine, N, S, D, H, hidden, make=lambda: Gaussian(0.02), repeat
 
 
 def compare(case, ceiling):
-    """Fused against reference, at the reference's best batch size, and against sgemm."""
+    """Compiled against reference, at the reference's best batch size, and against sgemm."""
     N, S, sizes = case["N"], case["S"], (case["H"], *case["hidden"], case["D"])
     evaluations = N * (S + SEARCH.parents * SEARCH.children)
     flops = 2 * sum(a * b for a, b in pairwise(sizes)) * evaluations
-    fused = step_seconds(Fused, **case)
+    fused = step_seconds(NumbaNetwork, **case)
     reference = min(step_seconds(Reference, **case, repeats=1, batch=batch) for batch in (64, 256))
     return {
         "fused evaluations/s": evaluations / fused,
@@ -110,7 +110,7 @@ def growth():
     rows = []
     for name, values in sizes.items():
         sizes_of = [BASE | {name: (value,) if name == "hidden" else value} for value in values]
-        seconds = [step_seconds(Fused, **case, repeats=2) for case in sizes_of]
+        seconds = [step_seconds(NumbaNetwork, **case, repeats=2) for case in sizes_of]
         slope, offset = np.polyfit(values, seconds, 1)
         residual = np.var(seconds - (slope * np.array(values) + offset)) / np.var(seconds)
         exponent = np.polyfit(np.log(values), np.log(seconds), 1)[0]

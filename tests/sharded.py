@@ -51,7 +51,7 @@ def trained(name, shard, batch_size=N, S=2**H):
         observed=observed[own],
         states=States.random(own.stop - own.start, S, H, generator),
         search=search,
-        optimizer=torch.optim.Adam(model.decoder.parameters(), lr=0.01),
+        optimizer=torch.optim.Adam([{"params": [*model.decoder.parameters()]}], lr=0.01),
         epochs=4,
         batch_size=batch_size,
         generator=generator,

@@ -159,7 +159,7 @@ def test_a_run_goes_on_to_the_bit(tmp_path, setting, memory):
             options = {"engine": options["engine"](model)}
         generator = seeded(seed)
         states = States.random(100, 12, 5, generator)
-        optimizer = torch.optim.Adam(model.decoder.parameters(), lr=0.01)
+        optimizer = torch.optim.Adam([{"params": [*model.decoder.parameters()]}], lr=0.01)
         options = {"search": Search(4, 3), **options}
         rest = {"states": states, "optimizer": optimizer, "generator": generator, "memory": memory, "resume": resume}
         done = []

@@ -1,8 +1,11 @@
 """Conformance: the fused engines against the reference, member by member."""
 
+import os
 import subprocess
 import sys
 import threading
+import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -16,7 +19,7 @@ from torch.testing import assert_close
 from evovae import operators
 from evovae.decoders import MLP
 from evovae.em import fit
-from evovae.engines import Reference, choose
+from evovae.engines import Cuda, NumbaNetwork, Reference, choose, workers
 from evovae.engines.workers import Workers
 from evovae.evolve import Search
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
@@ -24,18 +27,17 @@ from evovae.model import TVAE
 from evovae.posterior import elbo
 from evovae.states import States, repeats
 
-numba_cpu = pytest.importorskip("evovae.engines.numba_cpu", reason="numba is not installed")
-Fused = numba_cpu.Fused
+pytest.importorskip("numba")
 
 
 def on_cpu(model):
-    return Fused(model, q_min=0)
+    return NumbaNetwork(model, q_min=0)
 
 
 def on_cuda(model):
     """In full precision, all children scored again: exact, on a GPU where there is one, interpreted elsewhere."""
-    cuda = pytest.importorskip("evovae.engines.cuda", reason="triton is not installed")
-    return cuda.Fused(model, torch.float32, shortlist=1000)
+    pytest.importorskip("triton")
+    return Cuda(model, torch.float32, shortlist=1000)
 
 
 DEVICES = {on_cpu: "cpu", on_cuda: "cuda" if torch.cuda.is_available() else "cpu", Reference: "cpu"}
@@ -182,7 +184,7 @@ def test_temperatures_are_those_that_were_asked_for():
         chosen_children(make_one(model := make("two hidden layers, leaky")), model, hot)
         for make_one in (on_cpu, Reference)
     )
-    usual = chosen_children(Fused(model := make("two hidden layers, leaky")), model, Search(2, 2))
+    usual = chosen_children(NumbaNetwork(model := make("two hidden layers, leaky")), model, Search(2, 2))
     assert max(abs(ours[s] - theirs.get(s, 0)) for s in ours) < 0.05
     assert max(abs(ours[s] - usual.get(s, 0)) for s in ours) > 0.05
 
@@ -201,7 +203,7 @@ def test_training_ends_at_the_same_bound():
     x = small_model(9, seed=20).sample(200, seeded())[0]
     ours, theirs = (
         torch.tensor([run(m := make("one hidden layer"), engine(m), x, seed)[0] for seed in range(12)])
-        for engine in (Fused, Reference)
+        for engine in (NumbaNetwork, Reference)
     )
     error = ((ours.var() + theirs.var()) / 12).sqrt()
     assert (ours.mean() - theirs.mean()).abs() < 3 * error + 0.01
@@ -209,7 +211,7 @@ def test_training_ends_at_the_same_bound():
 
 def test_any_number_of_threads_gives_the_same_bytes():
     x = data(150)
-    results = [run(m := make("one hidden layer"), Fused(m, threads=threads), x, 0, 2) for threads in (1, 2, 5)]
+    results = [run(m := make("one hidden layer"), NumbaNetwork(m, threads=threads), x, 0, 2) for threads in (1, 2, 5)]
     for bound, states, weights in results[1:]:
         assert bound == results[0][0]
         assert torch.equal(states.words, results[0][1].words)
@@ -218,22 +220,22 @@ def test_any_number_of_threads_gives_the_same_bytes():
 
 def test_two_python_threads_at_once():
     x = data(150)
-    alone = run(m := make("one hidden layer"), Fused(m), x, 0, 3)[0]
+    alone = run(m := make("one hidden layer"), NumbaNetwork(m), x, 0, 3)[0]
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(lambda: run(m := make("one hidden layer"), Fused(m), x, 0, 3)[0]) for _ in range(4)]
+        jobs = [pool.submit(lambda: run(m := make("one hidden layer"), NumbaNetwork(m), x, 0, 3)[0]) for _ in range(4)]
         assert [job.result() for job in jobs] == [alone] * 4
 
 
 def test_arrays_of_any_layout():
     x = data(150)
-    bounds = {run(m := make("one hidden layer"), Fused(m), y, 0, 2)[0] for y in (x, x.T.contiguous().T)}
+    bounds = {run(m := make("one hidden layer"), NumbaNetwork(m), y, 0, 2)[0] for y in (x, x.T.contiguous().T)}
     assert len(bounds) == 1
 
 
 def test_sizes_and_operators_that_do_not_fit_are_refused():
     """Nothing is read or written out of bounds, and nothing that was asked for is left out."""
     model = make("one hidden layer")
-    engine = Fused(model)
+    engine = NumbaNetwork(model)
     rows = torch.arange(5)
 
     def step(D=6, H=70, **search):
@@ -256,8 +258,8 @@ def test_sizes_and_operators_that_do_not_fit_are_refused():
             step(**bad)
     with pytest.raises(TypeError, match="no_cross"):
         step(cross=operators.one_point)
-    with pytest.raises(TypeError, match="MLP decoder"):
-        Fused(TVAE(model.decoder, Heavy(), model.prior))
+    with pytest.raises(TypeError, match="NumbaNetwork needs a likelihood of Gaussian, Laplace, Bernoulli, Poisson"):
+        NumbaNetwork(TVAE(model.decoder, Heavy(), model.prior))
 
 
 def test_flat_posteriors_over_many_states_still_give_gradients():
@@ -266,7 +268,7 @@ def test_flat_posteriors_over_many_states_still_give_gradients():
     x = data(10)
     states = States.random(10, 500, 9, seeded())
     observed = torch.ones_like(x, dtype=torch.bool)
-    Fused(model, q_min=0.5).step(x, observed, torch.arange(10), states, Search(2, 2), seeded())
+    NumbaNetwork(model, q_min=0.5).step(x, observed, torch.arange(10), states, Search(2, 2), seeded())
     assert model.decoder.layers[0].weight.grad.abs().sum() > 0
 
 
@@ -287,7 +289,7 @@ def test_skipping_states_of_little_mass_changes_gradients_little():
     gradients = []
     for q_min in (0, 1e-3):
         states = States.random(60, 30, 70, seeded())
-        Fused(model, q_min=q_min).step(x, observed, torch.arange(60), states, Search(), seeded())
+        NumbaNetwork(model, q_min=q_min).step(x, observed, torch.arange(60), states, Search(), seeded())
         gradients.append(torch.cat([p.grad.flatten() for p in model.decoder.parameters()]))
     assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[0].norm()
     assert not torch.equal(*gradients)
@@ -295,9 +297,9 @@ def test_skipping_states_of_little_mass_changes_gradients_little():
 
 def test_the_fused_engine_is_chosen_where_it_applies():
     model = make("one hidden layer")
-    assert isinstance(choose(model, Search()), Fused)
+    assert isinstance(choose(model, Search()), NumbaNetwork)
     for likelihood in LIKELIHOODS:
-        assert isinstance(choose(TVAE(model.decoder, likelihood, model.prior), Search()), Fused)
+        assert isinstance(choose(TVAE(model.decoder, likelihood, model.prior), Search()), NumbaNetwork)
     other = TVAE(model.decoder, Heavy(), model.prior)
     for unsupported, search in (
         (other, Search()),
@@ -321,26 +323,37 @@ def test_everything_works_without_numba():
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
-def test_compilation_is_announced_once(caplog):
-    from numba.core.event import Event
-
-    from evovae.engines import workers
+def test_compilation_is_announced_once(caplog, monkeypatch):
+    class Loop:
+        signatures = ()
 
     workers._say_compiling.cache_clear()
-    for _ in range(3):
-        workers._Compilation().on_start(Event("numba:compile", "START"))
+    monkeypatch.setattr(workers, "SOON", 0.01)
+    for signatures in ((), (), ("compiled",)):
+        Loop.signatures = signatures
+        Workers().run(Loop, time.sleep, [0.1])
     assert sum("compiling" in record.message for record in caplog.records) == 1
+
+
+def test_loops_that_are_there_are_not_announced(caplog, monkeypatch):
+    class Loop:
+        signatures = ("compiled",)
+
+    workers._say_compiling.cache_clear()
+    monkeypatch.setattr(workers, "SOON", 0.01)
+    Workers().run(Loop, time.sleep, [0.1])
+    assert not caplog.records
 
 
 def test_trainings_side_by_side_leave_torch_its_threads():
     """Two that overlap, in this thread and in another one."""
-    before, workers = torch.get_num_threads(), Workers()
+    before, pool = torch.get_num_threads(), Workers()
     torch.set_num_threads(2)
     inside, ended = threading.Event(), threading.Event()
     seen = []
 
     def other():
-        with workers.alone():
+        with pool.alone():
             inside.set()
             ended.wait(10)
         seen.append(torch.get_num_threads())
@@ -348,7 +361,7 @@ def test_trainings_side_by_side_leave_torch_its_threads():
     thread = threading.Thread(target=other)
     try:
         with ExitStack() as stack:
-            stack.enter_context(workers.alone())
+            stack.enter_context(pool.alone())
             thread.start()
             assert inside.wait(10) and torch.get_num_threads() == 1
             assert Workers().pool._max_workers == 2
@@ -359,3 +372,38 @@ def test_trainings_side_by_side_leave_torch_its_threads():
     finally:
         ended.set()
         torch.set_num_threads(before)
+
+
+FALLBACKS = """
+import builtins
+usual = builtins.__import__
+def without_llvmlite(name, globals=None, *rest):
+    if name == "llvmlite" and globals["__name__"] == "evovae.engines.simd":
+        raise ImportError(name)
+    return usual(name, globals, *rest)
+builtins.__import__ = without_llvmlite
+import numpy as np
+from evovae.engines import simd
+
+assert simd.trailing_zeros is simd.count_plainly and simd._wide is None
+out, rows = np.ones(85, np.float32), np.arange(340, dtype=np.float32).reshape(4, 85)
+idx, val = np.array([2, 0, 3, 9]), np.array([0.5, 2, 1, 9], np.float32)
+simd.add_rows(out, rows, idx, val, 3)
+assert np.allclose(out, 1 + val[:3] @ rows[idx[:3]])
+assert [simd.trailing_zeros(np.uint64((5 << n) % 2**64)) for n in range(64)] == [*range(64)]
+"""
+
+
+def test_without_private_parts_of_numba_plain_loops_do_the_same(tmp_path):
+    """What is compiled here is kept apart: the cache does not know of these parts."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "error", "-c", FALLBACKS], check=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("there", [None, types.SimpleNamespace(CPUTargetOptions=object)])
+def test_a_numba_without_an_option_for_reference_counts_gets_none(monkeypatch, there):
+    from evovae.engines.jit import uncounted
+
+    assert uncounted() == {"_nrt": False}
+    monkeypatch.setitem(sys.modules, "numba.core.cpu", there)
+    assert uncounted() == {}

@@ -112,7 +112,7 @@ def test_fit_logs_once_which_engine_runs_and_why(caplog):
     caplog.set_level(logging.INFO, "evovae.engines")
     [*trained(small_model(), data())]
     [*trained(small_model(), data(), search=Search(2, 2, cross=one_point))]
-    fused, reference = caplog.messages
-    assert fused == "the compiled engine Fused runs"
-    assert "the reference engine runs: no compiled one knows TVAE(MLP, Gaussian, Bernoulli" in reference
-    assert reference.endswith("with gumbel_top, informed_flip, one_point here")
+    compiled, reference = caplog.messages
+    assert compiled == "the engine NumbaNetwork runs; passed over: Cuda needs a CUDA device"
+    assert reference.startswith("the engine Reference runs; passed over: Cuda needs a CUDA device, parents as they are")
+    assert "; NumbaNetwork needs parents as they are (no_cross); NumbaSubspaces needs a silent decoder," in reference

@@ -268,13 +268,11 @@ def test_online_updates_end_near_those_of_whole_epochs():
         model.likelihood.start(x, torch.ones(6, dtype=x.dtype), seeded(1))
         generator = seeded(3)
         states = States(pack(everywhere(model, 400)), torch.zeros(400, 8).double(), 3)
-        optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1)
         run = fit(
             model,
             x,
             states=states,
             search=Search(1, 1, 0),
-            optimizer=optimizer,
             epochs=10,
             batch_size=batch,
             generator=generator,

@@ -9,8 +9,7 @@ from torch.testing import assert_close
 
 from evovae.decoders import Silent
 from evovae.em import fit
-from evovae.engines import Reference, choose
-from evovae.engines.numba_mixture import FusedMixture
+from evovae.engines import NumbaMixture, Reference, choose
 from evovae.evolve import Search
 from evovae.likelihoods import FullGaussian
 from evovae.migration import Neighbours
@@ -170,7 +169,7 @@ def test_the_engine_agrees_with_the_reference(missing, placed):
     rows = torch.arange(N).flip(0)[: N - 7]
     readout = torch.randn(D, 5, generator=seeded(8))
     results = []
-    for engine in (Reference(model), FusedMixture(model, q_min=0.0)):
+    for engine in (Reference(model), NumbaMixture(model, q_min=0.0)):
         states = some_states()
         totals = engine.step(x, observed, rows, states, NO_SEARCH, seeded(1))
         mean, variance = engine.moments(x, observed, rows, states, readout)
@@ -189,7 +188,7 @@ def test_both_engines_keep_the_best_of_what_is_proposed():
     model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32)
     search = Search(0, 0, 0, migrate=Neighbours((10, 6), (2, 2)))
     rows, kept = torch.arange(N), []
-    for engine in (Reference(model), FusedMixture(model)):
+    for engine in (Reference(model), NumbaMixture(model)):
         states, generator = some_states(), seeded(1)
         states.lpj.normal_(generator=seeded(2))
         totals = engine.step(x, observed, rows, states, search, generator)
@@ -203,7 +202,7 @@ def test_one_component_is_enough_for_the_engine():
     x, observed = data(torch.float32, places=0)
     totals = [
         engine.step(x, observed, torch.arange(N), States.one_hot(torch.zeros(N, 1).long(), 1), NO_SEARCH, seeded())
-        for engine in (Reference(model), FusedMixture(model))
+        for engine in (Reference(model), NumbaMixture(model))
     ]
     assert_close(totals[1].likelihood, totals[0].likelihood, rtol=1e-4, atol=1e-3)
 
@@ -213,7 +212,7 @@ def test_results_do_not_depend_on_threads():
     for threads in (1, 3):
         model, (x, observed) = mixture(dtype=torch.float32), data(torch.float32, missing=0.2)
         states = some_states()
-        engine = FusedMixture(model, threads=threads)
+        engine = NumbaMixture(model, threads=threads)
         totals = engine.step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(1))
         found.append((states.lpj, totals.likelihood))
     assert torch.equal(found[0][0], found[1][0])
@@ -232,7 +231,7 @@ def test_populations_of_neighbours_find_the_components_of_all():
     search = Search(0, 0, 0, migrate=Neighbours(grid, (1, 1)))
     rows = torch.arange(len(x))
     for _ in range(15):
-        FusedMixture(truth).step(x, observed, rows, states, search, seeded(5))
+        NumbaMixture(truth).step(x, observed, rows, states, search, seeded(5))
     whole = elbo(truth.lpj(x, torch.eye(K).bool().expand(len(x), K, K), observed)).sum().detach()
     assert whole - elbo(states.lpj).sum() < 0.02 * abs(whole)
     assert elbo(states.lpj).sum() <= whole + 1e-2
@@ -241,15 +240,13 @@ def test_populations_of_neighbours_find_the_components_of_all():
 def test_fit_chooses_the_engine_and_trains():
     model, (x, _) = mixture(dtype=torch.float32), data(torch.float32)
     search = Search(0, 0, 0, migrate=Neighbours((10, 6), (2, 2)))
-    assert isinstance(choose(model, search), FusedMixture)
-    optimizer = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
+    assert isinstance(choose(model, search), NumbaMixture)
     epochs = [
         *fit(
             model,
             x,
             states=some_states(),
             search=search,
-            optimizer=optimizer,
             epochs=8,
             batch_size=N,
             generator=seeded(0),
@@ -263,7 +260,7 @@ def test_states_with_several_bits_are_refused_by_the_engine():
     states = some_states()
     states.words[3, 1] = 6
     with pytest.raises(ValueError, match="one bit on"):
-        FusedMixture(model).step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(0))
+        NumbaMixture(model).step(x, observed, torch.arange(N), states, NO_SEARCH, seeded(0))
 
 
 def test_sums_of_what_a_mixture_says_make_the_same_of_it():

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -120,7 +119,7 @@ class Silent(nn.Module):
     """The decoder mean(z) = 0, for likelihoods that depend on z themselves, such as
     `evovae.likelihoods.LowRankGaussian`.
 
-    It has one parameter, which is empty, so that there is something to make an optimiser of.
+    It has no parameters: there is nothing to descend, and `evovae.fit` needs no optimiser.
 
     Parameters
     ----------
@@ -138,7 +137,6 @@ class Silent(nn.Module):
     def __init__(self, D: int) -> None:
         super().__init__()
         self.D = D
-        self.nothing = nn.Parameter(torch.empty(0))
 
     def forward(self, z: Tensor) -> Tensor:
         """Decode states to zeros.
@@ -153,7 +151,7 @@ class Silent(nn.Module):
         Tensor
             Zeros (..., D).
         """
-        return self.nothing.sum() + z.new_zeros(*z.shape[:-1], self.D)
+        return z.new_zeros(*z.shape[:-1], self.D)
 
     def config(self) -> dict[str, Any]:
         """The arguments of the constructor, but for what ``state_dict()`` holds.

@@ -71,10 +71,10 @@ def fit(
     *,
     states: States,
     search: Search,
-    optimizer: Optimizer,
     epochs: int,
     batch_size: int,
     generator: Generator,
+    optimizer: Optimizer | None = None,
     observed: Tensor | None = None,
     schedule: Schedule = warm_up_decay,
     memory: float | None = None,
@@ -101,14 +101,15 @@ def fit(
         The populations to start from, such as `States.random`; changed in place.
     search
         Settings of the E-step.
-    optimizer
-        Over the decoder's parameters; its learning rates are the peaks that `schedule` scales.
     epochs
         Passes over the data, at least 1.
     batch_size
         Data points of a batch, at least 1; they are drawn in a new order in each epoch.
     generator
         Source of all draws.
+    optimizer
+        Over the decoder's parameters; its learning rates are the peaks that `schedule` scales.  Default: none, for
+        decoders without parameters, whose likelihood and prior are all there is to learn.
     observed
         Which values of x are seen, (N, D) bool; missing values may be anything, NaN too.  Default: all.
     schedule
@@ -173,6 +174,10 @@ def fit(
     if memory is not None and not 0 <= memory < 1:
         raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
     x, observed = without_unseen(x, observed), observed.contiguous()
+    if optimizer is None:
+        if any(parameter.requires_grad for parameter in model.parameters()):
+            raise TypeError("the model has parameters that learn by their gradients; pass an optimizer of them")
+        optimizer = torch.optim.SGD([{"params": []}])  # of no parameters
     engine = choose(model, search) if engine is None else engine
     shard = Alone() if shard is None else shard
     N, batches = int(shard.add(torch.tensor(len(x)))), shard.most(-(-len(x) // batch_size))

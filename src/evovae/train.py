@@ -266,7 +266,9 @@ class _Run:
             observed=self.rows.observed,
             states=self.states,
             search=_search(settings, self.model),
-            optimizer=torch.optim.Adam(self.model.decoder.parameters(), lr=settings.learning_rate, fused=True),
+            optimizer=torch.optim.Adam(
+                [{"params": [*self.model.decoder.parameters()]}], lr=settings.learning_rate, fused=True
+            ),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             generator=self.generator,

@@ -2,28 +2,35 @@
 
 For N data points of D values with populations of S states of H bits: lpj (N, S) are the log joints log p(x_n, z_ns), in
 nats, that an E-step improves.
+
+Compiled engines are there for an `MLP` with a likelihood of independent values and a Bernoulli prior, for
+`LowRankGaussian`, and for mixtures of `FullGaussian` (on the CPU in single precision, with numba), and for CUDA devices
+(with triton).  Their searches select by `gumbel_top`, `uniformly` or `by_fitness`, mutate by `informed_flip` or
+`uniform_flip`, at any temperature, and do not cross.
 """
 
 import logging
-from importlib.util import find_spec
 
-from evovae.engines.base import Engine, Totals
+from evovae.engines.base import Engine, Support, Totals
+from evovae.engines.cuda import Cuda
+from evovae.engines.numba_mixture import NumbaMixture
+from evovae.engines.numba_network import NumbaNetwork
+from evovae.engines.numba_subspaces import NumbaSubspaces
 from evovae.engines.reference import Reference
 from evovae.evolve import Search
 from evovae.model import TVAE
 
-__all__ = ["Engine", "Reference", "Totals", "choose"]
+__all__ = ["ENGINES", "Engine", "Reference", "Support", "Totals", "choose"]
 logger = logging.getLogger(__name__)
+
+ENGINES: tuple[type[Engine], ...] = (Cuda, NumbaNetwork, NumbaSubspaces, NumbaMixture, Reference)
+"""All of them, the fastest first; the last one runs anything."""
 
 
 def choose(model: TVAE, search: Search) -> Engine:
-    """The fastest engine that supports a model and a search, on the device where the model lies.
+    """The first of `ENGINES` that supports a model and a search, on the device where the model lies.
 
-    Compiled engines are there for an `MLP` with a likelihood of independent values and a Bernoulli prior, for
-    `LowRankGaussian`, and for mixtures of `FullGaussian` (on the CPU in single precision, with numba), and for CUDA
-    devices (with triton).  Their searches select by `gumbel_top`, `uniformly` or `by_fitness`, mutate by
-    `informed_flip` or `uniform_flip`, at any temperature, and do not cross.  Which engine was chosen is logged (INFO,
-    logger ``evovae.engines``).
+    Which one that is, and what the others before it lack, is logged (INFO, logger ``evovae.engines``).
 
     Parameters
     ----------
@@ -44,30 +51,10 @@ def choose(model: TVAE, search: Search) -> Engine:
     >>> choose(TVAE(decoders.MLP(4, 8).double(), likelihoods.Gaussian(), priors.Bernoulli(4)), Search())
     Reference(model=TVAE(MLP, Gaussian, Bernoulli; H = 4, 45 parameters))
     """
-    engine = _fastest(model, search)
-    if isinstance(engine, Reference):
-        parts = (search.select, search.mutate, search.cross)
-        operators = ", ".join(getattr(part, "__name__", repr(part)) for part in parts)
-        logger.info("the reference engine runs: no compiled one knows %s with %s here", model, operators)
-    else:
-        logger.info("the compiled engine %s runs", type(engine).__name__)
-    return engine
-
-
-def _fastest(model: TVAE, search: Search) -> Engine:
-    if next(model.parameters()).device.type != "cpu":
-        if find_spec("triton"):
-            from evovae.engines import cuda
-
-            if cuda.supports(model, search):
-                return cuda.Fused(model)
-    elif find_spec("numba"):
-        from evovae.engines import numba_cpu, numba_low_rank, numba_mixture
-
-        if numba_cpu.supports(model, search):
-            return numba_cpu.Fused(model)
-        if numba_low_rank.supports(model, search):
-            return numba_low_rank.FusedSubspaces(model)
-        if numba_mixture.supports(model, search):
-            return numba_mixture.FusedMixture(model)
-    return Reference(model)
+    passed = []
+    for kind in ENGINES:
+        if support := kind.supports(model, search):
+            break
+        passed.append(f"{kind.__name__} needs {support}")
+    logger.info("the engine %s runs; passed over: %s", kind.__name__, "; ".join(passed) or "none")
+    return kind(model)

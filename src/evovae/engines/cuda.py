@@ -6,10 +6,10 @@ no bound ever falls by rounding.  A step of one size is recorded as a CUDA graph
 """
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial, reduce
+from importlib.util import find_spec
 from operator import add
 from typing import Any
 
@@ -17,40 +17,29 @@ import torch
 from torch import Generator, Tensor
 
 from evovae import operators
-from evovae.engines import cuda_kernels as kernels
-from evovae.engines.base import Totals
-from evovae.engines.plans import Plan, knows
-from evovae.engines.plans import plan as plan_of
+from evovae.engines.base import Engine, Support, Totals, device_of, is_single
+from evovae.engines.plans import Plan, needs, planned
 from evovae.engines.reference import Reference
 from evovae.evolve import Search
-from evovae.likelihoods import LowRankGaussian
+from evovae.likelihoods import FullGaussian, LowRankGaussian
 from evovae.model import TVAE
 from evovae.posterior import elbo, weights
 from evovae.states import States
 
 logger = logging.getLogger(__name__)
 
+BY_STATE = FullGaussian | LowRankGaussian  # likelihoods that look at states of bool
 Work = Callable[[Tensor], Totals]
 """A step on the data points of some numbers (n,), which lie on the device."""
 
 
-def supports(model: TVAE, search: Search) -> bool:
-    """Whether `Fused` can run this model and search; it also runs on the CPU, where Triton interprets its kernels."""
-    return _has_parts(model) and knows(search, operators.informed_flip)
-
-
-def _has_parts(model: TVAE) -> bool:
-    single = all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    return single and not isinstance(model.likelihood, LowRankGaussian)
-
-
-class Fused:
+class Cuda(Engine):
     """One batch of EM by few launches.
 
     Parameters
     ----------
     model
-        On a CUDA device, in float32.
+        In float32, on a CUDA device; or on the CPU, where Triton interprets the kernels.
     proposals
         The precision of matrix products in scoring children, and in the gradients that tell which bits to flip.
     shortlist
@@ -62,32 +51,48 @@ class Fused:
     def __init__(
         self, model: TVAE, proposals: torch.dtype = torch.bfloat16, shortlist: int = 16, tile: int = 4096
     ) -> None:
-        if not _has_parts(model):
-            raise TypeError("this engine needs float32, and any likelihood but LowRankGaussian, which trains on a CPU")
-        self.model, self.proposals, self.shortlist, self.tile = model, proposals, shortlist, tile
+        from evovae.engines import cuda_kernels
+
+        super().__init__(model)
+        self.kernels = cuda_kernels
+        self.proposals, self.shortlist, self.tile = proposals, shortlist, tile
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         device = self.parameters[0].device
         self.gradients = torch.zeros(sum(parameter.numel() for parameter in self.parameters), device=device)
         self.seed = torch.zeros(1, dtype=torch.int64, device=device)
-        self.launch: Launch = Recorded(device) if device.type == "cuda" else Eager()
+        self.launch: Eager | Recorded = Recorded(device) if device.type == "cuda" else Eager()
 
-    def running(self) -> AbstractContextManager[None]:
-        """Nothing to arrange."""
-        return nullcontext()
+    @classmethod
+    def supports(cls, model: TVAE, search: Search) -> Support:
+        here = {"triton": find_spec("triton") is not None, "a CUDA device": device_of(model).type != "cpu"}
+        return Support(here | dict(super().supports(model, search).needs))
+
+    @classmethod
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        return {
+            "float32": is_single(model),
+            "a likelihood of the decoder's output alone": not isinstance(model.likelihood, BY_STATE),
+            "parameters with gradients": any(parameter.requires_grad for parameter in model.parameters()),
+        }
+
+    @classmethod
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
+        return needs(search, operators.informed_flip)
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """See `Engine.step`; the sums are not waited for."""
         with torch.cuda.device_of(x):
-            totals = self._step(x, observed, rows, states, search, generator)
-            self._set_gradients(totals.count)
+            totals = self._step(x, observed, rows, states, search, generator)  # which are not waited for
+            means = self.gradients / -max(totals.count, 1)
+            for parameter, mean in zip(self.parameters, means.split([p.numel() for p in self.parameters]), strict=True):
+                parameter.grad = mean.view_as(parameter)
             return totals
 
     def _step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        plan = plan_of(search, operators.informed_flip, 0, states.n_latents)
+        plan = planned(search, operators.informed_flip, 0, states.n_latents)
         work = partial(self._work, x, observed, states, plan)
         self.seed.copy_(torch.randint(2**62, (1,), generator=generator, device=generator.device), non_blocking=True)
         self.gradients.zero_()
@@ -98,27 +103,24 @@ class Fused:
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """See `Engine.search`.  Steps are recorded with their gradients, which are left alone here."""
-        with torch.cuda.device_of(x):
+        with torch.cuda.device_of(x):  # steps are recorded with their gradients, which are left alone here
             return int(self._step(x, observed, rows, states, search, generator).substitutions)
-
-    def _set_gradients(self, count: int) -> None:
-        sizes = [parameter.numel() for parameter in self.parameters]
-        means = (self.gradients / -max(count, 1)).split(sizes)
-        for parameter, mean in zip(self.parameters, means, strict=True):
-            parameter.grad = mean.view_as(parameter)
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Engine.moments`."""
         return Reference(self.model).moments(x, observed, rows, states, readout)
 
     def _tiles(self, work: Work, rows: Tensor) -> Iterator[Totals]:
         """Work on all rows, tile by tile: smaller ones once memory ran out, which leaves no trace of a tile."""
         while True:
             tile = rows[: self.tile]
-            done = _tried(work, tile)
+            try:
+                done = work(tile)
+            except torch.OutOfMemoryError:
+                if len(tile) <= 1:
+                    raise
+                done = None  # what failed holds memory until here
             if done is None:
                 self.tile = -(-len(tile) // 2)
                 self.launch.forget()
@@ -132,7 +134,7 @@ class Fused:
         """The E-step of some data points; the gradients of their bound are added to `gradients`."""
         model, x, observed = self.model, x[rows], observed[rows]
         words, substitutions = self._searched(x, observed, rows, states, plan)
-        z = kernels.unpack(words, states.n_latents)
+        z = self.kernels.unpack(words, states.n_latents)
         mean = model.decode(z)
         lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
         bound = elbo(lpj).sum()
@@ -148,7 +150,7 @@ class Fused:
     @torch.no_grad()
     def _searched(self, x: Tensor, observed: Tensor, rows: Tensor, states: States, plan: Plan) -> tuple[Tensor, Tensor]:
         """Better populations (n, S, W), and how many states are new."""
-        H, words = states.n_latents, states.words[rows]
+        H, words, kernels = states.n_latents, states.words[rows], self.kernels
         S = words.shape[1]
 
         def lpj(z: Tensor) -> Tensor:
@@ -181,41 +183,24 @@ class Fused:
         return kept, (which >= S).sum()
 
 
-def _tried(work: Work, tile: Tensor) -> Totals | None:
-    """Nothing, where memory ran out and the tile can be cut."""
-    try:
-        return work(tile)
-    except torch.OutOfMemoryError:
-        if len(tile) <= 1:
-            raise
-        return None
-
-
 def _precision(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
     """Matrix products in this precision; nothing is cached, as casts belong into the recording that needs them."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device, dtype, cache_enabled=False)
 
 
-class Launch(ABC):
-    """How work on a tile is started."""
+class Eager:
+    """How work on a tile is started: one operation after the other."""
 
-    @abstractmethod
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         """Do it for some data points; `place` is the same for work of the same kind on the same memory."""
+        return work(rows)
 
     def forget(self) -> None:
         """Give back what memory can be given back."""
         torch.cuda.empty_cache()
 
 
-class Eager(Launch):
-    """One operation after the other."""
-
-    def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
-        return work(rows)
-
-
-class Recorded(Launch):
+class Recorded:
     """For each size of tiles: as it is at first, then recorded as a CUDA graph, which is replayed from then on."""
 
     def __init__(self, device: torch.device) -> None:
@@ -226,7 +211,7 @@ class Recorded(Launch):
     def forget(self) -> None:
         self.recordings: dict[int, Recording] = {}
         self.pool = torch.cuda.graph_pool_handle()
-        super().forget()
+        torch.cuda.empty_cache()
 
     def __call__(self, work: Work, place: tuple, rows: Tensor) -> Totals:
         if place != self.place:  # recordings hold memory, and those of other data will hardly be asked for again
@@ -243,7 +228,7 @@ class Recording:
     Where that fails, as it does for models that look at values, it is run as it is each time.
     """
 
-    def __init__(self, size: int, device: torch.device, stream: torch.cuda.Stream, pool: Any) -> None:  # noqa: ANN401
+    def __init__(self, size: int, device: torch.device, stream: torch.cuda.Stream, pool: Any) -> None:
         self.rows = torch.zeros(size, dtype=torch.int64, device=device)
         self.stream, self.pool, self.graph = stream, pool, torch.cuda.CUDAGraph()
         self.ready = self.refused = False

@@ -5,34 +5,41 @@ A row of `act` holds the outputs of all decoder layers for one state one after a
 a one-bit child is its parent plus or minus one row, and units that a ReLU switched off are skipped.
 """
 
+import math
 from collections import namedtuple
+from collections.abc import Callable
 
-from llvmlite import ir
-from numba import types, uint64
-from numba.extending import intrinsic
+import numpy as np
+from numba import uint64
 
-from evovae.engines.draws import add_gumbel, f4, top, uniform_at
-from evovae.engines.jit import part
-from evovae.engines.observations import GAUSSIAN, misfit, slope
-from evovae.engines.simd import add_rows
+from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
+from evovae.engines.jit import allocated, part
+from evovae.engines.observations import misfit, slope
+from evovae.engines.plans import GAUSSIAN
+from evovae.engines.simd import add_rows, trailing_zeros
 
 # The decoder with L layers, and the rest of the model.  fan_out[l] (n_in, n_out) and bias[l] carry
 # a state down to the data, fan_in[l] (n_out, n_in) carries slopes back; odds (H,) are the prior's
 # log-odds; kind, weight and each are the likelihood (see `observations`; each is its normaliser for one value),
 # constant the part of the log prior that is the same for all states.
 Net = namedtuple("Net", "fan_out fan_in bias off leak odds kind weight each constant")
-# Room for the K = S + P C G states that one data point may see in a step.
-Room = namedtuple("Room", "act words tags lpj misfit prior delta gain keys idx val order chosen flips pool seen q")
+# What one data point needs in a step: K = S + P C G states that it may see, with the outputs of all units (act), slopes
+# of one state (delta), and lists.
+SHAPES: dict[type, dict[str, str]] = {
+    np.float32: {"act": "K units", "lpj": "K", "misfit": "K", "prior": "K", "delta": "units", "gain": "H"}
+    | {"keys": "any", "val": "any", "seen": "D", "q": "S"},
+    np.int64: {"idx": "any", "order": "S", "chosen": "P", "flips": "C", "pool": "pool"},
+    np.uint64: {"words": "K W"},
+}
+Workspace: Callable = namedtuple("Workspace", sum(map(list, SHAPES.values()), []))  # type: ignore[misc]
 
 
-@intrinsic
-def trailing_zeros(typingctx, v):
-    """How many low bits of an unsigned integer are zero before its first one."""
-
-    def generate(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+def make_workspace(words, plan, net):
+    """For one thread."""
+    (_, S, W), H, P, C, units = words.shape, len(net.odds), plan.P, plan.C, net.off[-1]
+    K = S + P * C * plan.G
+    sizes = {"K": K, "S": S, "W": W, "H": H, "P": P, "C": C, "units": units, "D": units - net.off[-2]}
+    return Workspace(*allocated(SHAPES, sizes | {"any": max(K, H, units) + 1, "pool": max(S, P * C)}))
 
 
 @part
@@ -89,109 +96,99 @@ def on_bits(words, idx):
 
 
 @part
-def enter(s, net, room):
-    """Layer 0 and log prior (but for a constant) of state s from its bits, and its tag."""
-    words = room.words[s]
-    first = room.act[s, : net.off[1]]
+def set_state(s, net, space):
+    """Layer 0 and log prior (but for a constant) of state s from its bits."""
+    words = space.words[s]
+    first = space.act[s, : net.off[1]]
     copy(net.bias[0], first)
     log_prior = f4(0)
-    n = on_bits(words, room.idx)
+    n = on_bits(words, space.idx)
     for j in range(n):
-        room.val[j] = 1
-        log_prior += net.odds[room.idx[j]]
-    add_rows(first, net.fan_out[0], room.idx, room.val, n)
-    room.prior[s] = log_prior
-    room.tags[s] = tag_of(words)
+        space.val[j] = 1
+        log_prior += net.odds[space.idx[j]]
+    add_rows(first, net.fan_out[0], space.idx, space.val, n)
+    space.prior[s] = log_prior
 
 
 @part
-def tag_of(words):
-    """A hash of a state; the state itself where that is one word."""
-    tag = words[0]
-    for w in range(1, words.shape[0]):
-        tag = (tag * uint64(0xD1B54A32D192ED03)) ^ words[w]
-    return tag
-
-
-@part
-def twin(n, room):
-    """The earlier state that equals state n, or -1.  Tags are compared first."""
-    tag, hits = room.tags[n], 0
+def find_duplicate(n, space):
+    """The earlier state that equals state n, or -1.  First words are compared first."""
+    words, hits = space.words, 0
     for s in range(n):
-        hits += 1 if room.tags[s] == tag else 0
+        hits += 1 if words[s, 0] == words[n, 0] else 0
     if hits == 0:
         return -1
     for s in range(n):
         same = True
-        for w in range(room.words.shape[1]):
-            same = same and room.words[s, w] == room.words[n, w]
+        for w in range(words.shape[1]):
+            same = same and words[s, w] == words[n, w]
         if same:
             return s
     return -1
 
 
 @part
-def decode(s, net, room):
+def decode(s, net, space):
     """Fill in the outputs of layers 1..L-1 of state s, whose layer 0 is there."""
-    off, act = net.off, room.act[s]
+    off, act = net.off, space.act[s]
     for layer in range(1, len(net.fan_out)):
-        n = active(act[off[layer - 1] : off[layer]], net.leak, room.idx, room.val)
+        n = active(act[off[layer - 1] : off[layer]], net.leak, space.idx, space.val)
         out = act[off[layer] : off[layer + 1]]
         copy(net.bias[layer], out)
-        add_rows(out, net.fan_out[layer], room.idx, room.val, n)
+        add_rows(out, net.fan_out[layer], space.idx, space.val, n)
 
 
 @part
-def evaluate(s, x, net, room):
+def evaluate(s, x, net, space):
     """Decode state s and set its misfit to the observed values and its lpj (but for a constant)."""
-    decode(s, net, room)
-    room.misfit[s] = misfit(net.kind, x, room.act[s, net.off[-2] :], room.seen)
-    room.lpj[s] = room.prior[s] - net.weight * room.misfit[s]
+    decode(s, net, space)
+    space.misfit[s] = misfit(net.kind, x, space.act[s, net.off[-2] :], space.seen)
+    space.lpj[s] = space.prior[s] - net.weight * space.misfit[s]
 
 
 @part
-def slopes(s, x, scale, net, room):
+def slopes(s, x, scale, net, space):
     """delta = -scale * d misfit / d(output) for every layer of state s, before its ReLU."""
-    off, act, delta = net.off, room.act[s], room.delta
-    slope(net.kind, x, act[off[-2] :], room.seen, scale, delta[off[-2] :])
+    off, act, delta = net.off, space.act[s], space.delta
+    slope(net.kind, x, act[off[-2] :], space.seen, scale, delta[off[-2] :])
     for layer in range(len(net.fan_in) - 1, 0, -1):
         above, below = delta[off[layer] : off[layer + 1]], delta[off[layer - 1] : off[layer]]
         for m in range(below.shape[0]):
             below[m] = 0
-        add_rows(below, net.fan_in[layer], room.idx, room.val, nonzero(above, room.idx, room.val))
+        add_rows(below, net.fan_in[layer], space.idx, space.val, nonzero(above, space.idx, space.val))
         a = act[off[layer - 1] : off[layer]]
         for m in range(a.shape[0]):
             below[m] *= f4(1) if a[m] > f4(0) else net.leak
 
 
 @part
-def flip_gains(s, x, net, room):
+def flip_gains(s, x, net, space):
     """About how much lpj changes when each bit of state s flips; exactly for a linear decoder with Gaussian noise."""
-    slopes(s, x, net.weight, net, room)
-    n = nonzero(room.delta[: net.off[1]], room.idx, room.val)
-    gain, words = room.gain, room.words[s]
+    slopes(s, x, net.weight, net, space)
+    n = nonzero(space.delta[: net.off[1]], space.idx, space.val)
+    gain, words = space.gain, space.words[s]
     copy(net.odds, gain)
-    add_rows(gain, net.fan_in[0], room.idx, room.val, n)
-    for j in range(on_bits(words, room.idx)):
-        gain[room.idx[j]] = -gain[room.idx[j]]
+    add_rows(gain, net.fan_in[0], space.idx, space.val, n)
+    for j in range(on_bits(words, space.idx)):
+        gain[space.idx[j]] = -gain[space.idx[j]]
     if len(net.fan_in) == 1 and net.kind == GAUSSIAN:
         rows = net.fan_out[0]
         for h in range(gain.shape[0]):
             curvature = f4(0)
             for d in range(x.shape[0]):
-                curvature += rows[h, d] * rows[h, d] * room.seen[d]
+                curvature += rows[h, d] * rows[h, d] * space.seen[d]
             gain[h] -= net.weight * curvature
 
 
 @part
-def select(n, plan, counter, room):
+def select(n, plan, counter, space):
     """Choose P of the n places of the pool: Gumbel-top-P on lpj, or fitness-proportional draws."""
-    lpj, pool, keys = room.lpj, room.pool, room.keys
+    lpj, pool, keys = space.lpj, space.pool, space.keys
     if plan.fitness == 0:
         for k in range(n):
-            room.val[k] = lpj[pool[k]]
-        add_gumbel(room.val, n, plan.beta_select, counter, keys)
-        top(keys, n, plan.P, room.chosen)
+            space.val[k] = lpj[pool[k]]
+        add_gumbel(space.val, n, plan.beta_select, counter, keys)
+        top(keys, n, plan.P, space.chosen)
         return
     low = lpj[pool[0]]
     for k in range(n):
@@ -207,7 +204,7 @@ def select(n, plan, counter, room):
             k = 0
             while k < n - 1 and keys[k] <= u * total:
                 k += 1
-        room.chosen[p] = k
+        space.chosen[p] = k
 
 
 @part
@@ -217,80 +214,105 @@ def has(words, h):
 
 
 @part
-def flip(s, h, n, room):
+def flip(s, h, n, space):
     """Make the bits of state n those of state s with bit h flipped."""
-    copy(room.words[s], room.words[n])
-    room.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
+    copy(space.words[s], space.words[n])
+    space.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
 
 
 @part
-def begin(parent, h, n, room):
-    """Bits and tag of the child of `parent` with bit h flipped, as state n; the place of an earlier twin, or -1."""
-    flip(parent, h, n, room)
-    room.tags[n] = tag_of(room.words[n])
-    return twin(n, room)
+def place_child(parent, h, n, space):
+    """Bits of the child of `parent` with bit h flipped, as state n; that of an earlier duplicate, or -1."""
+    flip(parent, h, n, space)
+    return find_duplicate(n, space)
 
 
 @part
-def draw_flips(plan, counter, room):
+def draw_flips(plan, counter, space):
     """One bit for each of C children, drawn independently."""
-    H = room.gain.shape[0]
+    H = space.gain.shape[0]
     for c in range(plan.C):
-        room.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
+        space.flips[c] = min(int(uniform_at(counter + uint64(c)) * H), H - 1)
 
 
 @part
-def choose_flips(s, counter, about, room):
+def choose_flips(s, counter, about, space):
     """One bit for each of C children of state s: Gumbel-top-C on the gains, or independent draws."""
     plan, x, net = about
     if plan.uniform:
-        draw_flips(plan, counter, room)
+        draw_flips(plan, counter, space)
         return
-    H = room.gain.shape[0]
-    flip_gains(s, x, net, room)
-    add_gumbel(room.gain, H, plan.beta_mutate, counter, room.keys)
-    top(room.keys, H, plan.C, room.flips)
+    H = space.gain.shape[0]
+    flip_gains(s, x, net, space)
+    add_gumbel(space.gain, H, plan.beta_mutate, counter, space.keys)
+    top(space.keys, H, plan.C, space.flips)
 
 
 @part
-def bear(parent, c, n, about, room):
-    """The c-th child of `parent` as state n; its place, or that of an earlier twin."""
+def make_child(parent, c, n, about, space):
+    """The c-th child of `parent` as state n; its place, or that of an earlier duplicate."""
     _, x, net = about
-    h = room.flips[c]
-    s = begin(parent, h, n, room)
+    h = space.flips[c]
+    s = place_child(parent, h, n, space)
     if s >= 0:
         return s
-    sign = f4(1) if has(room.words[n], h) else f4(-1)
+    sign = f4(1) if has(space.words[n], h) else f4(-1)
     row = net.fan_out[0][h]
     for m in range(net.off[1]):
-        room.act[n, m] = room.act[parent, m] + sign * row[m]
-    room.prior[n] = room.prior[parent] + sign * net.odds[h]
-    evaluate(n, x, net, room)
+        space.act[n, m] = space.act[parent, m] + sign * row[m]
+    space.prior[n] = space.prior[parent] + sign * net.odds[h]
+    evaluate(n, x, net, space)
     return n
 
 
 @part
-def evolve(S, counter, choose_flips, bear, about, room):
+def evolve(S, counter, choose_flips, make_child, about, space):
     """Add children of the S states, for G generations; returns how many distinct states there are.
 
-    choose_flips(s, counter, about, room) puts the bits to flip into room.flips, bear(parent, c, n, about, room)
-    evaluates a child; about starts with the plan, and holds what else the two want.  Twins are not evaluated again,
-    but keep their places in the pool of the next generation.
+    choose_flips(s, counter, about, space) puts the bits to flip into space.flips, and make_child(parent, c, n, about,
+    space) evaluates a child; about starts with the plan, and holds what else the two want.  Duplicates are not
+    evaluated again, but keep their places in the pool of the next generation.
     """
-    plan, H, pool, n, size = about[0], room.gain.shape[0], room.pool, S, S
+    plan, H, pool, n, size = about[0], space.gain.shape[0], space.pool, S, S
     for s in range(S):
         pool[s] = s
     for _ in range(plan.G):
-        select(size, plan, counter, room)
+        select(size, plan, counter, space)
         counter += uint64(size + plan.P)
         for p in range(plan.P):
-            room.chosen[p] = pool[room.chosen[p]]
+            space.chosen[p] = pool[space.chosen[p]]
         for p in range(plan.P):
-            choose_flips(room.chosen[p], counter, about, room)
+            choose_flips(space.chosen[p], counter, about, space)
             counter += uint64(H + plan.C)
             for c in range(plan.C):
-                s = bear(room.chosen[p], c, n, about, room)
+                s = make_child(space.chosen[p], c, n, about, space)
                 pool[p * plan.C + c] = s
                 n += 1 if s == n else 0
         size = plan.P * plan.C
     return n
+
+
+@part
+def rank_states(n, S, space):
+    """Put the S best of n states into space.order, best first, and their q; returns the log-sum-exp of lpj."""
+    top_of_sorted(space.lpj, n, S, space.order)
+    best = space.lpj[space.order[0]]
+    mass = f4(0)
+    for j in range(S):
+        space.q[j] = math.exp(space.lpj[space.order[j]] - best)
+        mass += space.q[j]
+    for j in range(S):
+        space.q[j] /= mass
+    return best + math.log(mass)
+
+
+@part
+def store(S, constant, words, lpj, space):
+    """Make the S best states the population, whose lpj lack a constant; returns how many of them are new."""
+    new = 0
+    for j in range(S):
+        s = space.order[j]
+        copy(space.words[s], words[j])
+        lpj[j] = space.lpj[s] + constant
+        new += 1 if s >= S else 0
+    return new

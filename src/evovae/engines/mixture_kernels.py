@@ -6,12 +6,13 @@ factor of their block of the precision, which is as large as they are many.  Dev
 """
 
 import math
+from collections import namedtuple
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import uint64
 
-from evovae.engines.jit import kernel, part
+from evovae.engines.jit import allocated, kernel, part
 
 f4, f8 = np.float32, np.float64
 
@@ -45,37 +46,25 @@ class Readout(NamedTuple):
     variance: np.ndarray
 
 
-class Space(NamedTuple):
-    """Scratch space of one thread: a deviation, its projections, what is missing of it, and what is told."""
-
-    t: np.ndarray
-    p: np.ndarray
-    unseen: np.ndarray
-    factor: np.ndarray
-    solved: np.ndarray
-    lpj: np.ndarray
-    value: np.ndarray
-    pivot: np.ndarray
+# What one thread needs: a deviation t, its projections p, what is missing of it, and what is told.
+SHAPES: dict[type, dict[str, str]] = {
+    np.float32: {"t": "E", "p": "rank", "lpj": "S", "value": "told", "pivot": "told"},
+    np.int64: {"unseen": "D"},
+    np.float64: {"factor": "D D", "solved": "two D"},
+}
+Workspace: Callable = namedtuple("Workspace", sum(map(list, SHAPES.values()), []))  # type: ignore[misc]
 
 
-def make_space(model: Mixture, states: int, told: int) -> Space:
+def make_workspace(model, states, told):
     """For one thread, populations of so many states, and so many values to tell."""
-    E, D = model.mean.shape[1], model.values
-    most = int(np.diff(model.start).max(initial=1))
-    return Space(
-        t=np.zeros(E, f4),
-        p=np.zeros(most, f4),
-        unseen=np.zeros(D, np.int64),
-        factor=np.zeros((D, D)),
-        solved=np.zeros((2, D)),
-        lpj=np.zeros(states, f4),
-        value=np.zeros(told, f4),
-        pivot=np.zeros(told, f4),
-    )
+    sizes = {"E": model.mean.shape[1], "D": model.values, "two": 2, "S": states, "told": told}
+    space = Workspace(*allocated(SHAPES, sizes | {"rank": int(np.diff(model.start).max(initial=1))}))
+    space.t[:] = 0  # beyond the values, too
+    return space
 
 
 @part
-def deviate(k, x, observed, model, space):
+def set_deviation(k, x, observed, model, space):
     """Put x less the mean of k into space.t, zero where it is missing, and what is missing into space.unseen.
 
     Returns how many values that are.
@@ -130,7 +119,7 @@ def factorise(k, n, model, space):
 
 
 @part
-def pull(k, n, model, space):
+def solve_missing(k, n, model, space):
     """What the precision makes of space.t at the n missing values, through the factor; returns its squared length."""
     first, L, y, square = model.start[k], space.factor, space.solved[0], 0.0
     for a in range(n):
@@ -145,7 +134,7 @@ def pull(k, n, model, space):
 
 
 @part
-def back(n, right, L, out):
+def solve_transposed(n, right, L, out):
     """Solve L' out = right."""
     for a in range(n - 1, -1, -1):
         s = right[a]
@@ -155,7 +144,7 @@ def back(n, right, L, out):
 
 
 @part
-def away(k, place, model):
+def place_distance(k, place, model):
     """Twice the minus log density of coordinates, but for what is constant."""
     total, P = model.area[k], place.shape[0]
     for a in range(P):
@@ -168,13 +157,13 @@ def away(k, place, model):
 @part
 def log_joint(k, x, observed, place, placed, model, space):
     """log p(x, k), but for what all components have alike."""
-    n = deviate(k, x, observed, model, space)
+    n = set_deviation(k, x, observed, model, space)
     value = f8(project(k, model, space))
     if n:
         value += 2 * factorise(k, n, model, space)
-        value -= pull(k, n, model, space) + n * model.seen
+        value -= solve_missing(k, n, model, space) + n * model.seen
     if placed:
-        value += away(k, place, model)
+        value += place_distance(k, place, model)
     return f4(model.bias[k] - 0.5 * value)
 
 
@@ -184,31 +173,20 @@ def fill(k, n, model, space):
     if n == 0:
         return
     factorise(k, n, model, space)
-    pull(k, n, model, space)
-    back(n, space.solved[0], space.factor, space.solved[1])
+    solve_missing(k, n, model, space)
+    solve_transposed(n, space.solved[0], space.factor, space.solved[1])
     for a in range(n):
         space.t[space.unseen[a]] = f4(-space.solved[1][a])
     project(k, model, space)
 
 
-@kernel
-def find_bits(words, out):
-    """The number of the bit that is on, of each packed state (n, W); -1 where it is not exactly one."""
-    for n in range(words.shape[0]):
-        out[n] = -1
-        for w in range(words.shape[1]):
-            word = words[n, w]
-            if word == uint64(0):
-                continue
-            if out[n] != -1 or word & (word - uint64(1)):
-                out[n] = -1
-                break
-            bit = 64 * w
-            for step in (32, 16, 8, 4, 2, 1):
-                if word >> uint64(step):
-                    word >>= uint64(step)
-                    bit += step
-            out[n] = bit
+@part
+def insert(value, k, a, lpj, kept):
+    """Put component k where its lpj belongs among a better ones, which are in order; the one that stood there goes."""
+    while a > 0 and lpj[a - 1] < value:
+        lpj[a], kept[a] = lpj[a - 1], kept[a - 1]
+        a -= 1
+    lpj[a], kept[a] = value, k
 
 
 @kernel
@@ -220,12 +198,8 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
     S = kept.shape[1]
     for j, n in enumerate(rows):
         for i in range(S):
-            lpj[j, i] = log_joint(kept[j, i], x[n], observed[n], places[n], placed, model, space)
-            a = i
-            while a > 0 and lpj[j, a] > lpj[j, a - 1]:
-                lpj[j, a], lpj[j, a - 1] = lpj[j, a - 1], lpj[j, a]
-                kept[j, a], kept[j, a - 1] = kept[j, a - 1], kept[j, a]
-                a -= 1
+            k = kept[j, i]
+            insert(log_joint(k, x[n], observed[n], places[n], placed, model, space), k, i, lpj[j], kept[j])
         for c in range(proposed.shape[1]):
             k = proposed[j, c]
             known = False
@@ -236,14 +210,9 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
             if known:
                 continue
             value = log_joint(k, x[n], observed[n], places[n], placed, model, space)
-            if not value > lpj[j, S - 1]:
-                continue
-            sums[1] += 1
-            a = S - 1
-            while a > 0 and lpj[j, a - 1] < value:
-                lpj[j, a], kept[j, a] = lpj[j, a - 1], kept[j, a - 1]
-                a -= 1
-            lpj[j, a], kept[j, a] = value, k
+            if value > lpj[j, S - 1]:
+                sums[1] += 1
+                insert(value, k, S - 1, lpj[j], kept[j])
         mass = 0.0
         for i in range(S):
             mass += math.exp(lpj[j, i] - lpj[j, 0])
@@ -259,7 +228,7 @@ def deviations_chunk(k, rows, weight, x, observed, places, placed, model, space,
     """
     D, P = model.values, places.shape[1]
     for j, n in enumerate(rows):
-        missing = deviate(k, x[n], observed[n], model, space)
+        missing = set_deviation(k, x[n], observed[n], model, space)
         if missing:
             project(k, model, space)
             fill(k, missing, model, space)
@@ -280,7 +249,7 @@ def add_unsure(n, q, space, unsure):
             for i in range(c):
                 s -= L[c, i] * y[i]
             y[c] = s / L[c, c]
-        back(n, y, L, column)
+        solve_transposed(n, y, L, column)
         for c in range(a, n):
             unsure[space.unseen[c], space.unseen[a]] += q * column[c]
 
@@ -307,7 +276,7 @@ def moments_chunk(rows, x, observed, places, placed, kept, q_min, model, readout
             q = lpj[s] / mass
             if q == f4(0):
                 continue
-            unseen = say(kept[j, s], x[n], observed[n], model, readout, space)
+            unseen = predict(kept[j, s], x[n], observed[n], model, readout, space)
             if first:  # differences from the first state's keep their digits
                 for d in range(value.shape[0]):
                     pivot[d] = value[d]
@@ -315,7 +284,7 @@ def moments_chunk(rows, x, observed, places, placed, kept, q_min, model, readout
             for d in range(m.shape[0]):
                 unsure = readout.variance[kept[j, s], d]
                 if unseen:
-                    unsure += spread(kept[j, s], unseen, d, model, readout, space)
+                    unsure += missing_variance(kept[j, s], unseen, d, model, readout, space)
                 m[d] += q * (value[d] - pivot[d])
                 v[d] += q * (unsure + (value[d] - pivot[d]) ** 2)
         for d in range(m.shape[0]):
@@ -324,10 +293,10 @@ def moments_chunk(rows, x, observed, places, placed, kept, q_min, model, readout
 
 
 @part
-def say(k, x, observed, model, readout, space):
+def predict(k, x, observed, model, readout, space):
     """Put what k says that the data are into space.value; returns how many values are missing."""
     first = model.start[k]
-    n = deviate(k, x, observed, model, space)
+    n = set_deviation(k, x, observed, model, space)
     project(k, model, space)
     fill(k, n, model, space)
     for d in range(space.value.shape[0]):
@@ -340,7 +309,7 @@ def say(k, x, observed, model, readout, space):
 
 
 @part
-def spread(k, n, d, model, readout, space):
+def missing_variance(k, n, d, model, readout, space):
     """What the missing values, not being sure, add to the variance of value d."""
     total, first, L, y = 0.0, model.start[k], space.factor, space.solved[0]
     for a in range(n):

@@ -1,12 +1,11 @@
-"""The fused CPU engine for `FullGaussian` with a `OneHot` prior: mixtures whose populations hold a few components.
+"""The compiled engine for `FullGaussian` with a `OneHot` prior: mixtures whose populations hold a few components.
 
 A component costs a data point one product for each axis of its signal and value.  Sums of the M-step are matrix
 products, component by component.
 """
 
 import math
-from contextlib import AbstractContextManager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,16 +13,7 @@ from torch import Generator, Tensor
 
 from evovae.decoders import Silent
 from evovae.engines.base import Totals
-from evovae.engines.mixture_kernels import (
-    Mixture,
-    Readout,
-    deviations_chunk,
-    find_bits,
-    make_space,
-    moments_chunk,
-    search_chunk,
-)
-from evovae.engines.workers import Workers
+from evovae.engines.compiled import Compiled
 from evovae.evolve import Search
 from evovae.likelihoods import FullGaussian
 from evovae.likelihoods.base import through
@@ -37,49 +27,24 @@ PAD = 8  # values are that many at a time in vectors
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
 
 
-def supports(model: TVAE, search: Search) -> bool:
-    """Whether `FusedMixture` can run this model and search: all that is tried comes from migration."""
-    return _has_parts(model) and not search.generations
+class NumbaMixture(Compiled):
+    """One batch of EM for a `FullGaussian` with a silent decoder and a OneHot prior; see `Compiled`."""
 
+    @classmethod
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        return super()._model_needs(model) | {
+            "a silent decoder": type(model.decoder) is Silent,
+            "a FullGaussian": type(model.likelihood) is FullGaussian,
+            "a OneHot prior": type(model.prior) is OneHot,
+        }
 
-def _has_parts(model: TVAE) -> bool:
-    likelihood = model.likelihood
-    return (
-        type(model.decoder) is Silent
-        and type(likelihood) is FullGaussian
-        and type(model.prior) is OneHot
-        and likelihood.sigma2.dtype == torch.float32
-        and likelihood.sigma2.device.type == "cpu"
-    )
-
-
-class FusedMixture:
-    """One batch of EM by compiled loops.
-
-    Parameters
-    ----------
-    model
-        `Silent` decoder, `FullGaussian`, `OneHot` prior, in float32 on the CPU.
-    q_min
-        States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
-    threads
-        How many work at once (default: as many as torch uses); changes nothing but the time.
-    """
-
-    def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
-        if not _has_parts(model):
-            raise TypeError("this engine needs a silent decoder, a FullGaussian and a OneHot prior in float32")
-        self.likelihood, self.prior = cast(FullGaussian, model.likelihood), cast(OneHot, model.prior)
-        self.q_min, self.workers = q_min, Workers(threads)
-
-    def running(self) -> AbstractContextManager[None]:
-        """See `Engine.running`."""
-        return self.workers.alone()
+    @classmethod
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
+        return {"generations of 0, as all that is tried comes from migration": not search.generations}
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """See `Engine.step`."""
         rows = rows.sort().values  # neighbours share components, which are then at hand
         model, data = self._model(), self._data(x, observed)
         kept, lpj, (elbo, substitutions) = self._searched(model, data, rows, states, search, generator)
@@ -89,60 +54,72 @@ class FusedMixture:
             elbo=torch.tensor(elbo),
             substitutions=torch.tensor(int(substitutions)),
             likelihood=self._stats(model, data, rows, kept, q),
-            prior=torch.bincount(kept.flatten(), q.flatten().double(), self.prior.n_latents),
+            prior=torch.bincount(kept.flatten(), q.flatten().double(), states.n_latents),
         )
 
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """See `Engine.search`."""
         rows = rows.sort().values
         *_, (_, substitutions) = self._searched(self._model(), self._data(x, observed), rows, states, search, generator)
         return int(substitutions)
 
     def _searched(
-        self, model: Mixture, data: Data, rows: Tensor, states: States, search: Search, generator: Generator
+        self,
+        model: Any,  # a named tuple of numba
+        data: Data,
+        rows: Tensor,
+        states: States,
+        search: Search,
+        generator: Generator,
     ) -> tuple[Tensor, Tensor, np.ndarray]:
         """Better populations of rows, in place: their components and log joints, and [elbo, substitutions]."""
+        from evovae.engines.mixture_kernels import make_workspace, search_chunk
+
         if search.generations:
             raise TypeError("this engine searches by migration alone, so that generations must be 0")
-        every = component(states.words)
-        proposed = every.flatten()[search.migrate(states, rows, generator)].numpy()
-        kept = every[rows]
+        words = states.words.flatten(0, 1)[search.migrate(states, rows, generator)]
+        proposed, kept = components(words).numpy(), components(states.words[rows])
         lpj = torch.empty(kept.shape)
         sums = np.zeros((PARTS, 2))
 
         def work(share: np.ndarray, proposed: np.ndarray, kept: Tensor, lpj: Tensor, sums: np.ndarray) -> None:
-            space = make_space(model, kept.shape[1], 0)
+            space = make_workspace(model, kept.shape[1], 0)
             search_chunk(share, *data, proposed, kept.numpy(), lpj.numpy(), model, space, sums)
 
         parts = (np.array_split(rows.numpy(), PARTS), np.array_split(proposed, PARTS))
-        self.workers.run(work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), list(sums))
+        self.workers.run(search_chunk, work, *parts, kept.tensor_split(PARTS), lpj.tensor_split(PARTS), list(sums))
         states.words[rows], states.lpj[rows] = States.one_hot(kept, states.n_latents).words, lpj
         return kept, lpj, sums.sum(0)
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Engine.moments`."""
+        from evovae.engines.mixture_kernels import make_workspace, moments_chunk
+
         model, data = self._model(), self._data(x, observed)
         told = self._readout(model, readout)
-        kept = component(states.words[rows])
+        kept = components(states.words[rows])
         mean, variance = torch.empty(2, len(rows), told.mean.shape[1])
 
         def work(share: np.ndarray, kept: Tensor, mean: Tensor, variance: Tensor) -> None:
-            space = make_space(model, kept.shape[1], mean.shape[1])
+            space = make_workspace(model, kept.shape[1], mean.shape[1])
             out = mean.numpy(), variance.numpy()
             moments_chunk(share, *data, kept.numpy(), np.float32(self.q_min), model, told, space, *out)
 
-        self.workers.run(
-            work, np.array_split(rows.numpy(), PARTS), *(part.tensor_split(PARTS) for part in (kept, mean, variance))
-        )
+        shares = (part.tensor_split(PARTS) for part in (kept, mean, variance))
+        self.workers.run(moments_chunk, work, np.array_split(rows.numpy(), PARTS), *shares)
         return mean, variance
 
-    def _model(self) -> Mixture:
-        """The parameters as the kernels want them."""
-        p = self.likelihood
+    @property
+    def _likelihood(self) -> FullGaussian:
+        return cast(FullGaussian, self.model.likelihood)
+
+    def _model(self) -> Any:  # a named tuple of numba
+        """The parameters as the loops want them."""
+        from evovae.engines.mixture_kernels import Mixture
+
+        p = self._likelihood
         K, D = p.means.shape
         noise, keep = float(p.sigma2), p.shrinkage
         signal = keep > 0
@@ -158,7 +135,7 @@ class FusedMixture:
             axes=axes,
             weight=keep[signal].numpy(),
             start=np.append(0, signal.sum(1).cumsum(0).numpy()),
-            bias=(self.prior.pi.double().log() - 0.5 * constant).numpy(),
+            bias=(cast(OneHot, self.model.prior).pi.double().log() - 0.5 * constant).numpy(),
             centre=p.centres.double().numpy(),
             precision=torch.linalg.inv(p.areas.double()).numpy(),
             area=area.numpy(),
@@ -169,7 +146,7 @@ class FusedMixture:
 
     def _data(self, x: Tensor, observed: Tensor) -> Data:
         """x, observed, coordinates (N, P), and whether there are any."""
-        D, P = self.likelihood.means.shape[1], self.likelihood.centres.shape[1]
+        D, P = self._likelihood.means.shape[1], self._likelihood.centres.shape[1]
         if x.shape[1] not in (D, D + P):
             raise ValueError(f"data of {x.shape[1]} values do not fit components of {D}, with {P} coordinates")
         told = observed[:, D:]
@@ -179,24 +156,21 @@ class FusedMixture:
         places = x[:, D:].numpy() if placed else np.zeros((len(x), P), np.float32)
         return x.numpy(), observed.numpy(), places, placed
 
-    def _readout(self, model: Mixture, readout: Tensor | None) -> Readout:
-        p = self.likelihood
+    def _readout(self, model: Any, readout: Tensor | None) -> Any:
+        from evovae.engines.mixture_kernels import Readout
+
+        p = self._likelihood
         owner = (p.shrinkage > 0).nonzero()[:, 0]
         axes = through(p.axes[p.shrinkage > 0], readout) / float(model.scale)
         variance = axes.new_zeros(len(p.means), axes.shape[1])
         variance.index_add_(0, owner, torch.from_numpy(model.weight)[:, None] * axes.square())
         return Readout(*(part.contiguous().numpy() for part in (through(p.means, readout), axes, variance)))
 
-    def _stats(
-        self,
-        model: Mixture,
-        data: Data,
-        rows: Tensor,
-        kept: Tensor,
-        q: Tensor,
-    ) -> Tensor:
+    def _stats(self, model: Any, data: Data, rows: Tensor, kept: Tensor, q: Tensor) -> Tensor:
         """The sums of `FullGaussian.stats`."""
-        p = self.likelihood
+        from evovae.engines.mixture_kernels import deviations_chunk, make_workspace
+
+        p = self._likelihood
         K, E = len(p.means), p.means.shape[1] + p.centres.shape[1]
         used = (q >= self.q_min * q.amax(1, keepdim=True)).flatten().nonzero()[:, 0]
         of = kept.flatten()[used]
@@ -207,7 +181,7 @@ class FusedMixture:
         count, first, square = sums[:, :1], sums[:, 1 : 1 + E], sums[:, 1 + E :].view(K, E, E)
 
         def work(components: range) -> None:
-            space, room = make_space(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
+            space, room = make_workspace(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
             for k in components:
                 deviations, q = room[: len(at[k])], weight[k]
                 deviations_chunk(k, at[k], q, *data, model, space, deviations, square[k].numpy())
@@ -216,13 +190,13 @@ class FusedMixture:
                 count[k], first[k] = float(q.sum()), among.T @ root
                 square[k] += square[k].tril(-1).T + among.T @ among
 
-        self.workers.run(work, [range(part, K, PARTS) for part in range(PARTS)])
+        self.workers.run(deviations_chunk, work, [range(part, K, PARTS) for part in range(PARTS)])
         self._about_zero(count, first, square, data[-1])
         return sums.flatten()
 
     def _about_zero(self, count: Tensor, first: Tensor, square: Tensor, placed: bool) -> None:
         """Make sums of what deviates from means, in units of the noise, those of `FullGaussian.stats`, in place."""
-        p = self.likelihood
+        p = self._likelihood
         D, P = p.means.shape[1], p.centres.shape[1]
         unit = torch.cat([p.sigma2.double().sqrt().expand(D), torch.ones(P)])
         first.mul_(unit)
@@ -235,10 +209,8 @@ class FusedMixture:
         first.add_(count * m)
 
 
-def component(words: Tensor) -> Tensor:
-    """The number of the bit that is on, of packed states (..., W)."""
-    numbers = np.empty(words.shape[:-1], np.int64)
-    find_bits(words.numpy().view(np.uint64).reshape(-1, words.shape[-1]), numbers.reshape(-1))
-    if (numbers < 0).any():
+def components(words: Tensor) -> Tensor:
+    """The numbers of the bits that are on, of packed states (..., W)."""
+    if ((words != 0).sum(-1) != 1).any() or (words & (words - 1)).any():
         raise ValueError("states of a mixture have one bit on; start from `States.one_hot`")
-    return torch.from_numpy(numbers)
+    return States(words, words[..., 0], 64 * words.shape[-1]).one

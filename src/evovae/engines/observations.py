@@ -19,8 +19,7 @@ import numpy as np
 
 from evovae.engines.draws import f4
 from evovae.engines.jit import part
-
-GAUSSIAN, LAPLACE, BERNOULLI, POISSON = range(4)
+from evovae.engines.plans import BERNOULLI, GAUSSIAN, LAPLACE, POISSON
 
 
 @part
@@ -29,12 +28,8 @@ def exp(t):
     t = min(max(t, f4(-87)), f4(88))
     n = np.floor(t * f4(1.44269504) + f4(0.5))
     r = (t - n * f4(0.693359375)) + n * f4(2.12194440e-4)
-    y = f4(1.9875691500e-4)
-    y = y * r + f4(1.3981999507e-3)
-    y = y * r + f4(8.3334519073e-3)
-    y = y * r + f4(4.1665795894e-2)
-    y = y * r + f4(1.6666665459e-1)
-    y = y * r + f4(5.0000001201e-1)
+    y = (f4(1.9875691500e-4) * r + f4(1.3981999507e-3)) * r + f4(8.3334519073e-3)
+    y = ((y * r + f4(4.1665795894e-2)) * r + f4(1.6666665459e-1)) * r + f4(5.0000001201e-1)
     y = y * r * r + r + f4(1)
     return y * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(f4)
 
@@ -44,13 +39,8 @@ def log1p(y):
     """log(1 + y) for y in [0, 1], as 2 artanh(y / (2 + y))."""
     s = y / (f4(2) + y)
     v = s * s
-    p = f4(2 / 15)
-    p = p * v + f4(2 / 13)
-    p = p * v + f4(2 / 11)
-    p = p * v + f4(2 / 9)
-    p = p * v + f4(2 / 7)
-    p = p * v + f4(2 / 5)
-    p = p * v + f4(2 / 3)
+    p = ((f4(2 / 15) * v + f4(2 / 13)) * v + f4(2 / 11)) * v + f4(2 / 9)
+    p = ((p * v + f4(2 / 7)) * v + f4(2 / 5)) * v + f4(2 / 3)
     return s * (f4(2) + v * p)
 
 
@@ -98,17 +88,6 @@ def slope(kind, x, mean, seen, scale, out):
     else:
         for d in range(x.shape[0]):
             out[d] = (x[d] - exp(mean[d])) * seen[d] * scale
-
-
-@part
-def expect(kind, mean):
-    """Replace the decoder's output by E[x | z]."""
-    if kind == BERNOULLI:
-        for d in range(mean.shape[0]):
-            mean[d] = sigmoid(mean[d])
-    elif kind == POISSON:
-        for d in range(mean.shape[0]):
-            mean[d] = exp(mean[d])
 
 
 @part

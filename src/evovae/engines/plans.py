@@ -1,4 +1,4 @@
-"""Searches as compiled loops understand them."""
+"""Searches and likelihoods as compiled loops understand them: by numbers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evovae import operators
+from evovae.engines.base import Support
 from evovae.evolve import Search
 from evovae.migration import nobody
+
+GAUSSIAN, LAPLACE, BERNOULLI, POISSON = range(4)  # kinds of likelihoods, see `observations`
+MOST_DIMS = 64  # coefficients that a state of a `LowRankGaussian` may have; states with more have no weight
 
 
 class Plan(NamedTuple):
@@ -26,7 +30,10 @@ class Plan(NamedTuple):
     q_min: np.float32
 
 
-def _taken_apart(operator: Any) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401 - any callable
+NO_SEARCH = Plan(0, 0, 0, 0, np.float32(0), 1, np.float32(0), np.float32(0))
+
+
+def _taken_apart(operator: Any) -> tuple[Any, dict[str, Any]]:
     """A function, and what `functools.partial` holds for it."""
     if isinstance(operator, partial) and not operator.args:
         return operator.func, operator.keywords
@@ -52,28 +59,25 @@ def _mutation(mutate: Callable, informed: Callable) -> tuple[int, float] | None:
     return (1, 0.0) if function is operators.uniform_flip and not options else None
 
 
-def knows(search: Search, informed: Callable) -> bool:
-    """Whether there are loops for this search, where `informed` is the mutation that looks at gains."""
-    known = _selection(search.select) is not None and _mutation(search.mutate, informed) is not None
-    return known and search.cross is operators.no_cross and search.migrate is nobody
+def needs(search: Search, informed: Callable) -> dict[str, bool]:
+    """What the loops need of a search, in words, and whether it is there; `informed` is the mutation by gains."""
+    return {
+        "selection by gumbel_top, uniformly or by_fitness": _selection(search.select) is not None,
+        f"mutation by {informed.__name__} or uniform_flip": _mutation(search.mutate, informed) is not None,
+        "parents as they are (no_cross)": search.cross is operators.no_cross,
+        "populations without migration (nobody)": search.migrate is nobody,
+    }
 
 
-def plan(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
+def planned(search: Search, informed: Callable, q_min: float, H: int) -> Plan:
     """The search for states of H bits, by numbers."""
+    support = Support(needs(search, informed))
     selection, mutation = _selection(search.select), _mutation(search.mutate, informed)
-    if selection is None or mutation is None or not knows(search, informed):
-        known = f"gumbel_top, uniformly, by_fitness, {informed.__name__}, uniform_flip, no_cross, nobody"
-        raise TypeError(f"this engine knows {known}")
+    if selection is None or mutation is None or not support:
+        raise TypeError(f"this engine needs {support}")
     (fitness, beta_select), (uniform, beta_mutate) = selection, mutation
     if not uniform:
         operators.check_one_flip_each(search.children, H)
-    return Plan(
-        search.parents,
-        search.children,
-        search.generations,
-        fitness,
-        np.float32(beta_select),
-        uniform,
-        np.float32(beta_mutate),
-        np.float32(q_min),
-    )
+    betas = np.float32(beta_select), np.float32(beta_mutate)
+    sizes = search.parents, search.children, search.generations
+    return Plan(*sizes, fitness, betas[0], uniform, betas[1], np.float32(q_min))

@@ -3,14 +3,13 @@
 Data x (N, D) and states z (N, S, H) have the log joints lpj = log p(x_n, z_ns), in nats.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
-from evovae.engines.base import Totals
+from evovae.engines.base import Engine, Totals
 from evovae.evolve import Search, evolve
 from evovae.model import TVAE
 from evovae.posterior import elbo, moments, weights
@@ -22,7 +21,7 @@ ROWS_AT_ONCE, VALUES = 512, 2**23
 
 
 @dataclass(frozen=True)
-class Reference:
+class Reference(Engine):
     """The engine that runs any model, by torch and its automatic derivatives.
 
     The derivative of logsumexp(lpj) is exactly the q-weighted gradient of Eq. 4.
@@ -48,43 +47,22 @@ class Reference:
 
     model: TVAE
 
-    def running(self) -> AbstractContextManager[None]:
-        """A context that changes nothing; see `Engine.running`.
-
-        Returns
-        -------
-        AbstractContextManager
-            Of no effect.
-        """
-        return nullcontext()
-
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """An E-step on a batch, and the gradients and sums of its M-step; see `Engine.step`.
-
-        Parameters
-        ----------
-        x, observed, rows, states, search, generator
-            As there.
-
-        Returns
-        -------
-        Totals
-            Sums over the batch.
-        """
         substitutions = self._evolve(x, observed, rows, states, search, generator)
         model, x, observed, z = self.model, x[rows], observed[rows], states[rows].z
         mean = model.decode(z)
         lpj = model.likelihood.log_prob(x, mean, observed, z) + model.prior.log_prob(z)
         bound = elbo(lpj).sum()
-        (-bound / len(rows)).backward()
+        if bound.requires_grad:  # otherwise there is nothing to descend, and closed forms do all
+            (-bound / len(rows)).backward()
         with torch.no_grad():
             q = weights(lpj)
             return Totals(
                 count=len(rows),
                 elbo=bound.detach().double(),
-                substitutions=torch.as_tensor(substitutions),
+                substitutions=torch.as_tensor(substitutions, device=x.device),
                 likelihood=model.likelihood.stats(x, mean, observed, q, z),
                 prior=model.prior.stats(z, q),
             )
@@ -92,18 +70,6 @@ class Reference:
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """An E-step on a batch, alone; see `Engine.search`.
-
-        Parameters
-        ----------
-        x, observed, rows, states, search, generator
-            As there.
-
-        Returns
-        -------
-        int
-            How many states are new.
-        """
         tried = states.lpj.shape[1] + search.parents * search.children
         parts = rows.split(max(VALUES // (tried * x.shape[1]), 1))
         return sum(self._evolve(x, observed, part, states, search, generator) for part in parts)
@@ -119,20 +85,6 @@ class Reference:
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Posterior mean and variance of the data without their noise; see `Engine.moments`.
-
-        Parameters
-        ----------
-        x, observed, rows, states, readout
-            As there.
-
-        Returns
-        -------
-        mean : Tensor
-            (len(rows), E).
-        variance : Tensor
-            (len(rows), E).
-        """
         parts = [
             moments(self.model, x[part], states[part].z, observed[part], readout) for part in rows.split(ROWS_AT_ONCE)
         ]

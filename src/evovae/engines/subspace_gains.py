@@ -9,9 +9,18 @@ import math
 
 from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted
 from evovae.engines.jit import part
-from evovae.engines.kernels import begin, copy, draw_flips, flip, has
-from evovae.engines.simd import LANES, add_rows, subtract_products
-from evovae.engines.subspace_kernels import MOST_DIMS, NEVER, enter, make_ready, need, on_places, solve
+from evovae.engines.kernels import copy, draw_flips, flip, has, place_child
+from evovae.engines.plans import MOST_DIMS
+from evovae.engines.simd import LANES, add_rows
+from evovae.engines.subspace_kernels import NEVER, fill_rows, make_ready, on_places, set_state, solve
+
+
+@part
+def subtract_products(out, one, other, n):
+    """out -= sum of one[j] * other[j] over j < n, of LANES each."""
+    for j in range(n):
+        for lane in range(LANES):
+            out[lane] -= one[j, lane] * other[j, lane]
 
 
 @part
@@ -24,7 +33,7 @@ def factor(rank, lanes):
         row = a * (a + 1) // 2
         for b in range(a + 1):
             mine, above = left[row + b], b * (b + 1) // 2
-            subtract_products(mine, left, row * LANES, above * LANES, LANES, b)
+            subtract_products(mine, left[row:], left[above:], b)
             if b < a:
                 inverse = left[above + b]
                 for lane in range(LANES):
@@ -57,19 +66,19 @@ def complete(products, model, lanes):
 
 
 @part
-def compare(n_seen, model, room):
+def compare(n_seen, model, space):
     """This data point's own inner products within latents, where some pixels are missing, and their factors."""
     for a in range(model.rank + model.offsets):
         for b in range(a + 1):
             n = min(model.count[a], model.count[b])
-            out, first, second = room.products.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
+            out, first, second = space.products.blocks[a * (a + 1) // 2 + b, :n], model.start[a], model.start[b]
             for h in range(n):
                 out[h] = 0
             for i in range(n_seen):
-                row = model.columns[room.where[i]]
+                row = model.columns[space.where[i]]
                 for h in range(n):
                     out[h] += row[first + h] * row[second + h]
-    complete(room.products, model, room.lanes)
+    complete(space.products, model, space.lanes)
 
 
 @part
@@ -101,56 +110,56 @@ def explain(left, c, start, count, rank, offsets, parts, gain):
 
 
 @part
-def promise(s, products, model, room):
+def estimate_gains(s, products, model, space):
     """About how much lpj would grow with each latent, in the order of places, beside state s.
 
     That is exact but for what the latent shares with the state, which is taken as if it were spread evenly over the
     latent's directions and the latents of the state had it each for itself.
     """
-    H, k, gain, free = room.gain.shape[0], room.size[s] + room.ones[s], room.gain, room.free
-    copy(room.onto, room.c)
+    H, k, gain, free = space.gain.shape[0], space.size[s] + space.ones[s], space.gain, space.free
+    copy(space.onto, space.c)
     for i in range(k):
-        room.val[i] = -room.u[s, i]
-    add_rows(room.c, products.gram, room.dims[s], room.val, k)
+        space.val[i] = -space.u[s, i]
+    add_rows(space.c, products.gram, space.dims[s], space.val, k)
     for h in range(H):
         gain[h], free[h] = 0, 1
-    explain(products.factors, room.c, model.start, model.count, model.rank, model.offsets, room.parts, gain)
-    n = on_places(room.words[s], model, room.order)
-    room.order[n] = H
+    explain(products.factors, space.c, model.start, model.count, model.rank, model.offsets, space.parts, gain)
+    n = on_places(space.words[s], model, space.order)
+    space.order[n] = H
     for i in range(n + 1):
-        own = model.free[room.order[i]]
+        own = model.free[space.order[i]]
         for h in range(H):
             free[h] *= own[h]
     for h in range(H):
         gain[h] = products.base[h] + gain[h] / free[h]
     for i in range(n + 1):
-        shared = model.shared[room.order[i]]
+        shared = model.shared[space.order[i]]
         for h in range(H):
             gain[h] += shared[h]
 
 
 @part
-def lose(s, products, model, room):
-    """The gains of the flips that take bits off state s, and of those that it has no room for; uses the last slot."""
-    gain, free_dims, h = room.gain, MOST_DIMS - room.size[s] - room.ones[s] - model.offsets, 0
-    less = room.lpj.shape[0] - 1
+def removal_gains(s, products, model, space):
+    """The gains of the flips that take bits off state s, and of those that it has no space for; uses the last slot."""
+    gain, free_dims, h = space.gain, MOST_DIMS - space.size[s] - space.ones[s] - model.offsets, 0
+    less = space.lpj.shape[0] - 1
     while h < gain.shape[0] and model.ranks[h] > free_dims:
         gain[h] = NEVER
         h += 1
-    n = on_places(room.words[s], model, room.order)
+    n = on_places(space.words[s], model, space.order)
     for i in range(n):
-        flip(s, model.bits[room.order[i]], less, room)
-        enter(less, model, room)
-        solve(less, products.gram, room)
-        gain[room.order[i]] = room.lpj[less] - room.lpj[s]
+        flip(s, model.bits[space.order[i]], less, space)
+        set_state(less, model, space)
+        solve(less, products.gram, space)
+        gain[space.order[i]] = space.lpj[less] - space.lpj[s]
 
 
 @part
-def gather(s, first, n, products, model, room):
+def gather_lanes(s, first, n, products, model, space):
     """Up to LANES latents of the short list side by side: what they have in common with state s, and by themselves."""
-    J, k, lanes = model.rank + model.offsets, room.size[s], room.lanes
+    J, k, lanes = model.rank + model.offsets, space.size[s], space.lanes
     for lane in range(LANES):
-        h = room.short[first + lane] if first + lane < n else room.short[first]
+        h = space.short[first + lane] if first + lane < n else space.short[first]
         lanes.gain[lane] = model.odds[h]
         for j in range(J):
             there = j >= model.rank or j < model.ranks[h]
@@ -159,93 +168,93 @@ def gather(s, first, n, products, model, room):
         for block in range(products.blocks.shape[0]):
             lanes.left[block, lane] = products.blocks[block, h]
     for m in range(J * LANES):
-        lanes.c[m] = room.c[lanes.dims[m]] * lanes.there[m]
+        lanes.c[m] = space.c[lanes.dims[m]] * lanes.there[m]
     for i in range(k):
-        row, v = products.gram[room.dims[s, i]], lanes.v[i]
+        row, v = products.gram[space.dims[s, i]], lanes.v[i]
         for m in range(J * LANES):
             v[m] = row[lanes.dims[m]] * lanes.there[m]
 
 
 @part
-def take_off(s, J, room):
+def subtract_explained(s, J, space):
     """Leave of the latents in the lanes what state s does not explain: left -= v' v, v divided by its factor."""
-    of_state, v, left = room.factor[s], room.lanes.v, room.lanes.left
-    for i in range(room.size[s]):
-        room.order[i] = i
+    of_state, v, left = space.factor[s], space.lanes.v, space.lanes.left
+    for i in range(space.size[s]):
+        space.order[i] = i
         for j in range(i):
-            room.val[j] = -of_state[i, j]
-        add_rows(v[i], v, room.order, room.val, i)
+            space.val[j] = -of_state[i, j]
+        add_rows(v[i], v, space.order, space.val, i)
         for m in range(J * LANES):
             v[i, m] *= of_state[i, i]
     for a in range(J):
         for b in range(a + 1):
-            subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, room.size[s])
+            subtract_products(left[a * (a + 1) // 2 + b], v[:, a * LANES :], v[:, b * LANES :], space.size[s])
 
 
 @part
-def examine(s, n, beta, products, model, room):
+def exact_gains(s, n, beta, products, model, space):
     """The exact gains of the n latents on the short list that state s does not have, and their keys."""
-    lanes, gain, keys = room.lanes, room.gain, room.keys
+    lanes, gain, keys = space.lanes, space.gain, space.keys
     for first in range(0, n, LANES):
-        gather(s, first, n, products, model, room)
-        take_off(s, model.rank + model.offsets, room)
+        gather_lanes(s, first, n, products, model, space)
+        subtract_explained(s, model.rank + model.offsets, space)
         factor(model.rank, lanes)
         explain(lanes.left, lanes.c, lanes.start, lanes.count, model.rank, model.offsets, lanes.parts, lanes.gain)
         for lane in range(min(LANES, n - first)):
-            h = room.short[first + lane]
-            if not has(room.words[s], model.bits[h]) and gain[h] > NEVER:
+            h = space.short[first + lane]
+            if not has(space.words[s], model.bits[h]) and gain[h] > NEVER:
                 keys[h] += beta * (lanes.gain[lane] - gain[h])
                 gain[h] = lanes.gain[lane]
 
 
 @part
-def blind(s, plan, room):
+def ignores_gains(s, plan, space):
     """Whether the flips of state s are drawn without a look at gains."""
-    return plan.uniform or room.size[s] < 0
+    return plan.uniform or space.size[s] < 0
 
 
 @part
-def choose_flips(s, counter, about, room):
-    """One bit for each of C children of state s, into room.flips: Gumbel-top-C on the gains, or independent draws.
+def choose_flips(s, counter, about, space):
+    """One bit for each of C children of state s, into space.flips: Gumbel-top-C on the gains, or independent draws.
 
-    Gains are exact for a short list of at least twice as many latents, those with the largest keys by what `promise`
-    says.  room.gains is what children gain, but for flips that are drawn without a look at it.
+    Gains are exact for a short list of at least twice as many latents, those with the largest keys by what
+    `estimate_gains` says.  space.gains is what children gain, but for flips that are drawn without a look at it.
     """
     plan, products, n_seen, model = about
-    if blind(s, plan, room):
-        draw_flips(plan, counter, room)
+    if ignores_gains(s, plan, space):
+        draw_flips(plan, counter, space)
         return
-    H, keys, short = room.gain.shape[0], room.keys, room.short
-    make_ready(s, products, model, room)
-    need(s, n_seen, model, room)
-    promise(s, products, model, room)
-    lose(s, products, model, room)
-    add_gumbel(room.gain, H, plan.beta_mutate, counter, keys)
+    H, keys, short = space.gain.shape[0], space.keys, space.short
+    make_ready(s, products, model, space)
+    fill_rows(s, n_seen, model, space)
+    estimate_gains(s, products, model, space)
+    removal_gains(s, products, model, space)
+    add_gumbel(space.gain, H, plan.beta_mutate, counter, keys)
     n = short.shape[0]
     top_of_sorted(keys, H, n, short)
-    examine(s, n, plan.beta_mutate, products, model, room)
+    exact_gains(s, n, plan.beta_mutate, products, model, space)
     for i in range(n):
-        room.val[i] = keys[short[i]]
-    top(room.val, n, plan.C, room.flips)
+        space.val[i] = keys[short[i]]
+    top(space.val, n, plan.C, space.flips)
     for c in range(plan.C):
-        h = short[room.flips[c]]
-        room.flips[c], room.gains[c] = model.bits[h], room.gain[h]
+        h = short[space.flips[c]]
+        space.flips[c], space.gains[c] = model.bits[h], space.gain[h]
 
 
 @part
-def bear(parent, c, n, about, room):
-    """The c-th child of `parent` as state n; its place, or that of an earlier twin.
+def make_child(parent, c, n, about, space):
+    """The c-th child of `parent` as state n; its place, or that of an earlier duplicate.
 
     Where its gain is known it need not be solved, as most children are not kept.
     """
     plan, products, _, model = about
-    s = begin(parent, room.flips[c], n, room)
+    s = place_child(parent, space.flips[c], n, space)
     if s >= 0:
         return s
-    enter(n, model, room)
-    room.ready[n] = False
-    if blind(parent, plan, room):
-        make_ready(n, products, model, room)
+    set_state(n, model, space)
+    space.ready[n] = False
+    if ignores_gains(parent, plan, space):
+        make_ready(n, products, model, space)
     else:
-        room.lpj[n] = room.lpj[parent] + room.gains[c] if room.size[n] >= 0 else NEVER
+        space.lpj[n] = space.lpj[parent] + space.gains[c] if space.size[n] >= 0 else NEVER
     return n

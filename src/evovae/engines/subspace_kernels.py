@@ -10,13 +10,16 @@ they are needed.
 
 import math
 from collections import namedtuple
+from collections.abc import Callable
+
+import numpy as np
 
 from evovae.engines.draws import f4
-from evovae.engines.jit import part
-from evovae.engines.kernels import on_bits, tag_of
-from evovae.engines.simd import add_rows
+from evovae.engines.jit import allocated, part
+from evovae.engines.kernels import on_bits
+from evovae.engines.plans import MOST_DIMS
+from evovae.engines.simd import LANES, add_rows
 
-MOST_DIMS = 64  # coefficients of one state; states with more have no weight
 NEVER = f4(-1e30)
 
 # Inner products of directions over the noise: gram (K, K), blocks (J (J + 1) / 2, H) those within latents, and their
@@ -34,14 +37,41 @@ Model = namedtuple(
     "Model",
     "rows columns products always rank offsets bits place start count owner slot ranks odds free shared noise constant",
 )
-# Room for the states that one data point may see in a step, and their factors.
-Room = namedtuple(
-    "Room",
-    "words tags lpj prior size ones ready dims factor y u products have where seen onto c parts gain keys short lanes "
-    "free idx val order chosen flips gains pool q second tmp",
-)
-# Room for LANES latents side by side: (.., LANES), or (.. J LANES) for those of all their directions.
-Lanes = namedtuple("Lanes", "start count dims there c v left det parts gain")
+# What one data point needs in a step: N states that it may see, with up to M coefficients each, and lists.
+SHAPES: dict[type, dict[str, str]] = {
+    np.float32: {"lpj": "N", "prior": "N", "factor": "N M M", "y": "N M", "u": "N M", "gain": "H", "free": "H"}
+    | {"parts": "rank H", "onto": "K", "c": "K", "seen": "D", "keys": "any", "val": "any", "gains": "C", "q": "S"}
+    | {"second": "M M", "tmp": "M+2 HDM"},
+    np.int64: {"size": "N", "ones": "N", "dims": "N M", "where": "D+1", "short": "short", "idx": "any"}
+    | {"order": "any", "chosen": "P", "flips": "C", "pool": "pool"},
+    np.uint64: {"words": "N W"},
+    np.bool_: {"ready": "N", "have": "H"},
+}
+Workspace: Callable = namedtuple("Workspace", [*sum(map(list, SHAPES.values()), []), "products", "lanes"])  # type: ignore[misc]
+# The same for L latents side by side, with all their J directions.
+LANE_SHAPES: dict[type, dict[str, str]] = {
+    np.float32: {"there": "JL", "c": "JL", "v": "M JL", "left": "pairs L", "det": "L", "parts": "rank L", "gain": "L"},
+    np.int64: {"dims": "JL"},
+}
+Lanes: Callable = namedtuple("Lanes", [*sum(map(list, LANE_SHAPES.values()), []), "start", "count"])  # type: ignore[misc]
+
+
+def make_workspace(words, plan, model):
+    """For one thread: the population, all the children that one step can bring, and one more state."""
+    (_, S, W), H, (K, D), M, P, C = words.shape, len(model.odds), model.rows.shape, MOST_DIMS, plan.P, plan.C
+    N = S + P * C * plan.G + 1
+    sizes = {"N": N, "S": S, "W": W, "H": H, "K": K, "D": D, "M": M, "P": P, "C": C, "rank": model.rank}
+    sizes |= {"D+1": D + 1, "M+2": M + 2, "HDM": max(H, D, M), "pool": max(S, P * C)}
+    sizes |= {"any": max(N, H, K, D, M) + 1, "short": min(-(-2 * C // LANES) * LANES, H)}
+    own = Products(*map(np.zeros_like, model.products))  # zero where latents have no such direction
+    return Workspace(*allocated(SHAPES, sizes), own, make_lanes(model))
+
+
+def make_lanes(model):
+    """For one thread."""
+    J, L = model.rank + model.offsets, LANES
+    sizes = {"JL": J * L, "L": L, "M": MOST_DIMS, "pairs": len(model.products.blocks), "rank": model.rank}
+    return Lanes(*allocated(LANE_SHAPES, sizes), np.arange(J) * L, np.full(J, L))
 
 
 @part
@@ -54,81 +84,79 @@ def on_places(words, model, idx):
 
 
 @part
-def enter(s, model, room):
-    """List the coefficients of state s from its bits, and set its log prior (but for a constant) and tag."""
-    words, dims = room.words[s], room.dims[s]
-    n = on_places(words, model, room.idx)
-    room.tags[s] = tag_of(words)
-    room.prior[s] = f4(0)
+def set_state(s, model, space):
+    """List the coefficients of state s from its bits, and set its log prior (but for a constant)."""
+    words, dims = space.words[s], space.dims[s]
+    n = on_places(words, model, space.idx)
+    space.prior[s] = f4(0)
     k, ones = model.always, n * model.offsets
     for i in range(n):
-        room.prior[s] += model.odds[room.idx[i]]
-        k += model.ranks[room.idx[i]]
-    room.size[s], room.ones[s] = (k, ones) if k + ones <= MOST_DIMS else (-1, 0)
-    if room.size[s] < 0:
+        space.prior[s] += model.odds[space.idx[i]]
+        k += model.ranks[space.idx[i]]
+    space.size[s], space.ones[s] = (k, ones) if k + ones <= MOST_DIMS else (-1, 0)
+    if space.size[s] < 0:
         return
     for i in range(model.always):
         dims[i] = i
     k = model.always
     for i in range(n):
-        for j in range(model.ranks[room.idx[i]]):
-            dims[k] = model.start[j] + room.idx[i]
+        for j in range(model.ranks[space.idx[i]]):
+            dims[k] = model.start[j] + space.idx[i]
             k += 1
     for i in range(ones):
-        dims[k + i] = model.start[model.rank] + room.idx[i]
-        room.u[s, k + i] = 1
+        dims[k + i] = model.start[model.rank] + space.idx[i]
+        space.u[s, k + i] = 1
 
 
 @part
-def fill(row, n_seen, model, room):
+def fill(row, n_seen, model, space):
     """Row `row` of the gram matrix of the seen pixels."""
     for i in range(n_seen):
-        room.val[i] = model.rows[row, room.where[i]]
-    out = room.products.gram[row]
+        space.val[i] = model.rows[row, space.where[i]]
+    out = space.products.gram[row]
     for k in range(out.shape[0]):
         out[k] = 0
-    add_rows(out, model.columns, room.where, room.val, n_seen)
+    add_rows(out, model.columns, space.where, space.val, n_seen)
 
 
 @part
-def need(s, n_seen, model, room):
+def fill_rows(s, n_seen, model, space):
     """Fill in the whole rows of the gram matrix that the gains of state s need and that are not there yet."""
-    for i in range(on_places(room.words[s], model, room.idx)):
-        h = room.idx[i]
-        if not room.have[h]:
-            room.have[h] = True
-            for j in range(model.ranks[h]):
-                fill(model.start[j] + h, n_seen, model, room)
-            for j in range(model.rank, model.rank + model.offsets):
-                fill(model.start[j] + h, n_seen, model, room)
+    for i in range(on_places(space.words[s], model, space.idx)):
+        h = space.idx[i]
+        if not space.have[h]:
+            space.have[h] = True
+            for j in range(model.rank + model.offsets):
+                if j < model.ranks[h] or j >= model.rank:
+                    fill(model.start[j] + h, n_seen, model, space)
 
 
 @part
-def pair(s, model, room):
+def fill_pairs(s, model, space):
     """Fill in the entries of the gram matrix that state s itself needs, in rows that are not there."""
-    dims = room.dims[s]
-    for i in range(room.size[s] + room.ones[s]):
-        if model.owner[dims[i]] >= 0 and not room.have[model.owner[dims[i]]]:
-            row, out = model.rows[dims[i]], room.products.gram[dims[i]]
-            for j in range(room.size[s] + room.ones[s]):
+    dims = space.dims[s]
+    for i in range(space.size[s] + space.ones[s]):
+        if model.owner[dims[i]] >= 0 and not space.have[model.owner[dims[i]]]:
+            row, out = model.rows[dims[i]], space.products.gram[dims[i]]
+            for j in range(space.size[s] + space.ones[s]):
                 other, v = model.rows[dims[j]], f4(0)
                 for d in range(row.shape[0]):
-                    v += row[d] * other[d] * room.seen[d]
+                    v += row[d] * other[d] * space.seen[d]
                 out[dims[j]] = v
 
 
 @part
-def solve(s, gram, room):
+def solve(s, gram, space):
     """Factor of state s's precision (inverse on its diagonal), posterior mean u of its coefficients, and its lpj."""
-    k = room.size[s]
+    k = space.size[s]
     if k < 0:
-        room.lpj[s] = NEVER
+        space.lpj[s] = NEVER
         return
-    dims, factor, y, u, ones = room.dims[s], room.factor[s], room.y[s], room.u[s], room.ones[s]
+    dims, factor, y, u, ones = space.dims[s], space.factor[s], space.y[s], space.u[s], space.ones[s]
     log_det = explained = f4(0)
     for i in range(k, k + ones):
         row = gram[dims[i]]
-        explained += f4(2) * room.onto[dims[i]]
+        explained += f4(2) * space.onto[dims[i]]
         for j in range(k, k + ones):
             explained -= row[dims[j]]
     for i in range(k):
@@ -141,7 +169,7 @@ def solve(s, gram, room):
             for t in range(j):
                 v -= mine[t] * other[t]
             mine[j] = v * other[j]
-        pivot, v = f4(1) + mine[i], room.onto[dims[i]]
+        pivot, v = f4(1) + mine[i], space.onto[dims[i]]
         for j in range(k, k + ones):
             v -= row[dims[j]]
         for t in range(i):
@@ -157,13 +185,13 @@ def solve(s, gram, room):
         for t in range(i + 1, k):
             v -= factor[t, i] * u[t]
         u[i] = v * factor[i, i]
-    room.lpj[s] = room.prior[s] + f4(0.5) * (explained - log_det)
+    space.lpj[s] = space.prior[s] + f4(0.5) * (explained - log_det)
 
 
 @part
-def make_ready(s, products, model, room):
+def make_ready(s, products, model, space):
     """Solve state s, if that has not been done."""
-    if not room.ready[s]:
-        pair(s, model, room)
-        solve(s, products.gram, room)
-        room.ready[s] = True
+    if not space.ready[s]:
+        fill_pairs(s, model, space)
+        solve(s, products.gram, space)
+        space.ready[s] = True

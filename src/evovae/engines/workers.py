@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from numba.core.event import Event, Listener, install_listener
 
+SOON = 2.0  # seconds, after which compiled code would have been read from disk
 logger = logging.getLogger(__name__)
 
 
@@ -55,35 +55,20 @@ class Workers:
         """Torch works with one thread: its others would spin after each small optimiser step, and slow ours down."""
         return _TORCH.alone()
 
-    def run(self, work: Callable[..., None], *items: Sequence[Any]) -> None:
-        """Call work on the first of all items, the second of all items, ..., side by side."""
-        with _announced_compilation():
-            jobs: list[Future[None]] = []
-            try:
-                for item in zip(*items, strict=True):
-                    jobs.append(self.pool.submit(work, *item))
-                for job in jobs:
-                    job.result()
-            finally:
-                wait(jobs)  # also after an interrupt: nobody writes to the states behind our back
+    def run(self, loop: Any, work: Callable[..., None], *items: Sequence[Any]) -> None:  # of numba
+        """Call work on the first of all items, the second of all items, ..., side by side; all call a compiled loop."""
+        jobs: list[Future[None]] = []
+        try:
+            for item in zip(*items, strict=True):
+                jobs.append(self.pool.submit(work, *item))
+            if not loop.signatures and wait(jobs, SOON).not_done and not loop.signatures:
+                _say_compiling()
+            for job in jobs:
+                job.result()
+        finally:
+            wait(jobs)  # also after an interrupt: nobody writes to the states behind our back
 
 
 @cache
 def _say_compiling() -> None:
     logger.warning("compiling the CPU kernels; this happens once and takes about half a minute")
-
-
-class _Compilation(Listener):
-    """Tells, once, that kernels are being compiled."""
-
-    def on_start(self, event: Event) -> None:
-        _say_compiling()
-
-    def on_end(self, event: Event) -> None:
-        pass
-
-
-@contextmanager
-def _announced_compilation() -> Iterator[None]:
-    with install_listener("numba:compile", _Compilation()):
-        yield

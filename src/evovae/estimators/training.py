@@ -115,7 +115,7 @@ def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator)
         observed=observed,
         states=states,
         search=settings.search,
-        optimizer=torch.optim.Adam(decoder.parameters(), lr=settings.learning_rate, fused=True),
+        optimizer=torch.optim.Adam([{"params": [*decoder.parameters()]}], lr=settings.learning_rate, fused=True),
         epochs=settings.max_iter,
         batch_size=settings.batch_size,
         generator=generator,

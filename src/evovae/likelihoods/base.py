@@ -112,14 +112,8 @@ class Likelihood(nn.Module, ABC):
 
         Parameters
         ----------
-        x
-            Data (N, D).
-        mean
-            The decoder's output for z, (N, S, D).
-        observed
-            Which values are seen, (N, D) bool.
-        z
-            States (N, S, H), bool.
+        x, mean, observed, z
+            As in `log_prob`.
         readout
             A matrix (D, E): what is asked for is the data times this.  Default: the data as they are, E = D.
 
@@ -154,12 +148,8 @@ class Likelihood(nn.Module, ABC):
 
         Parameters
         ----------
-        x
-            Data (N, D).
-        mean
-            The decoder's output for z, (N, S, D).
-        observed
-            Which values are seen, (N, D) bool.
+        x, mean, observed
+            As in `log_prob`.
         q
             The weights of the states, (N, S), with rows that sum to one.
         z
@@ -183,20 +173,7 @@ class Likelihood(nn.Module, ABC):
 
 
 def through(values: Tensor, readout: Tensor | None) -> Tensor:
-    """Values times a matrix, or values themselves where there is none.
-
-    Parameters
-    ----------
-    values
-        (..., D).
-    readout
-        (D, E), or None.
-
-    Returns
-    -------
-    Tensor
-        (..., E), or the values.
-    """
+    """Values (..., D) times a matrix (D, E), or values themselves where there is none."""
     return values if readout is None else values @ readout
 
 

@@ -13,59 +13,18 @@ from torch import Generator, Tensor
 from evovae.likelihoods.base import Likelihood
 
 
-def over_pixels(terms: Tensor, observed: Tensor) -> Tensor:
-    """Sum over the observed values.
-
-    Parameters
-    ----------
-    terms
-        (N, S, D).
-    observed
-        Which values are seen, (N, D) bool.
-
-    Returns
-    -------
-    Tensor
-        (N, S).
-    """
+def _over_pixels(terms: Tensor, observed: Tensor) -> Tensor:
+    """The sum of terms (N, S, D) over the observed values: (N, S)."""
     return torch.where(observed[:, None], terms, 0).sum(-1)
 
 
-def error_stats(error: Tensor, observed: Tensor, q: Tensor) -> Tensor:
-    """The q-weighted error and the number of observed values, each summed over the data.
-
-    Parameters
-    ----------
-    error
-        The error of each state, (N, S).
-    observed
-        Which values are seen, (N, D) bool.
-    q
-        The weights of the states, (N, S).
-
-    Returns
-    -------
-    Tensor
-        (2,), double.
-    """
+def _error_stats(error: Tensor, observed: Tensor, q: Tensor) -> Tensor:
+    """The q-weighted error (N, S) of states, and the number of observed values, each summed over the data: (2,)."""
     return torch.stack([(q * error).sum(), observed.sum()]).double()
 
 
-def mean_error(stats: Tensor, floor: float) -> Tensor:
-    """The error per observed value.
-
-    Parameters
-    ----------
-    stats
-        Sums of `error_stats`.
-    floor
-        What it is at least.
-
-    Returns
-    -------
-    Tensor
-        A number.
-    """
+def _mean_error(stats: Tensor, floor: float) -> Tensor:
+    """The error per observed value from sums of `_error_stats`, and a floor at least."""
     error, count = stats
     return (error / count.clamp(min=1)).clamp(min=floor)
 
@@ -111,15 +70,15 @@ class Gaussian(Likelihood):
         return {"floor": self.floor}
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        error = over_pixels((x[:, None] - mean).square(), observed)
+        error = _over_pixels((x[:, None] - mean).square(), observed)
         count = observed.sum(1, keepdim=True)
         return -0.5 * (error / self.sigma2 + count * torch.log(2 * math.pi * self.sigma2))
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        return error_stats(over_pixels((x[:, None] - mean).square(), observed), observed, q)
+        return _error_stats(_over_pixels((x[:, None] - mean).square(), observed), observed, q)
 
     def update(self, stats: Tensor) -> None:
-        self.sigma2.copy_(mean_error(stats, self.floor))
+        self.sigma2.copy_(_mean_error(stats, self.floor))
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
         noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
@@ -163,14 +122,14 @@ class Laplace(Likelihood):
         return {"floor": self.floor}
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        error = over_pixels((x[:, None] - mean).abs(), observed)
+        error = _over_pixels((x[:, None] - mean).abs(), observed)
         return -error / self.scale - observed.sum(1, keepdim=True) * torch.log(2 * self.scale)
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
-        return error_stats(over_pixels((x[:, None] - mean).abs(), observed), observed, q)
+        return _error_stats(_over_pixels((x[:, None] - mean).abs(), observed), observed, q)
 
     def update(self, stats: Tensor) -> None:
-        self.scale.copy_(mean_error(stats, self.floor))
+        self.scale.copy_(_mean_error(stats, self.floor))
 
     def sample(self, mean: Tensor, generator: Generator, z: Tensor) -> Tensor:
         far = torch.empty_like(mean).exponential_(generator=generator)
@@ -196,7 +155,7 @@ class Bernoulli(Likelihood):
         return bool(((values == 0) | (values == 1)).all())
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        return over_pixels(x[:, None] * mean - F.softplus(mean), observed)
+        return _over_pixels(x[:, None] * mean - F.softplus(mean), observed)
 
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
         return mean.sigmoid()
@@ -224,7 +183,7 @@ class Poisson(Likelihood):
         return bool(((values >= 0) & (values == values.round())).all())
 
     def log_prob(self, x: Tensor, mean: Tensor, observed: Tensor, z: Tensor) -> Tensor:
-        return over_pixels(x[:, None] * mean - mean.exp() - torch.lgamma(x + 1)[:, None], observed)
+        return _over_pixels(x[:, None] * mean - mean.exp() - torch.lgamma(x + 1)[:, None], observed)
 
     def expectation(self, mean: Tensor, z: Tensor) -> Tensor:
         return mean.exp()

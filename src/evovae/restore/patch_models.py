@@ -564,7 +564,7 @@ class LowRankPatches(PatchModel):
         return model, States.random(len(x), self.states, self.latents, generator)
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        return _closed_form(model, N, self.batches)
+        return _closed_form(N, self.batches)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -686,7 +686,7 @@ class MixturePatches(PatchModel):
         return torch.cat([patches.x, places], 1), torch.cat([patches.observed, places >= 0], 1)
 
     def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        return _closed_form(model, N, self.batches)
+        return _closed_form(N, self.batches)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -698,10 +698,9 @@ def _moved(model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
     return TVAE(copy.deepcopy(model.decoder), likelihood, copy.deepcopy(model.prior))
 
 
-def _closed_form(model: TVAE, N: int, batches: int) -> dict[str, Any]:
+def _closed_form(N: int, batches: int) -> dict[str, Any]:
     """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums that cover about two batches."""
-    nothing_to_learn = torch.optim.SGD(model.decoder.parameters(), lr=1.0)
-    return {"optimizer": nothing_to_learn, "batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
+    return {"batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
 
 
 def from_config(config: Mapping[str, Any]) -> PatchModel:

@@ -33,7 +33,7 @@ if sys.platform == "linux":
 else:
     PROCESSES = multiprocessing.get_context("spawn")
 PROCESSES.set_forkserver_preload(
-    [work.__module__, *(f"evovae.engines.numba_{kind}" for kind in ("low_rank", "mixture"))]
+    [work.__module__, *(f"evovae.engines.{loops}" for loops in ("subspace_chunks", "mixture_kernels"))]
 )
 
 

@@ -1,12 +1,11 @@
-"""The fused CPU engine for `LowRankGaussian` with a silent decoder: closed forms all the way, compiled.
+"""The compiled engine for `LowRankGaussian` with a silent decoder: closed forms all the way.
 
 Where no pixel is missing, data points share all inner products of directions; a state then costs a
 Cholesky factor of the size of its coefficients.  Gains of flips are estimated for all latents, and exact for
 the most promising ones, side by side in vectors; children are solved only if they are kept, or have children.
 """
 
-from contextlib import AbstractContextManager
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,11 +14,8 @@ from torch import Generator, Tensor
 from evovae import operators
 from evovae.decoders import Silent
 from evovae.engines.base import Totals
-from evovae.engines.plans import knows
-from evovae.engines.plans import plan as plan_of
-from evovae.engines.subspace_chunks import em_chunk, make_lanes, make_room, moments_chunk, prepare
-from evovae.engines.subspace_kernels import MOST_DIMS, Model, Products
-from evovae.engines.workers import Workers
+from evovae.engines.compiled import Compiled, arrays, seed_of
+from evovae.engines.plans import MOST_DIMS, NO_SEARCH, needs, planned
 from evovae.evolve import Search
 from evovae.likelihoods import LowRankGaussian
 from evovae.likelihoods.base import through
@@ -32,87 +28,53 @@ LEAST_FREE = 1e-3  # what a latent keeps beside others at least, where short lis
 PARTS = 4  # sums are kept apart for this many shares of a block, so that results do not depend on threads
 
 
-def supports(model: TVAE, search: Search) -> bool:
-    """Whether `FusedSubspaces` can run this model and search."""
-    return (
-        _has_parts(model)
-        and _has_room(cast(LowRankGaussian, model.likelihood))
-        and knows(search, operators.exactly_informed_flip)
-    )
-
-
-def _has_parts(model: TVAE) -> bool:
-    likelihood = model.likelihood
-    return (
-        type(model.decoder) is Silent
-        and type(likelihood) is LowRankGaussian
-        and type(model.prior) is Bernoulli
-        and likelihood.sigma2.dtype == torch.float32
-        and likelihood.sigma2.device.type == "cpu"
-    )
-
-
-def _has_room(likelihood: LowRankGaussian) -> bool:
-    """Whether states of one bit have a weight."""
-    return len(likelihood.always) + len(likelihood.directions) <= MOST_DIMS
-
-
-class FusedSubspaces:
-    """One batch of EM by compiled loops.
+class NumbaSubspaces(Compiled):
+    """One batch of EM for a `LowRankGaussian` with a silent decoder and a Bernoulli prior; see `Compiled`.
 
     States with more than `MOST_DIMS` coefficients have no weight: they are left out of the bound.
-
-    Parameters
-    ----------
-    model
-        `Silent` decoder, `LowRankGaussian`, Bernoulli prior, in float32 on the CPU.
-    q_min
-        States with less posterior mass than this share of the best one's take no part in the M-step; 0 is exact.
-    threads
-        How many work at once (default: as many as torch uses); changes nothing but the time.
     """
 
-    def __init__(self, model: TVAE, q_min: float = 1e-3, threads: int | None = None) -> None:
-        if not _has_parts(model):
-            raise TypeError("this engine needs a silent decoder, a LowRankGaussian and a Bernoulli prior in float32")
-        self.likelihood, self.prior = cast(LowRankGaussian, model.likelihood), cast(Bernoulli, model.prior)
-        self.q_min, self.workers = q_min, Workers(threads)
+    @classmethod
+    def _model_needs(cls, model: TVAE) -> dict[str, bool]:
+        likelihood, fits = model.likelihood, True
+        if isinstance(likelihood, LowRankGaussian):
+            fits = len(likelihood.always) + len(likelihood.directions) <= MOST_DIMS
+        return super()._model_needs(model) | {
+            "a silent decoder": type(model.decoder) is Silent,
+            "a LowRankGaussian": type(likelihood) is LowRankGaussian,
+            "a Bernoulli prior": type(model.prior) is Bernoulli,
+            f"no more than {MOST_DIMS} directions, common ones and those of a latent": fits,
+        }
 
-    def running(self) -> AbstractContextManager[None]:
-        """See `Engine.running`."""
-        return self.workers.alone()
+    @classmethod
+    def _search_needs(cls, search: Search) -> dict[str, bool]:
+        return needs(search, operators.exactly_informed_flip)
 
     def step(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> Totals:
-        """See `Engine.step`."""
         model, kept = self._model(x, states)
         total = self._em(model, x, observed, rows, states, search, generator, self.q_min)
         elbo, substitutions, square = total.scalars
         usage = total.usage[model.place]
-        statistics = [
-            [len(rows) * x.shape[1], float(model.noise) * square],
-            usage,
-            *self._everywhere(total, usage, kept),
-        ]
+        sums = [len(rows) * x.shape[1], float(model.noise) * square], usage, *self._everywhere(total, usage, kept)
         return Totals(
             count=len(rows),
             elbo=torch.tensor(elbo),
             substitutions=torch.tensor(int(substitutions)),
-            likelihood=torch.from_numpy(np.concatenate(statistics)),
+            likelihood=torch.from_numpy(np.concatenate(sums)),
             prior=torch.from_numpy(np.append(usage, len(rows))),
         )
 
     def search(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, search: Search, generator: Generator
     ) -> int:
-        """See `Engine.search`: no state counts for sums."""
-        model, _ = self._model(x, states)
+        model, _ = self._model(x, states)  # no state counts for sums
         return int(self._em(model, x, observed, rows, states, search, generator, np.inf).scalars[1])
 
     def _em(
         self,
-        model: Model,
+        model: Any,  # a named tuple of numba
         x: Tensor,
         observed: Tensor,
         rows: Tensor,
@@ -121,57 +83,59 @@ class FusedSubspaces:
         generator: Generator,
         q_min: float,
     ) -> "_Sums":
-        plan = plan_of(search, operators.exactly_informed_flip, q_min, states.n_latents)
-        seed = np.uint64(torch.randint(2**62, (), generator=generator).item())
-        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64), states.lpj.numpy()
+        from evovae.engines.subspace_chunks import em_chunk
+        from evovae.engines.subspace_kernels import make_workspace
+
+        plan = planned(search, operators.exactly_informed_flip, q_min, states.n_latents)
+        seed, data = seed_of(generator), arrays(x, observed, states)
         sums = [_Sums.zero(model) for _ in range(PARTS)]
 
         def work(share: Tensor, mine: _Sums) -> None:
-            room = make_room(states.words.shape[1], plan, model, data[2])
-            em_chunk(share.numpy(), seed, _onto(x, observed, share, model), *data, plan, model, room, *mine)
+            onto, space = _onto(x, observed, share, model), make_workspace(data[2], plan, model)
+            em_chunk(share.numpy(), seed, onto, *data, states.lpj.numpy(), plan, model, space, *mine)
 
         for block in rows.split(BLOCK):
-            self.workers.run(work, block.tensor_split(PARTS), sums)
+            self.workers.run(em_chunk, work, block.tensor_split(PARTS), sums)
         with np.errstate(invalid="ignore", over="ignore"):
-            return _added(sums)
+            for other in sums[1:]:
+                for mine, more in zip(sums[0], other, strict=True):
+                    mine += more
+        return sums[0]
 
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Engine.moments`."""
+        from evovae.engines.subspace_chunks import moments_chunk
+        from evovae.engines.subspace_kernels import make_workspace
+
         model, _ = self._model(x, states)
-        no_search = plan_of(
-            Search(0, 0, 0, mutate=operators.uniform_flip), operators.uniform_flip, self.q_min, states.n_latents
-        )
-        data = x.numpy(), observed.numpy(), states.words.numpy().view(np.uint64)
+        data, q_min = arrays(x, observed, states), np.float32(self.q_min)
         seen = through(torch.from_numpy(model.rows), readout).contiguous()  # what coefficients say in the end
         result = torch.empty(2, len(rows), seen.shape[1])
 
         def work(share: Tensor, out: Tensor) -> None:
-            room = make_room(states.words.shape[1], no_search, model, data[-1])
-            onto = _onto(x, observed, share, model)
-            moments_chunk(share.numpy(), onto, *data, np.float32(self.q_min), model, seen.numpy(), room, *out.numpy())
+            onto, space = _onto(x, observed, share, model), make_workspace(data[2], NO_SEARCH, model)
+            moments_chunk(share.numpy(), onto, *data, q_min, model, seen.numpy(), space, *out.numpy())
 
         for block, out in zip(rows.split(BLOCK), result.split(BLOCK, dim=1), strict=True):
-            self.workers.run(work, block.tensor_split(PARTS), out.tensor_split(PARTS, dim=1))
+            self.workers.run(moments_chunk, work, block.tensor_split(PARTS), out.tensor_split(PARTS, dim=1))
         mean, variance = result
         return mean * float(model.noise) ** 0.5, variance * float(model.noise)
 
-    def _model(self, x: Tensor, states: States) -> tuple[Model, np.ndarray]:
-        """The parameters as the kernels want them, and which of `LowRankGaussian.rows` they have, in the order of sums.
+    def _model(self, x: Tensor, states: States) -> tuple[Any, np.ndarray]:
+        """The parameters as the loops want them, and which of `LowRankGaussian.rows` they have, in the order of sums.
 
-        Sizes are checked, as kernels go where they are told.
+        Sizes are checked, as loops go where they are told.
         """
-        p = self.likelihood
+        from evovae.engines.subspace_gains import complete
+        from evovae.engines.subspace_kernels import Model, Products, make_lanes
+
+        p, prior = cast(LowRankGaussian, self.model.likelihood), cast(Bernoulli, self.model.prior)
         J, H, D = p.directions.shape
-        if D != x.shape[1] or not H == states.n_latents == self.prior.n_latents:
+        if D != x.shape[1] or not H == states.n_latents == prior.n_latents:
             raise ValueError(
-                f"directions of {D} values for {H} latents and a prior of {self.prior.n_latents} latents do not fit "
+                f"directions of {D} values for {H} latents and a prior of {prior.n_latents} latents do not fit "
                 f"data of {x.shape[1]} values and states of {states.n_latents} bits"
-            )
-        if not _has_room(p):
-            raise ValueError(
-                f"{len(p.always)} directions and {J} for a latent are more than the {MOST_DIMS} there is room for"
             )
         noise, A = p.sigma2.item(), len(p.always)
         ranks = _ranks(p.directions[: p.rank])
@@ -185,7 +149,7 @@ class FusedSubspaces:
         blocks = _blocks(gram, start, count, H)
         free = _free(p.subspaces[bits] / noise**0.5, p.always / noise**0.5, ranks)
         owner = np.concatenate([np.full(A, -1), *map(np.arange, count)])
-        pi = self.prior.pi.numpy().astype(float)[bits]
+        pi = prior.pi.numpy().astype(float)[bits]
         model = Model(
             rows=rows.numpy(),
             columns=rows.T.contiguous().numpy(),
@@ -206,12 +170,12 @@ class FusedSubspaces:
             noise=np.float32(noise),
             constant=np.log1p(-pi).sum(),
         )
-        prepare(model, make_lanes(model))
+        complete(model.products, model, make_lanes(model))
         return model, kept[np.argsort(model.slot)]
 
     def _everywhere(self, total: "_Sums", usage: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The sums u t' and u u' of all directions, flat: where one is zero, its s is as the prior has it."""
-        p = self.likelihood
+        p = cast(LowRankGaussian, self.model.likelihood)
         K, D = p.rows.shape
         cross, inner = np.zeros((K, D)), np.zeros((K, K))
         cross[kept] = total.cross
@@ -270,20 +234,12 @@ class _Sums(NamedTuple):
     scalars: np.ndarray
 
     @classmethod
-    def zero(cls, model: Model) -> "_Sums":
+    def zero(cls, model: Any) -> "_Sums":  # see `_model`
         K = len(model.rows)
         return cls(np.zeros(model.rows.shape), np.zeros((K, K)), np.zeros(len(model.odds)), np.zeros(3))
 
 
-def _added(sums: list[_Sums]) -> _Sums:
-    """All of them, in the arrays of the first."""
-    for other in sums[1:]:
-        for mine, more in zip(sums[0], other, strict=True):
-            mine += more
-    return sums[0]
-
-
-def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Model) -> np.ndarray:
+def _onto(x: Tensor, observed: Tensor, rows: Tensor, model: Any) -> np.ndarray:
     """Projections of some rows of the data on all directions, in units of the noise: (len(rows), K)."""
     seen = torch.where(observed[rows], x[rows], 0) / float(model.noise) ** 0.5
     return (seen @ torch.from_numpy(model.columns)).numpy()
