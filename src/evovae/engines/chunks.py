@@ -1,4 +1,4 @@
-"""Compiled loops over data points: the E-step and the sums of the M-step."""
+"""Compiled loops over data points: the E-step, the sums of the M-step, and posterior moments."""
 
 from numba import uint64
 
@@ -18,7 +18,7 @@ from evovae.engines.kernels import (
     slopes,
     store,
 )
-from evovae.engines.observations import normaliser
+from evovae.engines.observations import expect, normaliser
 
 
 @part
@@ -75,3 +75,22 @@ def em_chunk(rows, seed, x, observed, words, lpj, plan, net, space, weight_grads
                 usage[space.idx[i]] += q
             if q >= plan.q_min * space.q[0]:
                 add_gradients(s, q, x[n], net, space, weight_grads, bias_grads)
+
+
+@kernel
+def moments_chunk(rows, x, observed, words, net, space, mean, variance):
+    """Posterior mean and variance of E[x | z] for the data points `rows`, each (len(rows), D), zero at first."""
+    S = words.shape[1]
+    for place, n in enumerate(rows):
+        load(n, words, x, observed, net, space)
+        rank_states(S, S, space)
+        m, v = mean[place], variance[place]
+        for j in range(S):
+            value = space.act[space.order[j], net.off[-2] :]
+            expect(net.kind, value)
+            for d in range(m.shape[0]):
+                m[d] += space.q[j] * value[d]
+        for j in range(S):
+            value = space.act[space.order[j], net.off[-2] :]
+            for d in range(m.shape[0]):
+                v[d] += space.q[j] * (value[d] - m[d]) ** 2

@@ -19,7 +19,7 @@ from evovae import operators
 from evovae.decoders import MLP
 from evovae.engines.base import Totals
 from evovae.engines.compiled import Compiled, arrays, seed_of
-from evovae.engines.plans import BERNOULLI, GAUSSIAN, LAPLACE, POISSON, needs, planned
+from evovae.engines.plans import BERNOULLI, GAUSSIAN, LAPLACE, NO_SEARCH, POISSON, needs, planned
 from evovae.engines.reference import Reference
 from evovae.evolve import Search
 from evovae.likelihoods import Bernoulli, Gaussian, Laplace, Likelihood, Poisson
@@ -112,8 +112,21 @@ class NumbaNetwork(Compiled):
     def moments(
         self, x: Tensor, observed: Tensor, rows: Tensor, states: States, readout: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        self._net(x, states)  # sizes are checked
-        return Reference(self.model).moments(x, observed, rows, states, readout)
+        from evovae.engines.chunks import moments_chunk
+        from evovae.engines.kernels import make_workspace
+
+        net, data = self._net(x, states), arrays(x, observed, states)
+        if readout is not None:  # asks for what each state says, which the loops add up at once
+            return Reference(self.model).moments(x, observed, rows, states, readout)
+        mean, variance = np.zeros((2, len(rows), x.shape[1]), np.float32)
+        chunks = _chunks(rows)
+        parts = (np.split(out, np.cumsum([*map(len, chunks)])[:-1]) for out in (mean, variance))
+
+        def work(chunk: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> None:
+            moments_chunk(chunk, *data, net, make_workspace(data[2], NO_SEARCH, net), mean, variance)
+
+        self.workers.run(moments_chunk, work, chunks, *parts)
+        return torch.from_numpy(mean), torch.from_numpy(variance)
 
     def _net(self, x: Tensor, states: States) -> Any:  # a named tuple of numba
         """The model as the loops want it.  They read and write where they are told: sizes must fit together."""

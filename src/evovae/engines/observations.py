@@ -91,6 +91,17 @@ def slope(kind, x, mean, seen, scale, out):
 
 
 @part
+def expect(kind, mean):
+    """Replace the decoder's output by E[x | z]."""
+    if kind == BERNOULLI:
+        for d in range(mean.shape[0]):
+            mean[d] = sigmoid(mean[d])
+    elif kind == POISSON:
+        for d in range(mean.shape[0]):
+            mean[d] = exp(mean[d])
+
+
+@part
 def normaliser(kind, x, seen, each):
     """The normaliser of a data point, in double precision; `each` is that of every value."""
     total = 0.0

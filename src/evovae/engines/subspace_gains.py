@@ -11,16 +11,8 @@ from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted
 from evovae.engines.jit import part
 from evovae.engines.kernels import copy, draw_flips, flip, has, place_child
 from evovae.engines.plans import MOST_DIMS
-from evovae.engines.simd import LANES, add_rows
+from evovae.engines.simd import LANES, add_rows, subtract_products
 from evovae.engines.subspace_kernels import NEVER, fill_rows, make_ready, on_places, set_state, solve
-
-
-@part
-def subtract_products(out, one, other, n):
-    """out -= sum of one[j] * other[j] over j < n, of LANES each."""
-    for j in range(n):
-        for lane in range(LANES):
-            out[lane] -= one[j, lane] * other[j, lane]
 
 
 @part
@@ -33,7 +25,7 @@ def factor(rank, lanes):
         row = a * (a + 1) // 2
         for b in range(a + 1):
             mine, above = left[row + b], b * (b + 1) // 2
-            subtract_products(mine, left[row:], left[above:], b)
+            subtract_products(mine, left, row * LANES, above * LANES, LANES, b)
             if b < a:
                 inverse = left[above + b]
                 for lane in range(LANES):
@@ -188,7 +180,7 @@ def subtract_explained(s, J, space):
             v[i, m] *= of_state[i, i]
     for a in range(J):
         for b in range(a + 1):
-            subtract_products(left[a * (a + 1) // 2 + b], v[:, a * LANES :], v[:, b * LANES :], space.size[s])
+            subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, space.size[s])
 
 
 @part
