@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import data, seeded, small_model  # noqa: F401 - test_checkpoint and test_train ask for them here
 
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # some versions warn where it is not set
 if not torch.cuda.is_available():

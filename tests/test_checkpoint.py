@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import data, seeded, small_model
+from helpers import data, seeded, small_model
 from torch import nn
 from torch.testing import assert_close
 

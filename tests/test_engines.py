@@ -377,10 +377,10 @@ def test_trainings_side_by_side_leave_torch_its_threads():
 FALLBACKS = """
 import builtins
 usual = builtins.__import__
-def without_llvmlite(name, globals=None, *rest):
+def without_llvmlite(name, globals=None, *rest, **others):
     if name == "llvmlite" and globals["__name__"] == "evovae.engines.simd":
         raise ImportError(name)
-    return usual(name, globals, *rest)
+    return usual(name, globals, *rest, **others)
 builtins.__import__ = without_llvmlite
 import numpy as np
 from evovae.engines import simd

@@ -18,7 +18,7 @@ import pyarrow
 import pytest
 import torch
 import zarr
-from conftest import seeded
+from helpers import seeded
 from numpy.testing import assert_allclose, assert_array_equal
 from pyarrow import parquet
 from typer.testing import CliRunner
