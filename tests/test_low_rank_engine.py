@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import holes, seeded
+from conftest import holes, seeded
 from torch.testing import assert_close
 
 from evovae import operators
@@ -246,8 +246,8 @@ def test_on_other_devices_the_reference_does_it_all_where_the_data_lie(offsets):
         moments = engine.moments(x, observed, rows, states)
     assert (elbo(states.lpj) >= elbo(before) - 1e-3).all() and totals.substitutions > 0
     compiled = NumbaSubspaces(model, q_min=0)
-    again = compiled.step(x, observed, rows, states, Search(0, 0, 0, mutate=operators.uniform_flip), seeded(1))
-    assert_close(again.elbo, totals.elbo, rtol=1e-5, atol=0)
+    found = compiled.step(x, observed, rows, states, Search(0, 0, 0, mutate=operators.uniform_flip), seeded(1))
+    assert_close(found.elbo, totals.elbo, rtol=1e-5, atol=1e-4)
     for ours, theirs in zip(compiled.moments(x, observed, rows, states), moments, strict=True):
         assert_close(ours, theirs, rtol=1e-3, atol=5e-3)
     with torch.device("meta"):
