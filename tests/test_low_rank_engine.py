@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import holes, seeded
+from helpers import holes, seeded
 from torch.testing import assert_close
 
 from evovae import operators
