@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers import slow
 from PIL import Image, ImageFilter
 from rich.console import Console
 from typer.testing import CliRunner
@@ -671,7 +672,7 @@ def test_doctor_says_what_is_wrong(monkeypatch):
     assert done.exit_code == 1 and done.output.count("bad ") == 2 and "ZeroDivisionError" in done.output
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), slow(signal.SIGTERM, 143)])
 def test_a_signal_writes_the_best_so_far(noisy, number, code):
     """A real process and a real signal, in the middle of a run that would take minutes."""
     image = np.random.default_rng(0).normal(100, 20, (30, 30)).astype(np.float32)

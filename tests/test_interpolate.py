@@ -43,6 +43,7 @@ def test_other_axes_do_not_mix():
     assert both[0].max() < 3
 
 
+@pytest.mark.slow
 def test_models_that_start_from_it_do_better():
     """A colour picture with 80 % of its pixels missing."""
     clean = data.chelsea()[60:108, 180:228].astype(float)

@@ -124,6 +124,7 @@ def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypat
     assert_same(undisturbed, run(tmp_path))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbed):
     """kill -9, again and again, until one attempt gets to the end."""
     script = (

@@ -393,6 +393,7 @@ def test_models_and_samples_that_cannot_be_written_are_put_elsewhere(data, tmp_p
         shutil.rmtree(place.parent)
 
 
+@pytest.mark.slow
 def test_models_of_many_features_can_be_read_again(tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(3, 60_000)))
     run(tmp_path / "a.npy", tmp_path / "out", replace(SETTINGS, hidden=(), latents=4, epochs=1))

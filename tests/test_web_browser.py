@@ -283,6 +283,7 @@ def test_what_noise_is_like_can_be_said_before_and_overruled_after(server, brows
     assert "--noise poisson" in browser.find(".command").get_attribute("textContent")
 
 
+@pytest.mark.slow
 def test_what_a_picture_has_taught_is_used_on_another(server, browser, noisy):
     browser.open(server)
     browser.drop(noisy)
@@ -372,6 +373,7 @@ def test_a_part_is_tried_before_the_whole(server, browser, tmp_path):
     assert len(json.loads(urlopen(f"{server.address}api/jobs").read())) == jobs  # it was but a look
 
 
+@pytest.mark.slow
 def test_several_files_are_a_batch_under_their_names_and_can_be_done_again(server, browser, tmp_path):
     for number in range(2):
         io.write(tmp_path / f"<b>{number}.png", io.Content(picture()[1].astype(np.uint8)))

@@ -208,8 +208,9 @@ class Checkpointer:
     >>> with TemporaryDirectory() as folder, exclusively(Path(folder)):
     ...     checkpointer = Checkpointer(Path(folder), {"seed": 0})
     ...     checkpointer.save(lambda: {"epoch": torch.tensor(3), "model": {"pi": torch.ones(2)}})
-    ...     checkpointer.load()
-    {'epoch': tensor(3), 'model': {'pi': tensor([1., 1.])}}
+    ...     record = checkpointer.load()
+    >>> record["epoch"], record["model"]["pi"]
+    (tensor(3), tensor([1., 1.]))
     """
 
     def __init__(
