@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numba import uint64
 
 from evovae.engines.jit import allocated, kernel, part
 
@@ -187,6 +188,26 @@ def insert(value, k, a, lpj, kept):
         lpj[a], kept[a] = lpj[a - 1], kept[a - 1]
         a -= 1
     lpj[a], kept[a] = value, k
+
+
+@kernel
+def find_bits(words, out):
+    """The number of the bit that is on, of each packed state (n, W); -1 where it is not exactly one."""
+    for n in range(words.shape[0]):
+        out[n] = -1
+        for w in range(words.shape[1]):
+            word = words[n, w]
+            if word == uint64(0):
+                continue
+            if out[n] != -1 or word & (word - uint64(1)):
+                out[n] = -1
+                break
+            bit = 64 * w
+            for step in (32, 16, 8, 4, 2, 1):
+                if word >> uint64(step):
+                    word >>= uint64(step)
+                    bit += step
+            out[n] = bit
 
 
 @kernel

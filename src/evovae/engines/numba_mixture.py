@@ -78,8 +78,8 @@ class NumbaMixture(Compiled):
 
         if search.generations:
             raise TypeError("this engine searches by migration alone, so that generations must be 0")
-        words = states.words.flatten(0, 1)[search.migrate(states, rows, generator)]
-        proposed, kept = components(words).numpy(), components(states.words[rows])
+        every = components(states.words)
+        proposed, kept = every.flatten()[search.migrate(states, rows, generator)].numpy(), every[rows]
         lpj = torch.empty(kept.shape)
         sums = np.zeros((PARTS, 2))
 
@@ -211,6 +211,10 @@ class NumbaMixture(Compiled):
 
 def components(words: Tensor) -> Tensor:
     """The numbers of the bits that are on, of packed states (..., W)."""
-    if ((words != 0).sum(-1) != 1).any() or (words & (words - 1)).any():
+    from evovae.engines.mixture_kernels import find_bits
+
+    found = torch.empty(words.shape[:-1], dtype=torch.int64)
+    find_bits(words.contiguous().view(-1, words.shape[-1]).numpy().view(np.uint64), found.view(-1).numpy())
+    if (found < 0).any():
         raise ValueError("states of a mixture have one bit on; start from `States.one_hot`")
-    return States(words, words[..., 0], 64 * words.shape[-1]).one
+    return found
