@@ -110,6 +110,25 @@ def test_a_folder_keeps_two_and_gives_the_last(tmp_path):
     assert len(list((tmp_path / "run").iterdir())) == 2
 
 
+def test_progress_of_earlier_versions_is_refused_and_folders_of_others_stay(tmp_path):
+    (tmp_path / "20240131").mkdir()
+    Checkpointer(tmp_path, {}).save(lambda: TENSORS)
+    assert (tmp_path / "20240131").exists()
+    (tmp_path / "00000004.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="an earlier version; name another folder"):
+        Checkpointer(tmp_path, {})
+
+
+def test_names_that_files_cannot_tell_apart_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="leave out the slash"):
+        checkpoint.save_tensors(tmp_path / "a", {"a/b": torch.ones(1)}, {})
+    content = {"a": torch.ones(1), "a/b": torch.ones(1)}
+    header = {"about": "{}", "sha256": checkpoint._checksum(content, "{}")}
+    (tmp_path / "a").write_bytes(checkpoint.save(content, header))
+    with pytest.raises(CheckpointError):
+        checkpoint.load_tensors(tmp_path / "a")
+
+
 def test_records_come_back_nested(tmp_path):
     record = {"model": {"a.b": torch.ones(2), "c": {"0": torch.zeros(1)}}, "nothing": {}, "number": torch.tensor(7)}
     checkpoint.save_tensors(tmp_path / "a", record, {})

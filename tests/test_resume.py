@@ -94,7 +94,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 def test_damage_costs_no_more_than_the_last_epochs(tmp_path, undisturbed):
     run(tmp_path, callback=lambda p: p.epoch == 4)
-    last = max(tmp_path.glob("*/*.safetensors"))
+    last = max(tmp_path.glob("checkpoint-*/*.safetensors"))
     content = bytearray(last.read_bytes())
     content[-9] ^= 1
     last.write_bytes(content)

@@ -253,7 +253,7 @@ def test_half_of_the_memory_is_tried_beside_progress_of_larger_tiles(few, tmp_pa
     monkeypatch.setattr("evovae.restore.pipeline.plan", lambda *_: plans[0])
 
     def fail(*arguments):
-        if len(plans) == 2 and any(tmp_path.glob("*/*.safetensors")):
+        if len(plans) == 2 and any(tmp_path.glob("checkpoint-*/*.safetensors")):
             plans.pop(0)
             raise MemoryError
         return prepare(*arguments)

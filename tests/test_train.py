@@ -305,7 +305,7 @@ def test_another_run_is_refused_and_damage_costs_one_step(data, tmp_path, monkey
     with pytest.raises(CheckpointError, match="other data"):
         run(data.with_name("other.npy"), out)
     steps = sorted((out / "progress").iterdir())
-    assert [step.name for step in steps] == ["00000004", "00000005"]
+    assert [step.name for step in steps] == ["checkpoint-00000004", "checkpoint-00000005"]
     piece = next(steps[1].glob("rows-*"))
     content = bytearray(piece.read_bytes())
     content[-3] ^= 1
@@ -321,9 +321,14 @@ def test_what_others_put_beside_the_steps_is_left_alone(data, tmp_path):
     (place / "mine").mkdir(parents=True)
     (place / "mine" / "shared.safetensors").write_bytes(b"")
     (place / "notes.txt").write_text("mine")
+    (place / "20240131").mkdir()
     run(data, tmp_path / "out", stop_after=2)
     run(data, tmp_path / "out")
-    assert (place / "notes.txt").exists() and (place / "mine" / "shared.safetensors").exists()
+    assert (
+        (place / "20240131").exists()
+        and (place / "notes.txt").exists()
+        and (place / "mine" / "shared.safetensors").exists()
+    )
 
 
 def test_a_folder_in_use_is_refused(data, tmp_path):
@@ -347,8 +352,10 @@ def test_a_full_disk_is_a_warning_and_costs_no_step_that_was_kept(data, tmp_path
         patch.setattr("evovae.checkpoint.save_tensors", fail_later)
         _, bounds = run(data, tmp_path / "out", stop_after=5)
     assert len(bounds) == 6
-    (tmp_path / "out" / "progress" / "00000005").mkdir()  # what a crash leaves
-    (tmp_path / "out" / "progress" / "00000005" / "rows-000000000000-000000000050.safetensors").write_bytes(b"half")
+    (tmp_path / "out" / "progress" / "checkpoint-00000005").mkdir()  # what a crash leaves
+    (tmp_path / "out" / "progress" / "checkpoint-00000005" / "rows-000000000000-000000000050.safetensors").write_bytes(
+        b"half"
+    )
     model, bounds = run(data, tmp_path / "out")
     assert len(bounds) == 3
     assert_array_equal(parameters(model), parameters(whole))

@@ -865,6 +865,20 @@ def test_the_page_asks_only_for_what_is_there(client):
             assert f'id="{name}"' in page, (path.name, name)
 
 
+def test_a_job_that_ended_as_its_server_did_is_told_by_what_it_left(tmp_path):
+    with running(tmp_path / "site") as client:
+        job = waited(client, submitted(client))
+        assert job["state"] == "done"
+        file = next((tmp_path / "site").rglob(f"{job['id']}/job.json"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"state": "failed", "message": LOST}))
+    with running(tmp_path / "site") as client:
+        again = client.get(f"/api/jobs/{job['id']}").json()
+        assert again["state"] == "done" and again["message"] == "" and again["summary"] == job["summary"]
+        file.write_text("{}")
+        refused(client.get(f"/api/jobs/{job['id']}"), 404, "cannot be read")
+        assert client.get("/api/jobs").json() == []
+
+
 def test_another_server_does_not_share_the_folder(tmp_path):
     from filelock import FileLock
 

@@ -42,7 +42,7 @@ LONGEST_HEADER = 2**20  # bytes; ours take a few thousand
 KEPT = 2  # checkpoints of a run: should the last one be damaged, there is one before it
 PIECE = 2**19  # rows in a file
 SHARED = "shared.safetensors"
-STEP = "[0-9]" * 8  # what the folders of checkpoints are called; others are not ours
+STEP = "checkpoint-" + "[0-9]" * 8  # what the folders of checkpoints are called; others are not ours
 
 Record = Mapping[str, Any]
 """Tensors, and further records of them, by name."""
@@ -161,6 +161,8 @@ def _checksum(tensors: Mapping[str, Tensor], text: str) -> str:
 def _flat(record: Record, above: str = "") -> Iterator[tuple[str, Tensor]]:
     """All tensors of a record, by their paths."""
     for name, part in record.items():
+        if "/" in name:
+            raise ValueError(f"{name!r} cannot be the name of a tensor in a file; leave out the slash")
         if isinstance(part, Tensor):
             yield above + name, part
         else:
@@ -175,6 +177,8 @@ def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         place = record
         for step in above:
             place = place.setdefault(step, {})
+            if isinstance(place, Tensor):
+                raise CheckpointError(f"{step} is a tensor and a record of others")
         place[name] = tensor
     return record
 
@@ -221,10 +225,12 @@ class Checkpointer:
         self.last, self.number = time.monotonic(), 0
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            if [*folder.glob("[0-9]" * 8 + "*/parameters.safetensors"), *folder.glob("[0-9]" * 8 + ".safetensors")]:
+                raise CheckpointError(f"{folder} holds the progress of an earlier version; name another folder")
             for rest in folder.glob(".*.tmp"):  # a process that was killed left it half written
                 rest.unlink(missing_ok=True)
             self._sweep(folder)
-            self.number = max((int(step.name) for step in _steps(folder)), default=0)
+            self.number = self._last_before(None)
 
     def save(
         self, shared: Callable[[], Record], *, rows: Record | None = None, own: Record | None = None, now: bool = True
@@ -245,10 +251,10 @@ class Checkpointer:
         if self.folder is None or not self.shard.any(now or time.monotonic() - self.last > self.every):
             return
         self.number += 1
-        step, problem = self.folder / f"{self.number:08d}", ""
+        mine, step, problem = self._mine(rows or {}), self._step(self.number), ""
         try:
             step.mkdir(exist_ok=True)
-            self._save_own(step, rows or {}, own or {})
+            self._save_own(step, mine, rows or {}, own or {})
         except OSError as error:
             problem = str(error)
         lost = self.shard.any(bool(problem))
@@ -281,11 +287,12 @@ class Checkpointer:
         CheckpointError
             If all are damaged, or of another run.
         """
-        steps = [] if self.folder is None else _steps(self.folder)
-        for step in reversed(steps):
-            problem, record = "", {}
+        last, mine = self._last_before(None), self._mine(rows or {})
+        number = last
+        while number:
+            step, problem, record = self._step(number), "", {}
             try:
-                record = {**self._read(step / SHARED), **self._load_own(step, rows or {})}
+                record = {**self._read(step / SHARED), **self._load_own(step, mine, rows or {})}
             except OtherRunError:
                 raise
             except (CheckpointError, OSError) as error:
@@ -294,7 +301,8 @@ class Checkpointer:
                 logger.info("going on from %s", step)
                 return record
             warn(f"{problem or f'{step} is damaged'}; the one before it is taken")
-        if steps:
+            number = self._last_before(number)
+        if last:
             raise CheckpointError(f"all that {self.folder} holds is damaged; name another folder to start anew")
         return {}
 
@@ -347,19 +355,16 @@ class Checkpointer:
             )
         return record
 
-    def _save_own(self, step: Path, rows: Record, own: Record) -> None:
-        if rows:
-            mine = self._mine(rows)
-            for start in range(mine.start, mine.stop, PIECE):
-                stop = min(start + PIECE, mine.stop)
-                piece = {name: tensor[start - mine.start : stop - mine.start] for name, tensor in rows.items()}
-                save_tensors(step / f"rows-{start:012d}-{stop:012d}.safetensors", piece, self.run)
+    def _save_own(self, step: Path, mine: slice, rows: Record, own: Record) -> None:
+        for start in range(mine.start, mine.stop, PIECE):
+            stop = min(start + PIECE, mine.stop)
+            piece = {name: tensor[start - mine.start : stop - mine.start] for name, tensor in rows.items()}
+            save_tensors(step / f"rows-{start:012d}-{stop:012d}.safetensors", piece, self.run)
         if own:
             save_tensors(self._own(step), own, self.run)
 
-    def _load_own(self, step: Path, rows: Record) -> Record:
+    def _load_own(self, step: Path, mine: slice, rows: Record) -> Record:
         """Bring this process's rows back, from the files of all, and return what is its own."""
-        mine = self._mine(rows) if rows else slice(0, 0)
         covered = 0
         for path in sorted(step.glob("rows-*.safetensors")):
             start, stop = map(int, path.stem.split("-")[1:])
@@ -375,7 +380,17 @@ class Checkpointer:
 
     def _mine(self, rows: Record) -> slice:
         """Which data points are this process's."""
-        return self.shard.rows(int(self.shard.add(torch.tensor(len(next(iter(rows.values())))))))
+        own = len(next(iter(rows.values()), ()))
+        return self.shard.rows(int(self.shard.add(torch.tensor(own))))
+
+    def _step(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"checkpoint-{number:08d}"
+
+    def _last_before(self, number: int | None) -> int:
+        """The number of the last whole checkpoint before another one that any process sees; 0 if there is none."""
+        numbers = [] if self.folder is None else [int(step.name.rpartition("-")[2]) for step in _steps(self.folder)]
+        return self.shard.most(max((n for n in numbers if number is None or n < number), default=0))
 
     def _own(self, step: Path) -> Path:
         return step / f"process-{self.shard.rank}-of-{self.shard.world}.safetensors"

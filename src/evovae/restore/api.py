@@ -387,8 +387,8 @@ def fit_denoiser(
         return sha256("".join(picture.digest() for picture in seen).encode()).hexdigest()
 
     watch = Watch(max_seconds, callback)
-    with watch.showing(), keeping(digest, options, {}) as (checkpointer, options):
-        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, checkpointer)
+    with watch.showing(), keeping(digest, options, {}) as (checkpointer, kept, options):
+        return fit([Seen.of(picture, options) for picture in seen], options, memory, watch, checkpointer, kept)
 
 
 def _pieces(

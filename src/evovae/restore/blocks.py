@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from evovae.checkpoint import Checkpointer
+from evovae.checkpoint import Checkpointer, Record
 from evovae.files import let_go, on_disk
 from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
@@ -40,8 +40,8 @@ def restore_film(film: LongFilm, options: Options, memory: float, watch: Watch) 
     """As `pipeline.restore`: what is common to all of the film is learnt from parts of it."""
     if options.held_out:
         raise ValueError(f"held_out is {options.held_out}, but no pixels are held out of films as long as this one")
-    with _kept(film, options, memory, {}) as (checkpointer, options, blocks):
-        fitted = fit(_runs(film, options), options, memory, watch, checkpointer, film.places)
+    with _kept(film, options, memory, {}) as (checkpointer, kept, options, blocks):
+        fitted = fit(_runs(film, options), options, memory, watch, checkpointer, kept, film.places)
         work = _Work(fitted, fitted.members, fitted.noise, (), film, options, memory, watch)
         return work.through(blocks, checkpointer)
 
@@ -49,7 +49,7 @@ def restore_film(film: LongFilm, options: Options, memory: float, watch: Watch) 
 def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory: float, watch: Watch) -> Restoration:
     """As `pipeline.apply`: noise and scale are found in parts of the film."""
     about = {"model": repr([member.config() for member in fitted.members])}
-    with _kept(film, options, memory, about) as (checkpointer, options, blocks):
+    with _kept(film, options, memory, about) as (checkpointer, _, options, blocks):
         runs = _runs(film, options)
         fitting = fitted.fitting(runs[0].image)
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
@@ -64,7 +64,7 @@ def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory:
 @contextmanager
 def _kept(
     film: LongFilm, options: Options, memory: float, about: Mapping[str, str]
-) -> Iterator[tuple[Checkpointer, Options, list[Block]]]:
+) -> Iterator[tuple[Checkpointer, Record, Options, list[Block]]]:
     """Where progress goes, options with the seed that they had first, and the blocks, as memory allows."""
     film.dtype(options.dtype)  # which may be one that cannot be
     each = PER_VALUE * (options.time_width or USUAL)
@@ -73,8 +73,8 @@ def _kept(
         raise MemoryBudgetError(f"a block of the film needs {needed} of memory, of which {in_gib(memory)} may be used")
     blocks = [*film.blocks(min(BLOCK, int(memory / each)))]
     told = replace(options, sigma=None if film.sigma is None else np.asarray(film.sigma, float))
-    with keeping(film.digest, told, {**about, "blocks": repr(blocks)}) as (checkpointer, told):
-        yield checkpointer, replace(options, seed=told.seed), blocks
+    with keeping(film.digest, told, {**about, "blocks": repr(blocks)}) as (checkpointer, kept, told):
+        yield checkpointer, kept, replace(options, seed=told.seed), blocks
 
 
 def _runs(film: LongFilm, options: Options) -> list[Seen]:

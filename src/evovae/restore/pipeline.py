@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from scipy.ndimage import uniform_filter
 from torch import Generator
 
-from evovae.checkpoint import Checkpointer, exclusively
+from evovae.checkpoint import Checkpointer, Record, exclusively
 from evovae.devices import device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
@@ -120,8 +120,8 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
     tilings = [plan(beside, model, options.tile, _room(model, options, memory)) for model in models]
 
     about = {"patch models": [model.config() for model in models], "memory or tiles": repr(tilings)}
-    with keeping(image.digest, options, about) as (checkpointer, options):
-        kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
+    with keeping(image.digest, options, about) as (checkpointer, kept, options):
+        generator = Generator().manual_seed(options.seed)
         shown, hidden = even.hiding(options.held_out, generator)
         grainy = shown.grainy(generator)
 
@@ -135,7 +135,7 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
         watch.begin(sum(model.length for model in models), sum(tiling.passes for tiling in tilings), preview, kept)
         beside = film.beside(grainy)
         learners = _learners(tilings, models, beside, scale, seen.found, options, generator)
-        work = train(learners, beside, watch, checkpointer, kept)
+        work = train(learners, beside, watch, checkpointer, kept, options.seed)
     restored = _back(seen, shown, hidden, mixed(work.estimates), options, options.missed)
     return replace(
         restored,
@@ -148,16 +148,22 @@ def restore(image: Image, options: Options, memory: float, watch: Watch) -> Rest
 
 
 def fit(
-    seen: Sequence["Seen"], options: Options, memory: float, watch: Watch, checkpointer: Checkpointer, places: int = 0
+    seen: Sequence["Seen"],
+    options: Options,
+    memory: float,
+    watch: Watch,
+    checkpointer: Checkpointer,
+    kept: Record,
+    places: int = 0,
 ) -> FittedDenoiser:
     """What can be learnt from images of one kind: as `restore`, from patches of all of them, with no way back.
 
-    So many places of images are to be restored later, with what has been learnt.
+    It goes on from what is kept.  So many places of images are to be restored later, with what has been learnt.
     """
     films = [Film.of(each.even, options.time_width) for each in seen]
     width = min(sorted(film.width for film in films)[len(films) // 2], *(each.even.shape[0] for each in seen))
     films = [film if film.width == width else Film.of(each.even, width) for film, each in zip(films, seen, strict=True)]
-    kept, generator = checkpointer.load(), Generator().manual_seed(options.seed)
+    generator = Generator().manual_seed(options.seed)
     grainy = tuple(film.middle().beside(each.even.grainy(generator)) for film, each in zip(films, seen, strict=True))
     picture, scale = _picture(seen, width), Scale.of(*grainy)
     middle = typical(seen, scale)
@@ -167,7 +173,7 @@ def fit(
     later = sum(passes(model, places) for model in models)
     watch.begin(sum(model.length for model in models), later, lambda _: first.outside(first.values), kept)
     learners = _learners(samplings, models, grainy[0], scale, middle, options, generator)
-    work = train(learners, grainy[0], watch, checkpointer, kept)
+    work = train(learners, grainy[0], watch, checkpointer, kept, options.seed)
     return _fitted(work.fitted, middle.model, options, width)
 
 
@@ -364,10 +370,10 @@ def _around(left: np.ndarray, observed: np.ndarray, mean: float, axes: int) -> n
 @contextmanager
 def keeping(
     digest: Callable[[], str], options: Options, about: Mapping[str, object]
-) -> Iterator[tuple[Checkpointer, Options]]:
-    """What keeps the progress of work on pictures with a digest, and options with the seed that it began with."""
+) -> Iterator[tuple[Checkpointer, Record, Options]]:
+    """What keeps the progress of work on pictures with a digest, what it holds, and options with its seed."""
     if options.resume is None:
-        yield Checkpointer(None, {}), options
+        yield Checkpointer(None, {}), {}, options
         return
     noise = options.noise if isinstance(options.noise, str) else options.noise.config()
     several = isinstance(options.preset, Sequence) and not isinstance(options.preset, str)
@@ -383,8 +389,8 @@ def keeping(
     folder.mkdir(parents=True, exist_ok=True)
     with exclusively(folder):
         checkpointer = Checkpointer(folder, run, INTERVAL)
-        first = checkpointer.part("seed", lambda: {"seed": torch.tensor(options.seed)})
-        yield checkpointer, replace(options, seed=int(first["seed"]))
+        kept = checkpointer.load()
+        yield checkpointer, kept, replace(options, seed=int(kept.get("seed", options.seed)))
 
 
 def _digest(levels: np.ndarray | None) -> str:

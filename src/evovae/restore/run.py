@@ -96,6 +96,7 @@ class Watch:
 class Work:
     """What has been learnt so far: the models that have finished an epoch at least, and their estimates."""
 
+    seed: int
     fitted: list[FittedPatches] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
     drawn: Snapshot = field(default_factory=dict)
@@ -117,7 +118,11 @@ class Work:
             }
             for fitted, estimate in zip(self.fitted, self.estimates, strict=True)
         ]
-        return {**self.drawn, "done": {str(number): record for number, record in enumerate(done)}}
+        return {
+            "seed": torch.tensor(self.seed),
+            **self.drawn,
+            "done": {str(number): record for number, record in enumerate(done)},
+        }
 
     def load(self, fitted: FittedPatches, kept: Record, drawn: Snapshot) -> None:
         """Take one model's share from a snapshot."""
@@ -128,10 +133,18 @@ class Work:
 
 
 def train(
-    learners: Iterable[tuple[Sampling, Learner]], image: Image, watch: Watch, checkpointer: Checkpointer, kept: Record
+    learners: Iterable[tuple[Sampling, Learner]],
+    image: Image,
+    watch: Watch,
+    checkpointer: Checkpointer,
+    kept: Record,
+    seed: int,
 ) -> Work:
-    """Train one learner after the other, on from the progress `kept`; an interrupt ends it with the best so far."""
-    work, before = Work(), 0
+    """Train one learner after the other, on from the progress `kept`; an interrupt ends it with the best so far.
+
+    The seed is kept, for those who did not ask for one.
+    """
+    work, before = Work(seed), 0
     done, training = kept.get("done", {}), kept.get("training", {})
     try:
         for number, (sampling, learner) in enumerate(learners):

@@ -74,7 +74,7 @@ async def upload(
     """
     if request.headers.get("content-type", "").startswith("multipart/"):
         raise HTTPException(415, "the body is a form; send the file as the body itself, as curl --data-binary does")
-    site.purge()
+    await run_in_threadpool(site.purge)
     length = request.headers.get("content-length")
     return await site.uploads.receive(request.stream(), length, plain_name(x_file_name))
 

@@ -101,16 +101,21 @@ class Jobs:
         """A job with its place in the queue and what it found; 404 if there is none."""
         with self._change:
             try:
-                job = self._read(name)
+                job, summary = self._read(name), self._summary(name)
             except FileNotFoundError as error:
                 raise HTTPException(404, f"there is no job {name}; it may have been removed") from error
+            except ValueError as error:
+                raise HTTPException(404, f"what is kept of job {name} cannot be read; remove its folder") from error
             if name in self._waiting:
                 ahead = self._waiting.index(name) + len(self._running)
                 return job.model_copy(update={"state": State.QUEUED, "message": "", "ahead": ahead})
             if name in self._running:
                 started = self._running[name].started
                 return job.model_copy(update={"state": State.RUNNING, "message": "", "started": started})
-        return job.model_copy(update={"summary": self._summary(name)})
+        if summary is not None and job.message == LOST:  # it had just come to its end
+            stopped = {"state": State.STOPPED, "message": f"the server was ended{BEST_SO_FAR}"}
+            job = job.model_copy(update=stopped if summary.interrupted else {"state": State.DONE, "message": ""})
+        return job.model_copy(update={"summary": summary})
 
     def all(self) -> list[Job]:
         """All of them, the newest first."""
@@ -142,16 +147,19 @@ class Jobs:
         return self.get(name)
 
     def remove(self, name: str) -> None:
-        """Forget a job and all that came of it."""
+        """Forget a job and all that came of it: first that there is one, should the rest not be removed."""
+        (self.place(name) / JOB).unlink(missing_ok=True)
         shutil.rmtree(self.place(name), ignore_errors=True)
 
     def purge(self) -> None:
         """Remove what has ended long ago."""
         for place in made(self.folder):
+            old = False
             with self._change, suppress(FileNotFoundError):  # it is being made, or removed
                 age = time.time() - (place / JOB).stat().st_mtime
-                if age > self.limits.kept_jobs and place.name not in (*self._waiting, *self._running):
-                    self.remove(place.name)
+                old = age > self.limits.kept_jobs and place.name not in (*self._waiting, *self._running)
+            if old:
+                self.remove(place.name)
 
     def _read(self, name: str) -> Job:
         return Job.model_validate_json((self.place(name) / JOB).read_bytes())
@@ -189,23 +197,26 @@ class Jobs:
                 process = PROCESSES.Process(target=work, args=given, daemon=True)
                 process.start()
         except (OSError, EOFError) as error:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._ended(name, State.FAILED, f"no process could be started for it: {error}")
             return None
         running = self._running[name] = _Running(process, ours)
         return running
 
     def _finish(self, name: str, running: _Running) -> None:
-        with running.line:
-            self._wait(running)
-        with self._change:
-            try:
+        try:
+            with running.line:
+                self._wait(running)
+            with self._change:
                 self._ended(name, *self._outcome(name, running))
-            except (OSError, ValueError) as error:  # the disk is full, say, and the next job may do better
-                logger.exception("what became of job %s could not be kept", name)
-                with suppress(OSError):
-                    self._ended(name, State.FAILED, f"what became of it could not be kept: {error}")
-            del self._running[name]
+        except (OSError, ValueError) as error:  # the disk is full, say, and the next job may do better
+            logger.exception("what became of job %s could not be kept", name)
+            running.process.kill()  # which may still run, if it could not be looked at
+            with self._change, suppress(OSError, ValueError):
+                self._ended(name, State.FAILED, f"what became of it could not be kept: {error}")
+        finally:
+            with self._change:
+                del self._running[name]
 
     def _wait(self, running: _Running) -> None:
         """Until it ends, or has to be ended."""
