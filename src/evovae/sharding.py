@@ -52,7 +52,6 @@ class Shard(ABC):
     rank: int
     world: int
     beside: int
-    """How many of the processes are on this machine, this one included."""
 
     def rows(self, N: int) -> slice:
         """Which data points are this process's; the shares of processes differ by one at most.

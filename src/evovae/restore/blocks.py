@@ -20,7 +20,7 @@ from evovae.checkpoint import Checkpointer, Record
 from evovae.files import let_go, on_disk
 from evovae.notes import warn
 from evovae.restore.film import USUAL, Film
-from evovae.restore.fitted import FittedDenoiser
+from evovae.restore.fitted import FittedDenoiser, fitting, members_at
 from evovae.restore.fitted_patches import FittedPatches
 from evovae.restore.image import Scale, as_dtype
 from evovae.restore.long_film import BLOCK, Block, LongFilm
@@ -51,11 +51,11 @@ def apply_film(fitted: FittedDenoiser, film: LongFilm, options: Options, memory:
     about = {"model": repr([member.config() for member in fitted.members])}
     with _kept(film, options, memory, about) as (checkpointer, _, options, blocks):
         runs = _runs(film, options)
-        fitting = fitted.fitting(runs[0].image)
+        fits = fitting(fitted, runs[0].image)
         noise = typical(runs, Scale.of(*(seen.even for seen in runs))).model.anywhere()
         even = noise.forward(runs[len(runs) // 2].image)
         beside = Film.of(even, fitted.width).beside(even)
-        members, notes = fitting.at(noise, beside, Generator().manual_seed(options.seed))
+        members, notes = members_at(fits, noise, beside, Generator().manual_seed(options.seed))
         cost = sum(passes(member.settings, film.places) for member in members)
         watch.begin(0, cost, lambda _: even.outside(runs[len(runs) // 2].image.values), {})
         return _Work(fitted, members, noise, notes, film, options, memory, watch).through(blocks, checkpointer)

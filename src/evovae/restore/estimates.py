@@ -15,7 +15,7 @@ from evovae.inference import infer
 from evovae.migration import nobody
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate
-from evovae.restore.fitted_patches import FittedPatches
+from evovae.restore.fitted_patches import FittedPatches, noise_variance
 from evovae.restore.image import SIGNAL, Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.patch_models import APART
@@ -126,10 +126,10 @@ def merged(fitted: FittedPatches, patches: Patches, states: States) -> tuple[Ten
     x, observed = fitted.settings.data(fitted.model, patches)
     mean, variance = fitted.settings.engine(fitted.model, patches).moments(x, observed, rows, states, readout)
     seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
-    variance = variance + fitted.settings.centred * fitted.noise_variance / seen
+    variance = variance + fitted.settings.centred * noise_variance(fitted) / seen
     # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
     # unsure by.  Errors of patches are correlated, so that the square root does better than the inverse variance.
-    weights = (variance + fitted.noise_variance / patches.x.shape[1]).rsqrt()
+    weights = (variance + noise_variance(fitted) / patches.x.shape[1]).rsqrt()
     shape, size = patches.image.shape, patches.size
     mean, variance, weights = (patches.among_all(v) for v in (mean + patches.level[rows], variance, weights))
     return merge(mean, weights, shape, size), merge(variance, weights, shape, size).sqrt()
@@ -164,7 +164,7 @@ def _filled(
 def _outside(fitted: FittedPatches, image: Tensor, spread: Tensor, patches: Patches) -> Estimate:
     """From training units to even values."""
     optimism = fitted.settings.optimism(fitted.trained, patches.x.shape[1])
-    variance = optimism * spread.square() + LEARNT * fitted.noise_variance
+    variance = optimism * spread.square() + LEARNT * noise_variance(fitted)
     return Estimate(fitted.scale.to_even(image.cpu()), variance.sqrt().cpu().double().numpy() * fitted.scale.unit)
 
 

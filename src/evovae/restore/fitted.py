@@ -16,7 +16,8 @@ from torch import Generator
 from evovae.checkpoint import CheckpointError, load_tensors, save_tensors
 from evovae.devices import find_device
 from evovae.restore.estimates import begun, patches_in, search
-from evovae.restore.fitted_patches import FittedPatches, Population
+from evovae.restore.fitted_patches import FittedPatches, Population, moved
+from evovae.restore.fitted_patches import fitting as fitting_patches
 from evovae.restore.image import Image, Scale, check_sigma, seed_of
 from evovae.restore.kinds import as_given, opened
 from evovae.restore.long_film import LongFilm, is_long
@@ -196,83 +197,6 @@ class FittedDenoiser:
         sizes = " or ".join(str(member.size) for member in self.members)
         raise ValueError(f"the patch has shape {patch.shape}, but the models' have {sizes}")
 
-    def fitting(self, image: Image) -> FittedDenoiser:
-        """The same models for the axes of an image.
-
-        Parameters
-        ----------
-        image
-            An image that they are to be used on.
-
-        Returns
-        -------
-        FittedDenoiser
-            With patches of as many axes.
-
-        Raises
-        ------
-        ValueError
-            For an image that these models cannot be used on.
-        """
-        fitting = replace(self, members=tuple(member.fitting(image) for member in self.members))
-        for member in fitting.members:
-            spatial = len(member.size) - member.channels
-            channels = (member.size[-1] if member.channels else 1) // self.width
-            if len(image.shape) != spatial or image.channels != channels:
-                raise ValueError(
-                    f"the image has {len(image.shape)} spatial axes and {image.channels} channels, but the models have "
-                    f"learnt from {spatial} and {channels}; fit others to such images"
-                )
-            if self.width > 1 and not image.film or image.film and image.shape[0] < self.width:
-                raise ValueError(
-                    f"the models look at {self.width} frames together; pass time_axis, and as many frames at least"
-                )
-            if any(n < w for n, w in zip(image.shape, member.size, strict=False)):
-                raise ValueError(f"the image of shape {image.shape} is smaller than the patches of {member.size}")
-        return fitting
-
-    def at(
-        self, noise: NoiseModel, even: Image, generator: Generator
-    ) -> tuple[tuple[FittedPatches, ...], tuple[str, ...]]:
-        """The members for an image with given noise.
-
-        Two scales are compared: the one of training, in image units, and the image's own (for other exposures).  The
-        one is taken by which the first member explains the image better.
-
-        Parameters
-        ----------
-        noise
-            That of the image.
-        even
-            Its even values.
-        generator
-            Source of the draws.
-
-        Returns
-        -------
-        members : tuple of FittedPatches
-            For this noise and scale.
-        notes : tuple of str
-            How well they fit, in sentences; empty where they fit well.
-        """
-        first = self.members[0]
-        sample, among = Several(first.size, (even,), SAMPLE).sample(even, generator)
-        scales = [self._kept(first, noise), Scale.of(even)]
-        bounds = [_bound(first.on(noise, scale), sample, among, generator) for scale in scales]
-        best = int(np.argmax(bounds))
-        members = tuple(
-            member.on(noise, self._kept(member, noise) if best == 0 else scales[1]) for member in self.members
-        )
-        return members, tuple(_unlike(first.bound - bounds[best]))
-
-    @staticmethod
-    def _kept(member: FittedPatches, noise: NoiseModel) -> Scale:
-        """The scale of a member for other even values: the same in image units, about the mean of training."""
-        there, old = noise.anywhere(), member.noise
-        middle = old.inverse(member.scale.offset)
-        offset = there.evened(middle)
-        return Scale(offset, member.scale.unit * float(np.mean(old.slope(member.scale.offset) / there.slope(offset))))
-
     def save(self, path: str | Path) -> None:
         """Write it to a file that `load` reads, of safetensors and JSON.
 
@@ -325,6 +249,50 @@ class FittedDenoiser:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())
             raise CheckpointError(f"{path} holds no denoiser of this version: {said}") from error
+
+
+def fitting(fitted: FittedDenoiser, image: Image) -> FittedDenoiser:
+    """The same models for the axes of an image; ValueError for one that they cannot be used on."""
+    members = tuple(fitting_patches(member, image) for member in fitted.members)
+    for member in members:
+        spatial = len(member.size) - member.channels
+        channels = (member.size[-1] if member.channels else 1) // fitted.width
+        if len(image.shape) != spatial or image.channels != channels:
+            raise ValueError(
+                f"the image has {len(image.shape)} spatial axes and {image.channels} channels, but the models have "
+                f"learnt from {spatial} and {channels}; fit others to such images"
+            )
+        if fitted.width > 1 and not image.film or image.film and image.shape[0] < fitted.width:
+            raise ValueError(
+                f"the models look at {fitted.width} frames together; pass time_axis, and as many frames at least"
+            )
+        if any(n < w for n, w in zip(image.shape, member.size, strict=False)):
+            raise ValueError(f"the image of shape {image.shape} is smaller than the patches of {member.size}")
+    return replace(fitted, members=members)
+
+
+def members_at(
+    fitted: FittedDenoiser, noise: NoiseModel, even: Image, generator: Generator
+) -> tuple[tuple[FittedPatches, ...], tuple[str, ...]]:
+    """The members for an image with given noise and even values, and how well they fit, in sentences, if not well.
+
+    Two scales are compared: the one of training, in image units, and the image's own (for other exposures).  The one is
+    taken by which the first member explains the image better.
+    """
+    first = fitted.members[0]
+    sample, among = Several(first.size, (even,), SAMPLE).sample(even, generator)
+    scales = [_kept(first, noise), Scale.of(even)]
+    bounds = [_bound(moved(first, noise, scale), sample, among, generator) for scale in scales]
+    own = bounds[1] > bounds[0]
+    members = tuple(moved(member, noise, scales[1] if own else _kept(member, noise)) for member in fitted.members)
+    return members, tuple(_unlike(first.bound - max(bounds)))
+
+
+def _kept(member: FittedPatches, noise: NoiseModel) -> Scale:
+    """The scale of a member for other even values: the same in image units, about the mean of training."""
+    there, old = noise.anywhere(), member.noise
+    offset = there.evened(old.inverse(member.scale.offset))
+    return Scale(offset, member.scale.unit * float(np.mean(old.slope(member.scale.offset) / there.slope(offset))))
 
 
 def _bound(member: FittedPatches, sample: Image, among: tuple[int, ...], generator: Generator) -> float:

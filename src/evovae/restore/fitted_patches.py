@@ -116,7 +116,7 @@ class FittedPatches:
         float
             1, if the model finds just the noise that it was given.
         """
-        return self.noise_variance.sqrt().item() * self.scale.unit
+        return noise_variance(self).sqrt().item() * self.scale.unit
 
     @property
     def level(self) -> float:
@@ -129,59 +129,6 @@ class FittedPatches:
         """
         slope = self.noise.anywhere().slope(self.scale.offset)
         return self.sigma * float((slope**2).mean() ** 0.5)
-
-    @property
-    def noise_variance(self) -> Tensor:
-        """sigma2 of the model, corrected for the degree of freedom that goes with the mean of each patch.
-
-        Returns
-        -------
-        Tensor
-            A number, in squared training units.
-        """
-        return cast(Tensor, self.model.likelihood.sigma2) / self.freedom
-
-    def fitting(self, image: Image) -> FittedPatches:
-        """The same model with patches of the axes of an image: a frame of a film is an image, and an image is a frame.
-
-        Parameters
-        ----------
-        image
-            An image that it is to be used on.
-
-        Returns
-        -------
-        FittedPatches
-            With patches of as many axes.
-        """
-        spatial = self.size[: len(self.size) - self.channels]
-        if len(spatial) > len(image.shape) and spatial[0] == 1:
-            return replace(self, size=self.size[1:])
-        return replace(self, size=(1, *self.size)) if image.film and len(spatial) < len(image.shape) else self
-
-    def on(self, noise: NoiseModel, scale: Scale) -> FittedPatches:
-        """The same model for images with other noise, and of another scale.
-
-        Clean patches stay as they are but for the scale: the model of them goes through the new whitening, and its
-        noise is the new one in its units.
-
-        Parameters
-        ----------
-        noise
-            That of the images.
-        scale
-            How their even values become those of training.
-
-        Returns
-        -------
-        FittedPatches
-            Another one.
-        """
-        moved = replace(self, noise=noise, scale=scale)
-        before, after = (_whole(each.whitening.back, self.size) for each in (self, moved))
-        to = None if torch.equal(before, after) else moved.whitening(before)
-        sigma2 = cast(Tensor, self.model.likelihood.sigma2).item() * (self.scale.unit / scale.unit) ** 2
-        return replace(moved, model=self.settings.elsewhere(self.model, sigma2, to))
 
     @property
     def use(self) -> np.ndarray:
@@ -323,6 +270,11 @@ class FittedPatches:
         )
 
 
+def noise_variance(fitted: FittedPatches) -> Tensor:
+    """sigma2 of the model, in squared training units, corrected for the freedom that goes with the mean of patches."""
+    return cast(Tensor, fitted.model.likelihood.sigma2) / fitted.freedom
+
+
 def whitening_of(noise: NoiseModel, size: tuple[int, ...], channels: bool) -> Whitening:
     """What makes the noise of even patches of a size white, of which channels may be the last axis."""
     return noise.whitening(size if channels else (*size, 1))
@@ -331,3 +283,24 @@ def whitening_of(noise: NoiseModel, size: tuple[int, ...], channels: bool) -> Wh
 def _whole(back: Tensor | None, size: tuple[int, ...]) -> Tensor:
     """The matrix that whitening is undone by, (D, D)."""
     return torch.eye(torch.Size(size).numel()) if back is None else back.float()
+
+
+def fitting(fitted: FittedPatches, image: Image) -> FittedPatches:
+    """The same model with patches of the axes of an image: a frame of a film is an image, and an image is a frame."""
+    spatial = fitted.size[: len(fitted.size) - fitted.channels]
+    if len(spatial) > len(image.shape) and spatial[0] == 1:
+        return replace(fitted, size=fitted.size[1:])
+    return replace(fitted, size=(1, *fitted.size)) if image.film and len(spatial) < len(image.shape) else fitted
+
+
+def moved(fitted: FittedPatches, noise: NoiseModel, scale: Scale) -> FittedPatches:
+    """The same model for images with other noise, and of another scale.
+
+    Clean patches stay as they are but for the scale: the model of them goes through the new whitening, and its noise is
+    the new one in its units.
+    """
+    there = replace(fitted, noise=noise, scale=scale)
+    before, after = (_whole(each.whitening.back, fitted.size) for each in (fitted, there))
+    to = None if torch.equal(before, after) else there.whitening(before)
+    sigma2 = cast(Tensor, fitted.model.likelihood.sigma2).item() * (fitted.scale.unit / scale.unit) ** 2
+    return replace(there, model=fitted.settings.elsewhere(fitted.model, sigma2, to))

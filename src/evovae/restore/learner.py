@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from evovae.devices import CPU
 from evovae.em import Epoch, Snapshot
 from evovae.likelihoods import LowRankGaussian
 from evovae.model import TVAE
@@ -55,7 +56,7 @@ class Learner:
 
         size is that of patches, and `among` the same in the image, which may hold crops.
         """
-        device = settings.place(device)
+        device = CPU if settings.on_cpu else device
         channels = image.axis is not None
         patches = patches_of(image, among, scale, whitening_of(noise, size, channels), settings.centred, device)
         count = patches.observed.sum(1)

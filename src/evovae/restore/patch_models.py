@@ -22,7 +22,6 @@ from torch import Generator, Tensor
 
 from evovae import migration, operators, schedules
 from evovae.decoders import MLP, Silent
-from evovae.devices import CPU
 from evovae.em import Epoch, fit
 from evovae.engines import Engine, choose
 from evovae.evolve import Search
@@ -171,21 +170,6 @@ class PatchModel(ABC):
             1 or more.
         """
         return sum(course.epochs for course in self.courses)
-
-    def place(self, device: torch.device) -> torch.device:
-        """Where such models are trained and used, if a device is there to be used.
-
-        Parameters
-        ----------
-        device
-            Where the user wants the work done.
-
-        Returns
-        -------
-        torch.device
-            That device, or the CPU.
-        """
-        return CPU if self.on_cpu else device
 
     @abstractmethod
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:

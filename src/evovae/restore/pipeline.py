@@ -14,12 +14,12 @@ from scipy.ndimage import uniform_filter
 from torch import Generator
 
 from evovae.checkpoint import Checkpointer, Record, exclusively
-from evovae.devices import device_memory
+from evovae.devices import CPU, device_memory
 from evovae.notes import warn
 from evovae.restore.ensemble import Estimate, mix, taken_off, trusted
 from evovae.restore.film import Film
-from evovae.restore.fitted import FittedDenoiser
-from evovae.restore.fitted_patches import FittedPatches
+from evovae.restore.fitted import FittedDenoiser, fitting, members_at
+from evovae.restore.fitted_patches import FittedPatches, moved
 from evovae.restore.image import Image, Scale, as_dtype, dtype_of
 from evovae.restore.learner import Learner
 from evovae.restore.noise.estimate import Found, find, find_in_film
@@ -33,16 +33,10 @@ from evovae.restore.tuned import TUNED
 
 Missed = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
-AROUND = {
-    1: 225,
-    2: 15,
-    3: 7,
-}  # pixels along each axis, by their number, in which what models leave is compared with the noise
+# Pixels along each axis, by their number, in which what models leave is compared with the noise.
+AROUND = {1: 225, 2: 15, 3: 7}
 COARSE = 2.0  # deviation of a restored image of integers below which rounding takes much of it away
-LIKELY, ALIKE = (
-    (0.6, 1.4),
-    0.15,
-)  # levels found over those expected, and correlations of neighbours, that need no note
+LIKELY, ALIKE = (0.6, 1.4), 0.15  # levels found over those expected, and correlations of neighbours, without a note
 HARDLY = 100.0  # standard deviations of the image over those of its noise, from which on that is next to none
 # Ratio of squared steps from which on a volume's axes differ, the least of them (below, it may be noise), and how much
 # wider or narrower than the mean patches may get.
@@ -180,12 +174,12 @@ def fit(
 def apply(fitted: FittedDenoiser, image: Image, options: Options, memory: float, watch: Watch) -> Restoration:
     """The path of an image without training: models are those of other images, and populations are found for it."""
     dtype, generator = dtype_of(image, options.dtype), Generator().manual_seed(options.seed)
-    fitting = fitted.fitting(image)
+    fits = fitting(fitted, image)
     if image.flat:
         return unchanged(image, dtype)
     seen = Seen.of(image, options)
     film = Film.of(seen.even, fitted.width)
-    members, notes = fitting.at(seen.found.model, film.beside(seen.even), generator)
+    members, notes = members_at(fits, seen.found.model, film.beside(seen.even), generator)
     watch.begin(0, 1, lambda _: image.outside(as_dtype(image.values, dtype)), {})
     done = applied(members, seen, film, seen.even, notes, options, memory, generator, watch.work)
     moved = replace(_fitted(members, seen.found.model, options, fitted.width), kind=fitted.kind)
@@ -253,7 +247,7 @@ def _level(noise: NoiseModel, scale: Scale) -> float:
 
 def _room(model: PatchModel, options: Options, memory: float) -> float:
     """Bytes that there are for a model where it works."""
-    return min(memory, device_memory(model.place(options.device)))
+    return min(memory, device_memory(CPU if model.on_cpu else options.device))
 
 
 def _learners(
@@ -275,7 +269,8 @@ def _learners(
 def _fitted(members: Sequence[FittedPatches], noise: NoiseModel, options: Options, width: int) -> FittedDenoiser:
     """What has been learnt, for any image, on the CPU."""
     anywhere = noise.anywhere()
-    kept = tuple(replace(m, model=m.model.cpu(), commonest=m.commonest.cpu()).on(anywhere, m.scale) for m in members)
+    on_cpu = (replace(m, model=m.model.cpu(), commonest=m.commonest.cpu()) for m in members)
+    kept = tuple(moved(m, anywhere, m.scale) for m in on_cpu)
     return FittedDenoiser(kept, anywhere, options.noise if isinstance(options.noise, str) else "auto", width)
 
 
@@ -478,11 +473,8 @@ def _chosen(preset: str | PatchModel | Sequence[PatchModel], picture: Picture) -
 def _as_it_is(image: Image, noise: NoiseModel, deviation: np.ndarray, dtype: np.dtype) -> Restoration:
     """The answer where nothing is asked for: the image, as unsure as its noise makes it."""
     level = float(np.sqrt(np.mean(np.square(deviation))))
-    values, std = (
-        image.outside(as_dtype(image.values, dtype)),
-        image.outside(np.broadcast_to(deviation, image.values.shape)),
-    )
-    return Restoration(values, std, sigma=level, found=level, noise=noise)
+    values, std = as_dtype(image.values, dtype), np.broadcast_to(deviation, image.values.shape)
+    return Restoration(image.outside(values), image.outside(std), sigma=level, found=level, noise=noise)
 
 
 def unchanged(image: Image, dtype: np.dtype) -> Restoration:
