@@ -46,7 +46,11 @@ MIXTURE = MixturePatches(5, 24, epochs=10)
     "model",
     [
         pytest.param(SUBSPACES, id="subspaces"),
-        pytest.param(QUICK, id="net", marks=pytest.mark.slow),
+        pytest.param(
+            QUICK,
+            id="net",
+            marks=[pytest.mark.slow, pytest.mark.xfail(reason="1.33 times, for a reason not known yet")],
+        ),
         pytest.param(replace(SUBSPACES, look=(2, 1)), id="look", marks=pytest.mark.slow),
         pytest.param(MIXTURE, id="mixture"),
     ],
@@ -61,7 +65,7 @@ def test_a_picture_in_tiles_is_nearly_as_good_as_whole(monkeypatch, model):
     whole = [evovae.denoise(NOISY, preset=model, rng=seed, full_output=True) for seed in seeds]
     found = [[(rms(r.image - CLEAN), r.sigma, r.std.mean()) for r in results] for results in (tiled, whole)]
     (error, sigma, std), (least, expected, least_std) = np.mean(found, axis=1)
-    assert error < (1.4 if model is QUICK else 1.27) * least  # networks: 1.33 over these seeds
+    assert error < 1.27 * least
     assert sigma == pytest.approx(expected, rel=0.03)
     assert std == pytest.approx(least_std, rel=0.2)
 
