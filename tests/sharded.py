@@ -31,8 +31,8 @@ def subspaces():
 CASES = {
     "gaussian": (lambda: network(Gaussian(0.2)), Search(3, 2), {}),
     "bernoulli": (lambda: network(Bernoulli()), Search(3, 2), {}),
-    "sums that fade": (lambda: network(Gaussian(0.2)), Search(3, 2), {"memory": 0.5}),
-    "subspaces": (subspaces, GAINS, {"memory": 0.5}),
+    "sums that fade": (lambda: network(Gaussian(0.2)), Search(3, 2), {"forgetting": 0.5}),
+    "subspaces": (subspaces, GAINS, {"forgetting": 0.5}),
 }
 
 

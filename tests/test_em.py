@@ -12,7 +12,7 @@ from evovae import exact
 from evovae.checkpoint import load_tensors, save_tensors
 from evovae.datasets import bars, bars_images, bars_model
 from evovae.decoders import MLP, Silent
-from evovae.em import DivergenceError, fit
+from evovae.em import DivergenceError, Training, fit
 from evovae.engines import Reference
 from evovae.evolve import Search
 from evovae.likelihoods import Bernoulli as Binary
@@ -94,6 +94,20 @@ def test_the_same_seed_gives_the_same_bytes(engine):
         assert torch.equal(a, b)
 
 
+def test_a_training_is_fit_with_adam():
+    settings = {"search": Search(4, 3), "epochs": 3, "batch_size": 32, "schedule": cyclical, "hold": 2}
+    bounds = []
+    for forgetting in (None, 0.5):
+        for way in (Training(**settings, learning_rate=0.02, forgetting=forgetting).fit, fit):
+            model, generator = small_model(5), seeded()
+            own = {"states": States.random(100, 12, 5, generator), "generator": generator}
+            if way is fit:
+                adam = torch.optim.Adam(model.decoder.parameters(), lr=0.02, fused=True)
+                own |= {**settings, "optimizer": adam, "forgetting": forgetting}
+            bounds.append([epoch.elbo for epoch in way(model, data(100), **own)])
+    assert bounds[0] == bounds[1] != bounds[2] == bounds[3]
+
+
 def test_double_precision_throughout():
     model, x = small_model(5).double(), data(40).double()
     _, states = train(model, x, 3)
@@ -120,7 +134,7 @@ def test_input_is_left_alone():
         ({"states": States.random(20, 12, 6, seeded())}, "6 latents, the prior 5"),
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 0}, "at least 1"),
-        ({"memory": 1.0}, "memory is 1.0"),
+        ({"forgetting": 1.0}, "forgetting is 1.0"),
         ({"states": States.random(20, 12, 5, seeded()).to(torch.device("meta"))}, r"cpu.*meta.*one device"),
     ],
 )
@@ -144,13 +158,13 @@ def subspaces():
     return TVAE(Silent(6), likelihood, Bernoulli(5)), {"search": Search(4, 3, mutate=exactly_informed_flip)}
 
 
-@pytest.mark.parametrize("memory", [None, 0.5])
+@pytest.mark.parametrize("forgetting", [None, 0.5])
 @pytest.mark.parametrize(
     "setting",
     [lambda: (small_model(5), {}), lambda: (small_model(5), {"engine": Reference}), subspaces],
     ids=["fused", "reference", "subspaces"],
 )
-def test_a_run_goes_on_to_the_bit(tmp_path, setting, memory):
+def test_a_run_goes_on_to_the_bit(tmp_path, setting, forgetting):
     """train(6) == train(3), then train(6) from its snapshot in a fresh process's place."""
 
     def run(epochs, resume=None, seed=7):
@@ -161,7 +175,8 @@ def test_a_run_goes_on_to_the_bit(tmp_path, setting, memory):
         states = States.random(100, 12, 5, generator)
         optimizer = torch.optim.Adam([{"params": [*model.decoder.parameters()]}], lr=0.01)
         options = {"search": Search(4, 3), **options}
-        rest = {"states": states, "optimizer": optimizer, "generator": generator, "memory": memory, "resume": resume}
+        rest = {"states": states, "optimizer": optimizer, "generator": generator, "resume": resume}
+        rest["forgetting"] = forgetting
         done = []
         for epoch in fit(model, data(100), epochs=6, batch_size=32, **options, **rest):
             done.append((epoch.number, epoch.elbo, epoch.snapshot()))

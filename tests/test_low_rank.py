@@ -263,7 +263,7 @@ def test_online_updates_end_near_those_of_whole_epochs():
     truth = model_of(H=3)
     x, _ = truth.sample(400, seeded(2))
     bounds = []
-    for memory, batch in ((None, 400), (0.75, 50)):
+    for forgetting, batch in ((None, 400), (0.75, 50)):
         model = model_of(H=3)
         model.likelihood.start(x, torch.ones(6, dtype=x.dtype), seeded(1))
         generator = seeded(3)
@@ -276,7 +276,7 @@ def test_online_updates_end_near_those_of_whole_epochs():
             epochs=10,
             batch_size=batch,
             generator=generator,
-            memory=memory,
+            forgetting=forgetting,
         )
         bounds.append([epoch.elbo for epoch in run])
     assert bounds[1][1] > bounds[0][1]  # faster at first

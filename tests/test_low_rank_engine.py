@@ -138,7 +138,9 @@ def run(engine_of, seed=0, epochs=4, H=9):
     engine = engine_of(model)
     bounds = [
         e.elbo
-        for e in fit(model, x, observed=observed, epochs=epochs, batch_size=125, memory=0.5, engine=engine, **options)
+        for e in fit(
+            model, x, observed=observed, epochs=epochs, batch_size=125, forgetting=0.5, engine=engine, **options
+        )
     ]
     return bounds[-1], states.words, model.likelihood.rows
 

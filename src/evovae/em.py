@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -65,6 +65,55 @@ class Epoch:
     parameters: Callable[[], Snapshot] = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained: the search of the E-step, and the course of the M-steps, with Adam for the gradients.
+
+    Patch models, tables and estimators are all trained by such settings; for other optimisers, see `fit`.
+
+    Parameters
+    ----------
+    search
+        Settings of the E-step.
+    epochs
+        Passes over the data, at least 1.
+    batch_size
+        Data points of a batch, at least 1.
+    learning_rate
+        The peak rate of Adam, positive; without parameters that learn by gradients, it plays no part.
+    schedule, forgetting, hold
+        As of `fit`.
+    """
+
+    search: Search
+    epochs: int
+    batch_size: int
+    learning_rate: float = 0.005
+    schedule: Schedule = warm_up_decay
+    forgetting: float | None = None
+    hold: int | None = None
+
+    def fit(self, model: TVAE, x: Tensor, **data: Any) -> Iterator[Epoch]:  # noqa: ANN401
+        """Train a model by `fit`.
+
+        Parameters
+        ----------
+        model, x
+            As of `fit`.
+        **data
+            Its other arguments: states, generator, and those that are not settings.
+
+        Returns
+        -------
+        Iterator of Epoch
+            One after each pass over the data.
+        """
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        adam = torch.optim.Adam([{"params": learning}], lr=self.learning_rate, fused=True)
+        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "learning_rate"}
+        return fit(model, x, optimizer=adam, **settings, **data)
+
+
 def fit(
     model: TVAE,
     x: Tensor,
@@ -77,7 +126,7 @@ def fit(
     optimizer: Optimizer | None = None,
     observed: Tensor | None = None,
     schedule: Schedule = warm_up_decay,
-    memory: float | None = None,
+    forgetting: float | None = None,
     hold: int | None = None,
     engine: Engine | None = None,
     resume: Mapping[str, Any] | None = None,
@@ -86,10 +135,10 @@ def fit(
     """Train a model, and improve the populations of its data in place.
 
     For each batch, an E-step searches for better states (Eq. 8), and the optimiser makes one step on the decoder along
-    the gradient of the bound (Eq. 4).  After each epoch, or each batch (see `memory`), likelihood and prior are updated
-    in closed form from sums over the data (Eq. 5).  Nothing runs until the result is iterated, and it can be left after
-    any epoch. An epoch that ends in values that are infinite or NaN is repeated from the parameters before it, with
-    half the learning rates.
+    the gradient of the bound (Eq. 4).  After each epoch, or each batch (see `forgetting`), likelihood and prior are
+    updated in closed form from sums over the data (Eq. 5).  Nothing runs until the result is iterated, and it can be
+    left after any epoch.  An epoch that ends in values that are infinite or NaN is repeated from the parameters before
+    it, with half the learning rates.
 
     Parameters
     ----------
@@ -114,7 +163,7 @@ def fit(
         Which values of x are seen, (N, D) bool; missing values may be anything, NaN too.  Default: all.
     schedule
         Learning rates are those of the optimiser times ``schedule(epoch, epochs)``; see `evovae.schedules`.
-    memory
+    forgetting
         In [0, 1): update likelihood and prior after each batch, from sums in which those of earlier batches fade by
         this factor each time (on-line EM).  Default: update them after each epoch.
     hold
@@ -171,8 +220,8 @@ def fit(
     hold = epochs // 4 if hold is None else hold
     if hold < 0:
         raise ValueError(f"hold is {hold}, but it counts epochs: 0 or more")
-    if memory is not None and not 0 <= memory < 1:
-        raise ValueError(f"memory is {memory}, but a share of what is kept lies in [0, 1)")
+    if forgetting is not None and not 0 <= forgetting < 1:
+        raise ValueError(f"forgetting is {forgetting}, but the share of old sums that is kept lies in [0, 1)")
     x, observed = without_unseen(x, observed), observed.contiguous()
     if optimizer is None:
         if any(parameter.requires_grad for parameter in model.parameters()):
@@ -200,14 +249,14 @@ def fit(
                         passed = (course.number * batches + i) / batches
                         course.set_rates(schedule(passed, epochs) / 2**course.setbacks)
                         optimizer.step()
-                        if memory is not None:  # these sums stand for all data, whatever part they have seen
-                            course.remember(shard.total(batch), memory)
+                        if forgetting is not None:  # these sums stand for all data, whatever part they have seen
+                            course.remember(shard.total(batch), forgetting)
                             course.update(course.recent.scaled(N / course.weight))
                             batch = batch.without_sums()
                         done = batch if done is None else done + batch
                     assert done is not None
                     done = shard.total(done)
-                    if memory is None:
+                    if forgetting is None:
                         course.update(done)
                 if not course.is_finite(done):
                     course.set_back(before)
@@ -239,10 +288,10 @@ class _Course:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
 
-    def remember(self, batch: Totals, memory: float) -> None:
+    def remember(self, batch: Totals, forgetting: float) -> None:
         """Let the sums so far fade by a factor, and add those of a batch."""
-        self.recent = self.recent.scaled(memory) + batch if self.weight else batch
-        self.weight = memory * self.weight + batch.count
+        self.recent = self.recent.scaled(forgetting) + batch if self.weight else batch
+        self.weight = forgetting * self.weight + batch.count
 
     def update(self, totals: Totals) -> None:
         """Closed-form M-steps."""

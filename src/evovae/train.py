@@ -19,7 +19,7 @@ from evovae import operators, schedules
 from evovae.checkpoint import Checkpointer, exclusively, save_model
 from evovae.decoders import MLP, Silent
 from evovae.devices import CPU
-from evovae.em import Epoch, fit
+from evovae.em import Epoch, Training
 from evovae.evaluation import evaluate
 from evovae.evolve import Search
 from evovae.files import write_atomically
@@ -83,6 +83,18 @@ def _search(settings: Settings, model: TVAE) -> Search:
         select=getattr(operators, settings.select),
         mutate=mutate[settings.mutate],
         cross=getattr(operators, settings.cross),
+    )
+
+
+def _training(settings: Settings, model: TVAE) -> Training:
+    """How it is trained."""
+    return Training(
+        _search(settings, model),
+        settings.epochs,
+        settings.batch_size,
+        settings.learning_rate,
+        getattr(schedules, settings.schedule),
+        hold=settings.hold,
     )
 
 
@@ -259,21 +271,12 @@ class _Run:
 
     def epochs(self, kept: Mapping[str, Any]) -> Iterator[Epoch]:
         """Train, from a checkpoint on, or from the start."""
-        settings = self.settings
-        return fit(
+        return _training(self.settings, self.model).fit(
             self.model,
             self.rows.x,
             observed=self.rows.observed,
             states=self.states,
-            search=_search(settings, self.model),
-            optimizer=torch.optim.Adam(
-                [{"params": [*self.model.decoder.parameters()]}], lr=settings.learning_rate, fused=True
-            ),
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
             generator=self.generator,
-            schedule=getattr(schedules, settings.schedule),
-            hold=settings.hold,
             resume=kept,
             shard=self.shard,
         )

@@ -17,7 +17,7 @@ from evovae import exact
 from evovae.devices import find_device
 from evovae.estimators.checks import seed, whole
 from evovae.estimators.frames import filled_in, names
-from evovae.estimators.training import Settings, train
+from evovae.estimators.training import Parameters, train
 from evovae.evolve import Search
 from evovae.inference import infer
 from evovae.likelihoods import Likelihood
@@ -190,7 +190,7 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
             For parameters or data that make no sense, or a device that is not there, before any work is done.
         """
         generator = Generator().manual_seed(seed(self.random_state))
-        device, settings = find_device(self.device), Settings.of(self.get_params(deep=False))
+        device, parameters = find_device(self.device), Parameters.checked(self.get_params(deep=False))
         data = self._checked(X, reset=True)
         observed = ~np.isnan(data)
         if not observed.any():
@@ -200,13 +200,13 @@ class BinaryLatentVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Density
             raise ValueError(
                 f"X has no observed values in some columns ({empty}); leave them out, as LatentImputer does"
             )
-        check_support(settings.likelihood(), torch.from_numpy(data[observed]), "X has")
-        self.offset_, self.unit_ = Moments.of(data.astype(float), observed).units(settings.likelihood())
+        check_support(parameters.likelihood(), torch.from_numpy(data[observed]), "X has")
+        self.offset_, self.unit_ = Moments.of(data.astype(float), observed).units(parameters.likelihood())
         x, seen = self._to_model(data)
-        runs = (train(x.float().to(device), seen.to(device), settings, generator) for _ in range(settings.n_init))
+        runs = (train(x.float().to(device), seen.to(device), parameters, generator) for _ in range(parameters.n_init))
         best = max(runs, key=lambda run: run.elbo[-1])
         self.model_, self.codebook_ = best.model.double(), _codebook(best.states)
-        self.n_states_, self.n_iter_ = settings.n_states, len(best.elbo)
+        self.n_states_, self.n_iter_ = parameters.n_states, len(best.elbo)
         self.elbo_ = np.array(best.elbo) - observed.sum() / len(data) * np.log(self.unit_)
         self.sigma_ = best.sigma * self.unit_
         return self

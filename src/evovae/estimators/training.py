@@ -1,4 +1,4 @@
-"""Training a `BinaryLatentVAE`: its parameters, checked, and one run."""
+"""Training a `BinaryLatentVAE`: its parameters, checked, and one run from a random start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from evovae.decoders import MLP
 from evovae.devices import CPU
-from evovae.em import fit
+from evovae.em import Training
 from evovae.engines import choose
 from evovae.estimators.checks import whole
 from evovae.evolve import Search
@@ -24,22 +24,19 @@ from evovae.priors import Prior
 from evovae.states import States
 
 
-class Settings(NamedTuple):
+class Parameters(NamedTuple):
     """Parameters that fit together; decoder, likelihood and prior are what makes them."""
 
     n_latents: int
     n_states: int
-    search: Search
+    training: Training
     decoder: Callable[..., nn.Module]
     likelihood: Callable[[], Likelihood]
     prior: Callable[[int], Prior]
-    max_iter: int
-    batch_size: int
-    learning_rate: float
     n_init: int
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Settings:
+    def checked(cls, given: Mapping[str, Any]) -> Parameters:
         """Check the parameters of a `BinaryLatentVAE`, and fill in defaults."""
         H = whole("n_latents", given["n_latents"])
         S = whole("n_states", given["n_states"], default=32, most=2**H)
@@ -49,13 +46,15 @@ class Settings(NamedTuple):
         return cls(
             n_latents=H,
             n_states=S,
-            search=Search(P, C),
+            training=Training(
+                Search(P, C),
+                whole("max_iter", given["max_iter"]),
+                whole("batch_size", given["batch_size"]),
+                given["learning_rate"],
+            ),
             decoder=_made_by("decoder", nn.Module, network if given["decoder"] is None else given["decoder"]),
             likelihood=_checked(partial(Gaussian, 0.25) if given["likelihood"] is None else given["likelihood"]),
             prior=_made_by("prior", Prior, _sparse if given["prior"] is None else given["prior"]),
-            max_iter=whole("max_iter", given["max_iter"]),
-            batch_size=whole("batch_size", given["batch_size"]),
-            learning_rate=given["learning_rate"],
             n_init=whole("n_init", given["n_init"]),
         )
 
@@ -102,26 +101,15 @@ class Run(NamedTuple):
     sigma: float
 
 
-def train(x: Tensor, observed: Tensor, settings: Settings, generator: Generator) -> Run:
+def train(x: Tensor, observed: Tensor, parameters: Parameters, generator: Generator) -> Run:
     """One run on x (N, D) in the units of the model, on the device of x; the result lies on the CPU."""
-    H, D = settings.n_latents, x.shape[1]
-    decoder = settings.decoder(H, D, generator=generator)
-    model = TVAE(decoder, settings.likelihood().float(), settings.prior(H)).to(x.device)
-    states = model.prior.populations(len(x), settings.n_states, generator).to(x.device)
-    engine = choose(model, settings.search)
-    epochs = fit(
-        model,
-        x,
-        observed=observed,
-        states=states,
-        search=settings.search,
-        optimizer=torch.optim.Adam([{"params": [*decoder.parameters()]}], lr=settings.learning_rate, fused=True),
-        epochs=settings.max_iter,
-        batch_size=settings.batch_size,
-        generator=generator,
-        engine=engine,
-    )
-    bounds = [epoch.elbo for epoch in epochs]
+    H, D = parameters.n_latents, x.shape[1]
+    decoder = parameters.decoder(H, D, generator=generator)
+    model = TVAE(decoder, parameters.likelihood().float(), parameters.prior(H)).to(x.device)
+    states = model.prior.populations(len(x), parameters.n_states, generator).to(x.device)
+    engine = choose(model, parameters.training.search)
+    data = {"observed": observed, "states": states, "generator": generator, "engine": engine}
+    bounds = [epoch.elbo for epoch in parameters.training.fit(model, x, **data)]
     mean, variance = engine.moments(x, observed, torch.arange(len(x)), states)
     left = (variance + (x - mean).square())[observed].double().mean()
     return Run(model.cpu(), states.to(CPU), bounds, left.sqrt().item())

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from evovae import migration, operators, schedules
 from evovae.decoders import MLP, Silent
-from evovae.em import Epoch, fit
+from evovae.em import Epoch, Training
 from evovae.engines import Engine, choose
 from evovae.evolve import Search
 from evovae.likelihoods import FullGaussian, Gaussian, LowRankGaussian
@@ -303,20 +303,20 @@ class PatchModel(ABC):
         return patches.x, patches.observed
 
     @abstractmethod
-    def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        """The arguments of `evovae.fit` that depend on the kind of model.
+    def training(self, patches: Patches, epochs: int) -> Training:
+        """How such a model is trained; the prior is not held, as patches are many and latents of no use are pruned.
 
         Parameters
         ----------
-        model
-            Such a model.
-        N
-            How many patches there are.
+        patches
+            Of an image.
+        epochs
+            Passes over the patches.
 
         Returns
         -------
-        dict
-            By name: optimizer, batch_size, and others.
+        Training
+            All settings of `evovae.fit`.
         """
 
     def fit(
@@ -351,18 +351,8 @@ class PatchModel(ABC):
             One after each pass; see `evovae.fit`.
         """
         x, observed = self.data(model, patches)
-        return fit(
-            model,
-            x,
-            observed=observed,
-            states=states,
-            search=self.searching(patches),
-            epochs=epochs,
-            hold=0,  # patches are many, and latents that are of no use are pruned
-            generator=generator,
-            resume=resume,
-            **self.training(model, len(x)),
-        )
+        training = self.training(patches, epochs)
+        return training.fit(model, x, observed=observed, states=states, generator=generator, resume=resume)
 
 
 @dataclass(frozen=True)
@@ -436,9 +426,9 @@ class NetworkPatches(PatchModel):
         model = TVAE(decoder, Gaussian(sigma2, max(least, FLOOR)), Bernoulli(self.latents))
         return model, States.random(len(x), self.states, self.latents, generator)
 
-    def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        optimizer = torch.optim.Adam(model.decoder.parameters(), lr=self.learning_rate, fused=True)
-        return {"optimizer": optimizer, "schedule": self.schedule, "batch_size": self.batch_size}
+    def training(self, patches: Patches, epochs: int) -> Training:
+        course = self.batch_size, self.learning_rate, self.schedule
+        return Training(self.searching(patches), epochs, *course, hold=0)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         model = copy.deepcopy(model)
@@ -547,8 +537,8 @@ class LowRankPatches(PatchModel):
         model = TVAE(Silent(D), likelihood, Bernoulli(self.latents))
         return model, States.random(len(x), self.states, self.latents, generator)
 
-    def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        return _closed_form(N, self.batches)
+    def training(self, patches: Patches, epochs: int) -> Training:
+        return _closed_form(self.searching(patches), epochs, len(patches.x), self.batches)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -669,8 +659,8 @@ class MixturePatches(PatchModel):
         places = patches.places.to(patches.x)
         return torch.cat([patches.x, places], 1), torch.cat([patches.observed, places >= 0], 1)
 
-    def training(self, model: TVAE, N: int) -> dict[str, Any]:
-        return _closed_form(N, self.batches)
+    def training(self, patches: Patches, epochs: int) -> Training:
+        return _closed_form(self.searching(patches), epochs, len(patches.x), self.batches)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -682,9 +672,9 @@ def _moved(model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
     return TVAE(copy.deepcopy(model.decoder), likelihood, copy.deepcopy(model.prior))
 
 
-def _closed_form(N: int, batches: int) -> dict[str, Any]:
-    """Arguments of `evovae.fit` for so many closed-form M-steps per epoch, from sums that cover about two batches."""
-    return {"batch_size": -(-N // batches), "memory": max(1 - 2 / batches, 0)}
+def _closed_form(search: Search, epochs: int, N: int, batches: int) -> Training:
+    """So many closed-form M-steps per epoch, from sums that cover about two batches."""
+    return Training(search, epochs, -(-N // batches), forgetting=max(1 - 2 / batches, 0), hold=0)
 
 
 def from_config(config: Mapping[str, Any]) -> PatchModel:
