@@ -39,6 +39,7 @@ FLOOR = 2e-5  # of the noise variance, in training units: single precision canno
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
 APART = 6  # pixels between the patches that are compared with all components; those between start as the nearest does
+TRIED = 288  # children of a patch that took no part in the training of a network, after which more gain little
 AT_ONCE = 8192  # patches whose distances are held at once
 
 Start = tuple[TVAE, States]
@@ -87,15 +88,12 @@ class PatchModel(ABC):
 
     Attributes
     ----------
-    settling
-        E-steps for patches that took no part in training.
     adaptations
         How many times a trained model is adapted to another image; see `adapted`.
     on_cpu
         Whether such models stay on the CPU, which their closed forms are compiled for.
     """
 
-    settling: ClassVar[int] = 4
     adaptations: ClassVar[int] = 0
     on_cpu: ClassVar[bool] = True
 
@@ -137,6 +135,17 @@ class PatchModel(ABC):
             False, by default.
         """
         return False
+
+    @property
+    def settling(self) -> int:
+        """E-steps for patches that took no part in training.
+
+        Returns
+        -------
+        int
+            4, by default: closed forms propose nearly the best states at once.
+        """
+        return 4
 
     @property
     def commonest(self) -> int:
@@ -402,7 +411,6 @@ class NetworkPatches(PatchModel):
     (16, 16)
     """
 
-    settling = 8
     on_cpu = False
 
     patch: int | tuple[int, ...] = 8
@@ -416,6 +424,10 @@ class NetworkPatches(PatchModel):
     learning_rate: float = 0.005
     schedule: Schedule = warm_up_decay
     sigma2: float | None = None
+
+    @property
+    def settling(self) -> int:
+        return -(-TRIED // max(self.search.parents * self.search.children * self.search.generations, 1))
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0
