@@ -155,11 +155,13 @@ def test_a_film_that_is_stopped_goes_on_to_the_bit(clean, by_blocks, tmp_path, l
     assert 8 <= there.sum() < 32 and not there[-1]
     assert_array_equal(stopped.image[~there], film[~there])
     assert_array_equal(stopped.image[there], whole.image[there])
-    shares = []
-    again = work(resume=tmp_path, callback=lambda p: shares.append(p.share))
+    reports = []
+    again = work(resume=tmp_path, callback=reports.append)
     assert_array_equal(again.image, whole.image)
     assert_array_equal(again.std, whole.std)
     assert not again.interrupted and again.notes == whole.notes
+    assert reports[0].share >= start + (1 - start) * there.sum() / 32 and reports[-1].share == pytest.approx(1)
+    assert all(report.epoch == report.epochs for report in reports)
 
 
 def test_what_can_be_known_of_a_film_is_said_before_any_work(clean, tmp_path):

@@ -89,9 +89,8 @@ class ProgressBar:
 
     def __call__(self, report: Report) -> None:
         page = f"page {self.page + 1}/{self.pages}, " if self.pages > 1 else ""
-        what, noise = f"{page}epoch {report.epoch}/{report.epochs}", f"noise {report.sigma:.4g}"
-        if not report.epochs:  # nothing is trained
-            what, noise = f"{page}restored", ""
+        what = f"{page}epoch {report.epoch}/{report.epochs}" if report.epochs else f"{page}restored"  # without training
+        noise = "" if isnan(report.sigma) else f"noise {report.sigma:.4g}"
         done = self.page + report.share
         if done < self.done:  # another image
             self.remaining = Remaining()

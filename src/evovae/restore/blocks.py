@@ -108,6 +108,7 @@ class _Work:
         share, levels, notes, done = (watch.passes - watch.epochs) / len(blocks), [], dict[str, None](), 0
         for number, block in enumerate(blocks):
             place = film.index(block)
+            watch.done = max(watch.done, watch.epochs + number * share)  # blocks from before a break report nothing
             try:
                 made = checkpointer.part(f"block {number}", partial(self._block, number, block, share))
             except KeyboardInterrupt:

@@ -54,12 +54,12 @@ class Watch:
         preview makes the user's picture of what models say.
         """
         self.epochs, self.passes, self.preview, self.elbo, self.done = epochs, epochs + passes, preview, [], 0.0
-        nothing = float("nan")
-        self.latest = Progress(0, 0, epochs, nothing, nothing, nothing, 0.0, 0.0, partial(preview, []))
         if kept:
             self.elbo = kept["elbo"].tolist()
             self.done, seconds = kept["watch"].tolist()
             self.started -= seconds
+        nothing = float("nan")
+        self.latest = Progress(0, len(self.elbo), epochs, nothing, nothing, nothing, 0.0, 0.0, partial(preview, []))
 
     def snapshot(self) -> Snapshot:
         """What `begin` needs."""
