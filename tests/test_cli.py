@@ -60,6 +60,15 @@ def run(*words):
     return runner.invoke(cli.app, [str(word) for word in words])
 
 
+def test_a_library_that_the_page_needs_is_named(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("evovae.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    done = run("serve", "--folder", tmp_path / "site", "--no-browser")
+    assert done.exit_code == 2 and not (tmp_path / "site").exists()
+    assert "the page needs fastapi, which is missing; pip install 'evovae[web]' brings it" in done.output
+
+
 def test_denoise_writes_image_uncertainty_and_report(noisy):
     names = {option: noisy / name for option, name in {"--std": "std.tif", "--report": "r.json"}.items()}
     done = run(

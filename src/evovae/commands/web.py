@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from evovae.commands.shared import one_line_errors, say, size
+from evovae.extras import needs
 
 app = typer.Typer()
 
@@ -28,11 +29,9 @@ def serve(
 ) -> None:
     """Open a page in the browser that does what `denoise` and `inpaint` do."""
     with one_line_errors():
-        try:
+        with needs("web", "the page"):
             from evovae.web import app as page
             from evovae.web.limits import Limits
-        except ModuleNotFoundError as error:
-            raise OSError(f"{error.name} is missing; pip install 'evovae[web]' brings it") from error
         limits = Limits(queue=queue, seconds=max_seconds, values=max_values)
         limits = limits if max_memory is None else replace(limits, memory=max_memory)
         place = folder or page.default_folder()
