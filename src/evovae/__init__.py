@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evovae import datasets, decoders, exact, likelihoods, noise, operators, plot, posterior, priors, schedules
     from evovae.bar import ProgressBar
-    from evovae.em import Epoch, fit
+    from evovae.em import Epoch, Training, fit
     from evovae.encoder import Encoder
     from evovae.evaluation import Evaluation, evaluate
     from evovae.evolve import Search
@@ -45,6 +45,7 @@ __all__ = [
     "Restoration",
     "Search",
     "States",
+    "Training",
     "LowRankPatches",
     "datasets",
     "decoders",
@@ -71,6 +72,7 @@ _PLACES = {
     "Search": "evolve",
     "States": "states",
     "TVAE": "model",
+    "Training": "em",
     "evaluate": "evaluation",
     "fit": "em",
     "infer": "inference",

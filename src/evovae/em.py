@@ -83,6 +83,19 @@ class Training:
         The peak rate of Adam, positive; without parameters that learn by gradients, it plays no part.
     schedule, forgetting, hold
         As of `fit`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from evovae import Search, States, TVAE, Training, decoders, likelihoods, priors
+    >>> from evovae.datasets import bars_images
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x = bars_images(200, generator)
+    >>> model = TVAE(decoders.MLP(8, 16, generator=generator), likelihoods.Gaussian(0.2), priors.Bernoulli(8))
+    >>> training = Training(Search(4, 4), epochs=10, batch_size=32, learning_rate=0.05)
+    >>> run = training.fit(model, x, states=States.random(200, 16, 8, generator), generator=generator)
+    >>> [epoch.number for epoch in run][-1]
+    10
     """
 
     search: Search

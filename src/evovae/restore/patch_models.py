@@ -39,7 +39,6 @@ FLOOR = 2e-5  # of the noise variance, in training units: single precision canno
 # patches are that propose their components, as those beside share nearly all pixels.
 PER_CENTRE, LEAST_SOME, ROUNDS, BESIDE = 20, 8000, 6, 2
 APART = 6  # pixels between the patches that are compared with all components; those between start as the nearest does
-TRIED = 288  # children of a patch that took no part in the training of a network, after which more gain little
 AT_ONCE = 8192  # patches whose distances are held at once
 
 Start = tuple[TVAE, States]
@@ -427,7 +426,7 @@ class NetworkPatches(PatchModel):
 
     @property
     def settling(self) -> int:
-        return -(-TRIED // max(self.search.parents * self.search.children * self.search.generations, 1))
+        return -(-TUNED.tried // max(self.search.parents * self.search.children * self.search.generations, 1))
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0

@@ -48,6 +48,7 @@ class Tuned:
     # of each; barbara, house, four crops of BSD and microscope pictures of BPAE.
     shares: int = 1000
     each: int = 100
+    tried: int = 288  # children of such a patch of a network, after which more gain little; crops of house and castle
 
     # Residuals, in variances of the noise: beyond `much` they are structure (chance reaches 1.4 in 225 pixels), beyond
     # `unknown` unknown to models of other images.
