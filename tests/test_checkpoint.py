@@ -127,6 +127,9 @@ def test_names_that_files_cannot_tell_apart_are_refused(tmp_path):
     (tmp_path / "a").write_bytes(checkpoint.save(content, header))
     with pytest.raises(CheckpointError):
         checkpoint.load_tensors(tmp_path / "a")
+    for names in (["a", "a/b"], ["a/b", "a"]):  # a file may hold them in any order
+        with pytest.raises(CheckpointError, match="a is a tensor and a record of others"):
+            checkpoint._nested({name: torch.ones(1) for name in names})
 
 
 def test_records_come_back_nested(tmp_path):

@@ -179,7 +179,8 @@ def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
             place = place.setdefault(step, {})
             if isinstance(place, Tensor):
                 raise CheckpointError(f"{step} is a tensor and a record of others")
-        place[name] = tensor
+        if place.setdefault(name, tensor) is not tensor:  # in whatever order a file holds them
+            raise CheckpointError(f"{name} is a tensor and a record of others")
     return record
 
 
