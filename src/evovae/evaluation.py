@@ -95,10 +95,8 @@ def evaluate(
         After so many E-steps the search ends in any case, with ``converged`` False.
     generator
         Source of all draws.
-    start
-        Where the search starts; see `infer`.
-    engine
-        Default: the fastest one that supports model and search.
+    start, engine
+        As of `infer`.
 
     Returns
     -------

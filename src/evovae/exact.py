@@ -77,12 +77,8 @@ def log_likelihood(model: TVAE, x: Tensor, observed: Tensor) -> Tensor:
 
     Parameters
     ----------
-    model
-        The generative model, with at most 20 latents.
-    x
-        Data (N, D).
-    observed
-        Which values of x are seen, (N, D) bool.
+    model, x, observed
+        As of `log_joint`.
 
     Returns
     -------
@@ -107,12 +103,8 @@ def posterior(model: TVAE, x: Tensor, observed: Tensor) -> Tensor:
 
     Parameters
     ----------
-    model
-        The generative model, with at most 20 latents.
-    x
-        Data (N, D).
-    observed
-        Which values of x are seen, (N, D) bool.
+    model, x, observed
+        As of `log_joint`.
 
     Returns
     -------

@@ -69,14 +69,8 @@ def uniformly(z: Tensor, lpj: Tensor, P: int, generator: Generator) -> Tensor:
 
     Parameters
     ----------
-    z
-        States (N, K, H), bool.
-    lpj
-        Their log joints (N, K), of which only the shape matters.
-    P
-        Parents of each data point, at most K.
-    generator
-        Source of the draws.
+    z, lpj, P, generator
+        As of `by_fitness`; P is at most K, and of lpj only the shape matters.
 
     Returns
     -------
@@ -99,14 +93,8 @@ def gumbel_top(z: Tensor, lpj: Tensor, P: int, generator: Generator, temperature
 
     Parameters
     ----------
-    z
-        States (N, K, H), bool.
-    lpj
-        Their log joints (N, K).
-    P
-        Parents of each data point, at most K.
-    generator
-        Source of the draws.
+    z, lpj, P, generator
+        As of `by_fitness`; P is at most K.
     temperature
         In nats, positive: the lower, the more the best states are preferred.
 
@@ -324,10 +312,8 @@ def exact_gains(z: Tensor, lpj: LogJoint) -> Tensor:
 
     Parameters
     ----------
-    z
-        States (N, P, H), bool.
-    lpj
-        The log joint as a function of states of bool.
+    z, lpj
+        As of `gradient_gains`, but lpj is a function of states of bool.
 
     Returns
     -------
@@ -382,14 +368,8 @@ def informed_flip(
 
     Parameters
     ----------
-    z
-        Parents (N, P, H), bool.
-    C
-        Children of each, at most H.
-    lpj
-        The log joint as a function of (real) states.
-    generator
-        Source of the draws.
+    z, C, lpj, generator
+        As of `uniform_flip`; C is at most H, and lpj the log joint as a function of (real) states.
     gains
         What works out the gains: `gradient_gains`, or `exact_gains`, or another function of z and lpj.
     temperature
@@ -434,14 +414,8 @@ def exactly_informed_flip(z: Tensor, C: int, lpj: LogJoint, generator: Generator
 
     Parameters
     ----------
-    z
-        Parents (N, P, H), bool.
-    C
-        Children of each, at most H.
-    lpj
-        The log joint as a function of states of bool.
-    generator
-        Source of the draws.
+    z, C, lpj, generator
+        As of `uniform_flip`; C is at most H, and lpj the log joint as a function of states of bool.
 
     Returns
     -------

@@ -34,10 +34,8 @@ def choose(model: TVAE, search: Search) -> Engine:
 
     Parameters
     ----------
-    model
-        The generative model.
-    search
-        Settings of the E-step.
+    model, search
+        As of `Engine.supports`.
 
     Returns
     -------

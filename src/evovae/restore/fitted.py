@@ -174,12 +174,8 @@ class FittedDenoiser:
 
         Parameters
         ----------
-        patch
-            (...), in image units.
-        observed
-            Which of its values are known, bool.  Default: all that are not NaN.
-        seed
-            Of the search.
+        patch, observed, seed
+            As of `FittedPatches.population`.
 
         Returns
         -------

@@ -373,18 +373,8 @@ class NetworkPatches(PatchModel):
 
     Parameters
     ----------
-    patch
-        Width of the patches in pixels, or one for each spatial axis.
-    latents
-        H, the number of binary latents.
-    states
-        S, how many states each patch keeps.
-    search
-        Settings of the E-step.
-    epochs
-        Passes over the patches.
-    centred
-        Whether each patch has its own mean taken off before, and put back after.
+    patch, latents, states, search, epochs, centred
+        As of `PatchModel`.
     hidden
         Units of the decoder's hidden layers, from the latents to the patch.
     batch_size
@@ -464,12 +454,8 @@ class LowRankPatches(PatchModel):
 
     Parameters
     ----------
-    patch
-        Width of the patches in pixels, or one for each spatial axis.
-    latents
-        H, the number of binary latents.
-    states
-        S, how many states each patch keeps.
+    patch, latents, states
+        As of `PatchModel`.
     search
         Settings of the E-step.  Mutation by gradients, the default of `evovae.Search`, becomes one by exact gains:
         which subspaces are on has no gradient.
