@@ -416,7 +416,8 @@ class NetworkPatches(PatchModel):
 
     @property
     def settling(self) -> int:
-        return -(-TUNED.tried // max(self.search.parents * self.search.children * self.search.generations, 1))
+        tried = self.search.parents * self.search.children * self.search.generations
+        return max(super().settling, -(-TUNED.tried // max(tried, 1)))
 
     def optimism(self, N: int, D: int) -> float:
         return 3.0
