@@ -1,6 +1,6 @@
 """Is the standard deviation that comes with a restored picture that of its errors?
 
-    EVOVAE_DATA=... python -m experiments.calibration                      (15 minutes on one core)
+    EVOVAE_DATA=... python -m experiments.calibration                      (20 minutes on one core)
     EVOVAE_DATA=... python -m experiments.calibration --preset balanced    (an hour)
     EVOVAE_DATA=... python -m experiments.calibration --smoke              (seconds; small crops)
 

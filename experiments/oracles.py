@@ -1,6 +1,6 @@
 """What stands between a mixture and more decibels: oracles for its populations, its states and its covariances.
 
-    EVOVAE_DATA=... python -m experiments.oracles            (10 minutes on one core)
+    EVOVAE_DATA=... python -m experiments.oracles            (a quarter of an hour on one core)
     EVOVAE_DATA=... python -m experiments.oracles --smoke    (seconds; small crops, few epochs)
 
 Claim: none of the paper's; it shows which part of `fast` is worth working on.  A mixture as in `fast` (7 x 7 patches,

@@ -172,15 +172,14 @@ def _flat(record: Record, above: str = "") -> Iterator[tuple[str, Tensor]]:
 def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """The inverse of `_flat`."""
     record: dict[str, Any] = {}
-    for path, tensor in tensors.items():
+    for path in sorted(tensors):  # files hold them in any order; a tensor comes before what would lie below it
         *above, name = path.split("/")
         place = record
         for step in above:
             place = place.setdefault(step, {})
             if isinstance(place, Tensor):
                 raise CheckpointError(f"{step} is a tensor and a record of others")
-        if place.setdefault(name, tensor) is not tensor:  # in whatever order a file holds them
-            raise CheckpointError(f"{name} is a tensor and a record of others")
+        place[name] = tensors[path]
     return record
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -121,9 +121,9 @@ class Training:
         Iterator of Epoch
             One after each pass over the data.
         """
+        settings = dict(vars(self))
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        adam = torch.optim.Adam([{"params": learning}], lr=self.learning_rate, fused=True)
-        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "learning_rate"}
+        adam = torch.optim.Adam([{"params": learning}], lr=settings.pop("learning_rate"), fused=True)
         return fit(model, x, optimizer=adam, **settings, **data)
 
 

@@ -333,7 +333,7 @@ def exact_gains(z: Tensor, lpj: LogJoint) -> Tensor:
 
 
 def check_one_flip_each(C: int, H: int) -> None:
-    """Fail if there are more children than bits: they could not all differ from their parent in another one.
+    """Fail if there are more children than bits: each differs from its parent in a bit of its own.
 
     Parameters
     ----------

@@ -536,7 +536,7 @@ class LowRankPatches(PatchModel):
         return model, States.random(len(x), self.states, self.latents, generator)
 
     def training(self, patches: Patches, epochs: int) -> Training:
-        return _closed_form(self.searching(patches), epochs, len(patches.x), self.batches)
+        return _closed_form(self, patches, epochs)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -658,7 +658,7 @@ class MixturePatches(PatchModel):
         return torch.cat([patches.x, places], 1), torch.cat([patches.observed, places >= 0], 1)
 
     def training(self, patches: Patches, epochs: int) -> Training:
-        return _closed_form(self.searching(patches), epochs, len(patches.x), self.batches)
+        return _closed_form(self, patches, epochs)
 
     def elsewhere(self, model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
         return _moved(model, sigma2, to)
@@ -670,9 +670,10 @@ def _moved(model: TVAE, sigma2: float, to: Tensor | None) -> TVAE:
     return TVAE(copy.deepcopy(model.decoder), likelihood, copy.deepcopy(model.prior))
 
 
-def _closed_form(search: Search, epochs: int, N: int, batches: int) -> Training:
-    """So many closed-form M-steps per epoch, from sums that cover about two batches."""
-    return Training(search, epochs, -(-N // batches), forgetting=max(1 - 2 / batches, 0), hold=0)
+def _closed_form(settings: LowRankPatches | MixturePatches, patches: Patches, epochs: int) -> Training:
+    """`batches` closed-form M-steps per epoch, from sums that cover about two batches."""
+    size, forgetting = -(-len(patches.x) // settings.batches), max(1 - 2 / settings.batches, 0)
+    return Training(settings.searching(patches), epochs, size, forgetting=forgetting, hold=0)
 
 
 def from_config(config: Mapping[str, Any]) -> PatchModel:
