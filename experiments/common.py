@@ -51,8 +51,14 @@ class Record:
         self.path, self.settings, self.rows, self.started = path, settings, [], time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
 
+    def keep(self, others: Callable[[dict[str, Any]], bool]) -> None:
+        """Take over rows of the file that is there already, made with the same settings."""
+        if self.path.exists():
+            old = json.loads(self.path.read_text())
+            self.rows += filter(others, old["rows"] if old["settings"] == self.settings else [])
+
     def add(self, **row: object) -> None:
-        """Keep a row, and show it."""
+        """Add a row, and show it."""
         self.rows.append(row)
         show(row)
         content = {

@@ -15,7 +15,6 @@ A row is a method at one sigma.  Live rows hold PSNR and seconds for each noise 
 clipped nor rounded, data range 255; the first one of EPLL includes its training), cited rows the published figure.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -131,16 +130,8 @@ def run(doc: str, name: str, methods: dict[str, Method], cited: dict[str, tuple[
     if options.smoke:
         clean, sigmas, seeds = clean[100:140, 60:100], sigmas[-1:], seeds[:1]
     record = common.Record(options.out, picture="house", smoke=options.smoke)
-    if options.out.exists():
-        old = json.loads(options.out.read_text())
-        again = {(method, sigma) for method in chosen for sigma in sigmas}
-        record.rows += [
-            row
-            for row in old["rows"]
-            if old["settings"]["smoke"] == options.smoke
-            and row["kind"] == "live"
-            and (row["method"], row["sigma"]) not in again
-        ]
+    again = {(method, sigma) for method in chosen for sigma in sigmas}
+    record.keep(lambda row: row["kind"] == "live" and (row["method"], row["sigma"]) not in again)
     for method in chosen:
         for sigma in sigmas:
             measure(record, method, methods[method], clean, sigma, seeds, options.smoke, options.keep)

@@ -7,13 +7,14 @@ from functools import partial
 import pytest
 import torch
 from helpers import data, seeded, small_model
+from torch import Generator
 from torch.testing import assert_close
 
 from evovae import exact
 from evovae.decoders import MLP, Linear
 from evovae.posterior import elbo
 from experiments.discrete import METHODS
-from experiments.discrete.amortised import Amortised, Batch, Budget, Counter
+from experiments.discrete.amortised import LOOKS, Amortised, Batch, Budget, Counter, EarlyStopping
 from experiments.discrete.argmax import argmax
 from experiments.discrete.concrete import concrete, relaxed
 from experiments.discrete.disarm import disarm
@@ -169,6 +170,24 @@ def test_training_raises_the_bound_and_keeps_to_its_budget(method):
     evaluations, _ = trained.fit(x, estimate, samples, **options)
     assert trained.bounds(x, seeded())[0].mean() > before + 1
     assert 200_000 <= evaluations < 200_000 + 4 * 32 * 8
+
+
+def test_early_stopping_goes_back_to_the_best_bound_of_validation_data():
+    estimate, samples, _ = METHODS["VIMCO"]
+    x, valid = small_model(H, D=D, seed=7).sample(40, seeded())[0].split((8, 32))  # so few are learnt by heart
+    trained, bounds = baseline(), []
+    stopping = EarlyStopping(trained, valid)
+
+    def look():
+        stopping.look()
+        bounds.append(trained.bounds(valid, Generator().manual_seed(0))[0].mean().item())
+
+    budget = Budget(evaluations=100_000)
+    trained.fit(x, estimate, samples, learning_rate=0.03, batch_size=8, budget=budget, generator=seeded(), look=look)
+    assert len(bounds) == LOOKS
+    assert bounds[-1] < max(bounds) - 0.1
+    stopping.go_back()
+    assert trained.bounds(valid, Generator().manual_seed(0))[0].mean() == pytest.approx(max(bounds))
 
 
 def test_passes_through_the_decoder_are_counted():

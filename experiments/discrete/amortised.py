@@ -5,6 +5,7 @@ needs an estimator: a function of a `Batch`, the number of samples K and a gener
 means and gradients stand for those of F, or of another bound of log p(x).
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class Batch:
 
 
 Estimator = Callable[[Batch, int, Generator], Tensor]
+LOOKS = 20  # times that training is looked at
 
 
 def with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
@@ -73,6 +75,10 @@ class Budget:
 
     seconds: float = math.inf
     evaluations: float = math.inf
+
+
+def nothing() -> None:
+    """Do not look at the training."""
 
 
 @dataclass(frozen=True)
@@ -100,20 +106,26 @@ class Amortised:
         batch_size: int,
         budget: Budget,
         generator: Generator,
+        look: Callable[[], None] = nothing,
     ) -> tuple[int, float]:
         """Train by Adam, at evovae's schedule over the budget; returns decoder evaluations and seconds.
 
+        `look` is called 20 times, the last of them at the end; what that takes does not count.
         As with evovae, the likelihood follows in closed form (Eq. 5) once per epoch, from one sample of each
         data point; so does the prior, from p, but only in the second half: bits that are not in use yet would be lost
         for good.
         """
         optimizer = torch.optim.Adam([*self.model.decoder.parameters(), *self.encoder.parameters()], fused=True)
-        counter, started, done = Counter(), time.process_time(), 0.0
+        counter, started, done, looks = Counter(), time.process_time(), 0.0, 1
         while True:
             sums = []
             for rows in torch.randperm(len(x), generator=generator).split(batch_size):
                 seconds = time.process_time() - started
                 done = max(seconds / budget.seconds, counter.evaluations / budget.evaluations)
+                if done >= looks / LOOKS:
+                    looks += 1
+                    look()
+                    started = time.process_time() - seconds
                 if done >= 1:
                     return counter.evaluations, seconds
                 for group in optimizer.param_groups:
@@ -167,3 +179,25 @@ class Amortised:
             parts.append((bound, self.model.decode(z).mean(1)))
         bounds, means = zip(*parts, strict=True)
         return torch.cat(bounds), torch.cat(means)
+
+
+@dataclass
+class EarlyStopping:
+    """What was learnt when the bound of validation data was best."""
+
+    trained: Amortised
+    valid: Tensor
+    bound: float = -math.inf
+    best: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+
+    def look(self) -> None:
+        """Keep the parameters, if they are the best so far."""
+        bound = self.trained.bounds(self.valid, Generator().manual_seed(0))[0].mean().item()
+        if bound > self.bound:
+            self.bound = bound
+            self.best = copy.deepcopy((self.trained.model.state_dict(), self.trained.encoder.state_dict()))
+
+    def go_back(self) -> None:
+        """Take the best ones."""
+        for part, parameters in zip((self.trained.model, self.trained.encoder), self.best, strict=True):
+            part.load_state_dict(parameters)

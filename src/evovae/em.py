@@ -264,8 +264,8 @@ def fit(
                         optimizer.step()
                         if forgetting is not None:  # these sums stand for all data, whatever part they have seen
                             course.remember(shard.total(batch), forgetting)
-                            course.update(course.recent.scaled(N / course.weight))
                             batch = batch.without_sums()
+                            course.update(course.recent.scaled(N / course.weight))
                         done = batch if done is None else done + batch
                     assert done is not None
                     done = shard.total(done)
@@ -303,7 +303,11 @@ class _Course:
 
     def remember(self, batch: Totals, forgetting: float) -> None:
         """Let the sums so far fade by a factor, and add those of a batch."""
-        self.recent = self.recent.scaled(forgetting) + batch if self.weight else batch
+        if self.weight:
+            for old, new in (self.recent.likelihood, batch.likelihood), (self.recent.prior, batch.prior):
+                old.mul_(forgetting).add_(new)  # in place, as they may be large
+        else:
+            self.recent = batch
         self.weight = forgetting * self.weight + batch.count
 
     def update(self, totals: Totals) -> None:

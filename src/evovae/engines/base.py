@@ -88,7 +88,7 @@ class Totals:
         Totals
             With empty ones.
         """
-        return replace(self, likelihood=self.likelihood[:0], prior=self.prior[:0])
+        return replace(self, likelihood=self.likelihood.new_zeros(0), prior=self.prior.new_zeros(0))
 
 
 class Engine(ABC):

@@ -99,7 +99,7 @@ class NumbaMixture(Compiled):
 
         model, data = self._model(), self._data(x, observed)
         told = self._readout(model, readout)
-        kept = components(states.words[rows])
+        kept = components(states.words)[rows]  # a copy of their words would be large
         mean, variance = torch.empty(2, len(rows), told.mean.shape[1])
 
         def work(share: np.ndarray, kept: Tensor, mean: Tensor, variance: Tensor) -> None:
@@ -161,9 +161,9 @@ class NumbaMixture(Compiled):
 
         p = self._likelihood
         owner = (p.shrinkage > 0).nonzero()[:, 0]
-        axes = through(p.axes[p.shrinkage > 0], readout) / float(model.scale)
+        axes = through(p.axes[p.shrinkage > 0], readout).div_(float(model.scale))
         variance = axes.new_zeros(len(p.means), axes.shape[1])
-        variance.index_add_(0, owner, torch.from_numpy(model.weight)[:, None] * axes.square())
+        variance.index_add_(0, owner, axes.square().mul_(torch.from_numpy(model.weight)[:, None]))
         return Readout(*(part.contiguous().numpy() for part in (through(p.means, readout), axes, variance)))
 
     def _stats(self, model: Any, data: Data, rows: Tensor, kept: Tensor, q: Tensor) -> Tensor:

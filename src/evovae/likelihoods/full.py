@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from evovae.likelihoods.base import Likelihood, through
 
 SPREAD = 5.0  # data points
+AT_ONCE = 16  # components whose M-step is made at once, which bounds memory
 REACH = 4.0  # by how many pixels, at least, the places of data points of one component deviate from their mean
 
 
@@ -259,29 +260,28 @@ class FullGaussian(Likelihood):
         return count * torch.cat([mean.new_ones(K, 1), mean, square.flatten(1)], 1).flatten()
 
     def update(self, stats: Tensor) -> None:
-        K, D, P = *self.means.shape, self.centres.shape[1]
-        count, first, second = stats.view(K, -1).split([1, D + P, (D + P) ** 2], 1)
-        used = count[:, 0] > 1e-8
-        count, first, second = count[used], first[used], second[used].view(-1, D + P, D + P)
-        mean = first / count
-        covariance = second.div_(count[..., None]).baddbmm_(mean[:, :, None], mean[:, None], alpha=-1)  # a copy of ours
+        sums = stats.view(len(self.means), -1)
+        used = (sums[:, 0] > 1e-8).nonzero()[:, 0]
+        with ThreadPoolExecutor(self.threads) as pool:  # as `torch.linalg.eigh` goes through matrices one by one
+            for _ in pool.map(lambda some: self._update(some, sums[some]), used.split(AT_ONCE)):
+                pass
+
+    def _update(self, some: Tensor, sums: Tensor) -> None:
+        """The M-step of some components, from a copy of their sums."""
+        D, P = self.means.shape[1], self.centres.shape[1]
+        count, first, second = sums.split([1, D + P, (D + P) ** 2], 1)
+        mean, second = first / count, second.view(-1, D + P, D + P)
+        covariance = second.div_(count[..., None]).baddbmm_(mean[:, :, None], mean[:, None], alpha=-1)
         dtype, noise = self.sigma2.dtype, self.sigma2.double()
-        lengths, axes = self._principal(covariance[:, :D, :D])
+        lengths, axes = torch.linalg.eigh(covariance[:, :D, :D])
         share = D / count
         told = lengths > noise * (1 + self.edge * (2 * share.sqrt() + share))
         told[:, : D - self.rank] = False
-        self.means[used], self.centres[used] = mean[:, :D].to(dtype), mean[:, D:].to(dtype)
-        self.lengths[used] = torch.where(told, lengths, noise).flip(1).to(dtype)
-        self.axes[used] = axes.transpose(1, 2).flip(1).to(dtype)
+        self.means[some], self.centres[some] = mean[:, :D].to(dtype), mean[:, D:].to(dtype)
+        self.lengths[some] = torch.where(told, lengths, noise).flip(1).to(dtype)
+        self.axes[some] = axes.transpose(1, 2).flip(1).to(dtype)
         eye = torch.eye(P, dtype=covariance.dtype, device=covariance.device)
-        self.areas[used] = (covariance[:, D:, D:] + REACH**2 * eye).to(dtype)
-
-    def _principal(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
-        """`torch.linalg.eigh`, which goes through matrices one by one, of several at once."""
-        parts = covariance.tensor_split(self.threads)
-        with ThreadPoolExecutor(self.threads) as pool:
-            lengths, axes = zip(*pool.map(torch.linalg.eigh, parts), strict=True)
-        return torch.cat(lengths), torch.cat(axes)
+        self.areas[some] = (covariance[:, D:, D:] + REACH**2 * eye).to(dtype)
 
     def _given(self, k: int, x: Tensor, mean: Tensor, observed: Tensor) -> "_Given":
         """Data points x (n, D or D + places) of component k, as deviations from its mean, given what is observed of

@@ -126,12 +126,13 @@ def merged(fitted: FittedPatches, patches: Patches, states: States) -> tuple[Ten
     x, observed = fitted.settings.data(fitted.model, patches)
     mean, variance = fitted.settings.engine(fitted.model, patches).moments(x, observed, rows, states, readout)
     seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
-    variance = variance + fitted.settings.centred * noise_variance(fitted) / seen
+    variance += fitted.settings.centred * noise_variance(fitted) / seen  # in place: nothing else takes as much memory
     # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
     # unsure by.  Errors of patches are correlated, so that the square root does better than the inverse variance.
-    weights = (variance + noise_variance(fitted) / patches.x.shape[1]).rsqrt()
+    weights = (variance + noise_variance(fitted) / patches.x.shape[1]).rsqrt_()
+    mean += patches.level[rows]
     shape, size = patches.image.shape, patches.size
-    mean, variance, weights = (patches.among_all(v) for v in (mean + patches.level[rows], variance, weights))
+    mean, variance, weights = (patches.among_all(v) for v in (mean, variance, weights))
     return merge(mean, weights, shape, size), merge(variance, weights, shape, size).sqrt()
 
 
