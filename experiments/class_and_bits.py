@@ -49,11 +49,14 @@ class Bits:
 @dataclass(frozen=True)
 class Explained:
     """Patches of one class, (n, ...): what deviates from its mean, the best bit of each, how likely that is on, and the
-    mean and the variance of its amplitude.
+    mean and the variance of its amplitude.  solved is the deviation times the precision of the class (D, D), across the
+    direction of the bit times that.
     """
 
+    precision: Tensor
     deviation: Tensor
     solved: Tensor
+    across: Tensor
     bit: Tensor
     on: Tensor
     mean: Tensor
@@ -61,8 +64,8 @@ class Explained:
     gain: Tensor
 
 
-def explain(likelihood: FullGaussian, bits: Bits, k: int, x: Tensor) -> tuple[Explained, Tensor]:
-    """Patches x (n, D) by class k, and its precision."""
+def explain(likelihood: FullGaussian, bits: Bits, k: int, x: Tensor) -> Explained:
+    """Patches x (n, D) by class k."""
     axes, sigma2 = likelihood.axes[k], likelihood.sigma2
     precision = (torch.eye(x.shape[1]) - axes.T * likelihood.shrinkage[k] @ axes) / sigma2
     deviation = x - likelihood.means[k]
@@ -73,8 +76,8 @@ def explain(likelihood: FullGaussian, bits: Bits, k: int, x: Tensor) -> tuple[Ex
     gain = 0.5 * (variance.log() + along.square() * variance) + (bits.rho / off).log()
     best, bit = gain.max(1)
     mean = variance[bit] * along.gather(1, bit[:, None])[:, 0]
-    explained = Explained(deviation, deviation @ precision, bit, best.sigmoid(), mean, variance[bit], best)
-    return explained, precision
+    solved, across = deviation @ precision, through[bit]
+    return Explained(precision, deviation, solved, across, bit, best.sigmoid(), mean, variance[bit], best)
 
 
 def by_class(states: States) -> list[tuple[int, Tensor, Tensor]]:
@@ -86,6 +89,17 @@ def by_class(states: States) -> list[tuple[int, Tensor, Tensor]]:
     return [(k, at // one.shape[1], at % one.shape[1]) for k, at in parts]
 
 
+def explained(learner: Learner, bits: Bits) -> tuple[list[tuple[int, Tensor, Tensor, Explained]], Tensor]:
+    """What `by_class` returns with the patches as each class explains them, and the weights of classes (N, S)."""
+    likelihood, states, found = cast(FullGaussian, learner.model.likelihood), learner.states, []
+    lpj = states.lpj.clone()
+    for k, rows, at in by_class(states):
+        seen = explain(likelihood, bits, k, learner.patches.x[rows])
+        lpj[rows, at] += torch.nn.functional.softplus(seen.gain)
+        found.append((k, rows, at, seen))
+    return found, lpj.softmax(1)
+
+
 def start(learner: Learner, H: int, generator: Generator) -> Bits:
     """Bits as deviations of patches drawn by how badly their class explains them."""
     likelihood = cast(FullGaussian, learner.model.likelihood)
@@ -94,7 +108,7 @@ def start(learner: Learner, H: int, generator: Generator) -> Bits:
     best = learner.states.one.gather(1, learner.states.lpj.argmax(1, keepdim=True))[:, 0]
     for k in best.unique().tolist():
         rows = (best == k).nonzero()[:, 0]
-        seen, _ = explain(likelihood, none, k, learner.patches.x[rows])
+        seen = explain(likelihood, none, k, learner.patches.x[rows])
         deviations[rows], odd[rows] = seen.deviation, (seen.deviation * seen.solved).sum(1) / seen.solved.shape[1]
     chosen = torch.multinomial((odd - 1).clamp(min=1e-3) ** 2, H, generator=generator)
     return Bits(deviations[chosen], torch.full((H,), RARE / H))
@@ -108,13 +122,7 @@ def epoch(learner: Learner, bits: Bits, settings: MixturePatches) -> Bits:
     x, observed = settings.data(model, patches)
     with engine.running():
         engine.search(x, observed, torch.arange(len(x)), states, settings.searching(patches), generator)
-    groups = by_class(states)
-    lpj = states.lpj.clone()
-    found = {}
-    for k, rows, at in groups:
-        found[k] = explain(likelihood, bits, k, patches.x[rows])
-        lpj[rows, at] += torch.nn.functional.softplus(found[k][0].gain)
-    q = lpj.softmax(1)
+    found, q = explained(learner, bits)
     (K, D), P, H = likelihood.means.shape, likelihood.centres.shape[1], len(bits.u)
     E = D + P
     sums = torch.zeros(K, 1 + E + E * E, dtype=torch.float64)
@@ -123,8 +131,8 @@ def epoch(learner: Learner, bits: Bits, settings: MixturePatches) -> Bits:
         torch.zeros(H, D, dtype=torch.float64),
         torch.zeros(H),
     )
-    for k, rows, at in groups:
-        (seen, precision), weight = found[k], q[rows, at]
+    for k, rows, at, seen in found:
+        weight = q[rows, at]
         on = weight * seen.on
         dense = torch.cat([seen.deviation, seen.deviation - seen.mean[:, None] * bits.u[seen.bit]])
         values = torch.cat([dense + likelihood.means[k], x[rows, D:].repeat(2, 1)], 1).double()
@@ -134,7 +142,7 @@ def epoch(learner: Learner, bits: Bits, settings: MixturePatches) -> Bits:
         square[:D, :D] += (bits.u.T * unsure @ bits.u).double()
         sums[k] = torch.cat([share.sum()[None], share @ values, square.flatten()])
         power = torch.zeros(H).index_add_(0, seen.bit, on * (seen.mean.square() + seen.variance)).double()
-        left += power[:, None, None] * precision.double()
+        left += power[:, None, None] * seen.precision.double()
         right.index_add_(0, seen.bit, (on * seen.mean)[:, None].double() * seen.solved.double())
         mass.index_add_(0, seen.bit, on)
     likelihood.update(sums.flatten())
@@ -147,19 +155,15 @@ def epoch(learner: Learner, bits: Bits, settings: MixturePatches) -> Bits:
 
 def restored(learner: Learner, bits: Bits) -> Tensor:
     """The image, from posterior means of all patches."""
-    likelihood, patches, states = cast(FullGaussian, learner.model.likelihood), learner.patches, learner.states
-    lpj, S = states.lpj.clone(), states.lpj.shape[1]
-    D = patches.x.shape[1]
-    means, variances = torch.zeros(2, len(patches.x), S, D)
-    for k, rows, at in by_class(states):
-        seen, precision = explain(likelihood, bits, k, patches.x[rows])
-        lpj[rows, at] += torch.nn.functional.softplus(seen.gain)
-        across = (bits.u @ precision)[seen.bit]
+    likelihood, patches = cast(FullGaussian, learner.model.likelihood), learner.patches
+    found, q = explained(learner, bits)
+    D, q = patches.x.shape[1], q[..., None]
+    means, variances = torch.zeros(2, *q.shape[:2], D)
+    for _, rows, at, seen in found:
         amplitude = seen.on * seen.mean
-        means[rows, at] = patches.x[rows] - likelihood.sigma2 * (seen.solved - amplitude[:, None] * across)
-        known = precision.diagonal() - (seen.on * seen.variance)[:, None] * across.square()
+        means[rows, at] = patches.x[rows] - likelihood.sigma2 * (seen.solved - amplitude[:, None] * seen.across)
+        known = seen.precision.diagonal() - (seen.on * seen.variance)[:, None] * seen.across.square()
         variances[rows, at] = likelihood.sigma2 * (1 - likelihood.sigma2 * known)
-    q = lpj.softmax(1)[..., None]
     mean = (q * means).sum(1)
     variance = (q * (variances + (means - mean[:, None]).square())).sum(1)
     weights = (variance + likelihood.sigma2 / D).rsqrt()

@@ -62,7 +62,7 @@ class Record:
         self.rows.append(row)
         show(row)
         content = {
-            "command": " ".join(sys.orig_argv[1:]),
+            "command": " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.orig_argv[1:]),
             "machine": machine(),
             "seconds": round(time.monotonic() - self.started, 1),
             "settings": self.settings,
