@@ -6,7 +6,7 @@
 
 Claim: none of the paper's; it measures the choices behind `fast` and `balanced`. There are two bases: one model
 of subspaces (8 x 8 patches, H = 128, rank 6, S = 8, 2 x 5 children by exact gains, 6 epochs of 8
-M-steps), and one mixture (7 x 7 patches, K = 208, S = 3, 8 epochs of 4 M-steps); each row changes one thing in one of
+M-steps), and the mixture of `fast` (7 x 7 patches, K = 416, S = 3, 8 epochs of 3 M-steps, split twice); each row changes one thing in one of
 them. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
 Ours: see `docs/notebook/ablation.md`, which holds the table of `experiments/results/ablation_restoration.json`.
 """
@@ -26,7 +26,7 @@ from experiments import common
 BASE = LowRankPatches(8, 128, 8, Search(2, 5, mutate=exactly_informed_flip), 6, centred=False, rank=6, look=(0, 0))
 LARGE = replace(BASE, patch=12, rank=8)
 NETWORK = NetworkPatches(8, 64, 24, Search(6, 6), 7, True, (192,), 64, 0.005)
-MIXTURE = MixturePatches(7, 208, epochs=8)
+MIXTURE = MixturePatches()
 ROWS = {
     "base": [BASE],
     "uniform flips in place of exact gains": [replace(BASE, search=Search(3, 5, mutate=uniform_flip))],
@@ -47,11 +47,13 @@ ROWS = {
     "network (binary codes alone), 7 epochs": [NETWORK],
     "mix of 8 x 8, 12 x 12 and network": [BASE, LARGE, NETWORK],
     "mixture": [MIXTURE],
-    "mixture, one M-step per epoch in place of 4": [replace(MIXTURE, batches=1)],
+    "mixture, one M-step per epoch in place of 3": [replace(MIXTURE, batches=1)],
     "mixture, S = 1": [replace(MIXTURE, states=1)],
     "mixture, S = 8": [replace(MIXTURE, states=8)],
-    "mixture, K = 50": [replace(MIXTURE, latents=50)],
-    "mixture, K = 400": [replace(MIXTURE, latents=400)],
+    "mixture, never split": [replace(MIXTURE, splits=0)],
+    "mixture, K = 208, never split": [replace(MIXTURE, latents=208, splits=0)],
+    "mixture, K = 208": [replace(MIXTURE, latents=208)],
+    "mixture, K = 832": [replace(MIXTURE, latents=832)],
     "mixture, nothing pruned (edge 0)": [replace(MIXTURE, edge=0.0)],
     "mixture, 12 directions at most": [replace(MIXTURE, rank=12)],
     "mixture, 6 x 6 patches": [replace(MIXTURE, patch=6)],

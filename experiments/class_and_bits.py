@@ -193,7 +193,7 @@ def main() -> None:
         clean = common.picture(name)[:edge, :edge]
         for sigma in options.sigmas:
             noisy = common.noisy(clean, sigma, options.seed)
-            settings = MixturePatches(9 if sigma > 40 else 7, K, epochs=epochs)
+            settings = MixturePatches(9 if sigma > 40 else 7, K, epochs=epochs, batches=4, splits=0)
 
             def image(learner: Learner, sigma: float = sigma, clean: np.ndarray = clean) -> np.ndarray:
                 found = estimates.estimate(learner.fitted, learner.patches, learner.states, learner.generator)

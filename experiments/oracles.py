@@ -115,7 +115,7 @@ def main() -> None:
     for name in options.pictures:
         clean = common.picture(name)[:edge, :edge]
         for sigma in options.sigmas:
-            settings = MixturePatches(9 if sigma > 40 else 7, K, epochs=epochs)
+            settings = MixturePatches(9 if sigma > 40 else 7, K, epochs=epochs, batches=4, splits=0)
             learner = learnt(common.noisy(clean, sigma, options.seed), sigma, settings, options.seed)
             exact = learner.fitted.scale.to_model(clean / sigma, np.ones(clean.shape, bool))
             for row, (fitted, states) in rows(learner, exact, epochs, options.seed).items():

@@ -272,6 +272,38 @@ def test_sums_of_what_a_mixture_says_make_the_same_of_it():
         assert_close(torch.as_tensor(one), torch.as_tensor(other), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("rank", [None, 2])
+def test_halves_of_a_component_have_its_mean_and_covariance(rank):
+    likelihood = mixture(rank=rank).likelihood
+    means, before = likelihood.means.clone(), covariances(likelihood)[:, :D, :D]
+    some, into = torch.tensor([1, 4]), torch.tensor([0, 6])
+    likelihood.split(some, into)
+    lower, upper = likelihood.means[some], likelihood.means[into]
+    assert_close((lower + upper) / 2, means[some])
+    apart = ((upper - lower) / 2).numpy()
+    assert (np.square(apart).sum(1) > 0.1).all()
+    after = covariances(likelihood)[:, :D, :D]
+    for halves in (some, into):
+        assert_close(after[halves] + apart[:, :, None] * apart[:, None], before[some])
+    assert (likelihood.lengths.diff(dim=1) <= 0).all() and (likelihood.lengths >= likelihood.sigma2).all()
+    assert_close(likelihood.centres[into], likelihood.centres[some])
+    assert_close(likelihood.areas[into], likelihood.areas[some])
+
+
+def test_halves_of_a_component_without_signal_are_the_same():
+    likelihood = mixture().likelihood
+    likelihood.split(torch.tensor([0]), torch.tensor([1]))
+    assert_close(likelihood.means[1], likelihood.means[0])
+    assert_close(covariances(likelihood)[1, :D, :D], 0.3 * np.eye(D))
+
+
+def test_halves_of_a_bit_share_its_probability():
+    prior = OneHot(4)
+    prior.pi.copy_(torch.tensor([0.4, 0.6, 0, 0]))
+    prior.split(torch.tensor([0, 1]), torch.tensor([3, 2]))
+    assert_close(prior.pi, torch.tensor([0.2, 0.3, 0.3, 0.2]))
+
+
 def test_what_was_known_and_what_is_found_count_as_often_as_they_are_there():
     """With a Gaussian that was learnt from c data points, n new ones move the mean to (c m + sum x) / (c + n)."""
     model, (x, observed) = mixture(0), data(places=0)

@@ -17,7 +17,11 @@ import evovae
 from evovae.checkpoint import BusyError, Checkpointer, CheckpointError, exclusively
 from evovae.restore import pipeline
 
-MODELS = [replace(SUBSPACES, epochs=2, look=(2, 1)), replace(QUICK, epochs=3)]
+MODELS = [
+    replace(SUBSPACES, epochs=2, look=(2, 1)),
+    replace(QUICK, epochs=2),
+    evovae.MixturePatches(5, 21, epochs=3, splits=2),
+]
 MASK = np.random.default_rng(2).random((40, 40)) < 0.1
 
 
@@ -45,13 +49,13 @@ def undisturbed():
     return run()
 
 
-@pytest.mark.parametrize("epoch", range(1, 8))
+@pytest.mark.parametrize("epoch", range(1, 10))
 def test_a_run_stopped_after_any_epoch_goes_on_to_the_bit(tmp_path, undisturbed, epoch):
     seen = []
     stopped = run(tmp_path, callback=lambda p: seen.append(p) or p.epoch == epoch)
     assert stopped.interrupted and len(stopped.elbo) == epoch
     assert_same(undisturbed, run(tmp_path, callback=lambda p: seen.append(p)))
-    assert [p.epoch for p in seen] == list(range(1, 9)) and seen[-1].share == 1
+    assert [p.epoch for p in seen] == list(range(1, 11)) and seen[-1].share == 1
     assert all(a.seconds < b.seconds for a, b in pairwise(seen))
 
 
@@ -106,7 +110,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
-@pytest.mark.parametrize("number", range(1, 11))
+@pytest.mark.parametrize("number", range(1, 14))
 def test_killed_after_any_snapshot_it_ends_as_if_undisturbed(tmp_path, monkeypatch, undisturbed, number):
     """After each epoch, and between and after the models."""
     save, saved = Checkpointer.save, []

@@ -220,10 +220,15 @@ class States:
         Tensor
             Packed states (n or fewer, W), the one with most mass first.
         """
-        words, which = self.words.flatten(0, 1).unique(dim=0, return_inverse=True)
-        mass = torch.zeros(len(words), dtype=torch.float64, device=words.device)
+        words = self.words.flatten(0, 1)
+        which = torch.zeros(len(words), dtype=torch.int64, device=words.device)
+        for column in words.unbind(1):  # much faster than whole rows at once
+            values, code = column.unique(return_inverse=True)
+            different, which = (len(values) * which + code).unique(return_inverse=True)
+        mass = torch.zeros(len(different), dtype=torch.float64, device=words.device)
         mass.index_add_(0, which, self.lpj.softmax(1).flatten().double())
-        return words[mass.topk(min(n, len(words))).indices]
+        found = which.new_empty(len(different)).scatter_(0, which, torch.arange(len(words), device=words.device))
+        return words[found[mass.topk(min(n, len(different))).indices]]
 
     def usage(self) -> Tensor:
         """How many data points have each latent on: sum_n E[z_h] under the truncated posterior.

@@ -242,7 +242,8 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
 
 @kernel
 def deviations_chunk(k, rows, weight, x, observed, places, placed, model, space, deviations, unsure):
-    """Deviations of `rows` from the mean of k, (len(rows), E) values in units of the noise and coordinates.
+    """Deviations of `rows` from the mean of k, E values in units of the noise and coordinates, and a one, all times the
+    root of weight: (len(rows), E + 1).
 
     Where values are missing, they are those to expect; their covariance, times weight, is added to unsure (E, E), below
     the diagonal.
@@ -254,10 +255,12 @@ def deviations_chunk(k, rows, weight, x, observed, places, placed, model, space,
             project(k, model, space)
             fill(k, missing, model, space)
             add_unsure(missing, f8(weight[j]), space, unsure)
+        root = math.sqrt(f8(weight[j]))
         for d in range(D):
-            deviations[j, d] = space.t[d]
+            deviations[j, d] = root * space.t[d]
         for a in range(P):
-            deviations[j, D + a] = placed * (places[n, a] - model.centre[k, a])
+            deviations[j, D + a] = root * placed * (places[n, a] - model.centre[k, a])
+        deviations[j, D + P] = root
 
 
 @part

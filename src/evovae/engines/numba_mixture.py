@@ -181,14 +181,15 @@ class NumbaMixture(Compiled):
         count, first, square = sums[:, :1], sums[:, 1 : 1 + E], sums[:, 1 + E :].view(K, E, E)
 
         def work(components: range) -> None:
-            space, room = make_workspace(model, 1, 0), np.empty((max((len(at[k]) for k in components), default=0), E))
+            most = max((len(at[k]) for k in components), default=0)
+            space, room = make_workspace(model, 1, 0), np.empty((most, E + 1))
             for k in components:
-                deviations, q = room[: len(at[k])], weight[k]
-                deviations_chunk(k, at[k], q, *data, model, space, deviations, square[k].numpy())
-                root = torch.from_numpy(q).double().sqrt()
-                among = torch.from_numpy(deviations).mul_(root[:, None])  # torch multiplies with one thread here
-                count[k], first[k] = float(q.sum()), among.T @ root
-                square[k] += square[k].tril(-1).T + among.T @ among
+                deviations = room[: len(at[k])]
+                deviations_chunk(k, at[k], weight[k], *data, model, space, deviations, square[k].numpy())
+                among = torch.from_numpy(deviations)
+                product = among.T @ among  # by torch, which has one thread here
+                count[k], first[k] = product[E, E], product[E, :E]
+                square[k] += square[k].tril(-1).T + product[:E, :E]
 
         self.workers.run(deviations_chunk, work, [range(part, K, PARTS) for part in range(PARTS)])
         self._about_zero(count, first, square, data[-1])

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from evovae.likelihoods.base import Likelihood, through
 
 SPREAD = 5.0  # data points
+STEP = 0.8  # of the deviation of the signal along its longest axis, by which the halves of a component lie beside it
 AT_ONCE = 16  # components whose M-step is made at once, which bounds memory
 REACH = 4.0  # by how many pixels, at least, the places of data points of one component deviate from their mean
 
@@ -227,6 +228,30 @@ class FullGaussian(Likelihood):
         there.centres.copy_(mean)
         there.areas.copy_((second / count).view(K, P, P) - mean[:, :, None] * mean[:, None] + REACH**2 * torch.eye(P))
         return there
+
+    def split(self, some: Tensor, into: Tensor) -> None:
+        """Split components in two halves, along the longest axis of each.
+
+        With the same weight, both halves together have the mean and the covariance that the component had.
+
+        Parameters
+        ----------
+        some
+            Numbers of the components, which become the lower halves.
+        into
+            As many numbers of other components, which become the upper ones; what these were is lost.
+        """
+        for parameter in (self.means, self.lengths, self.axes, self.centres, self.areas):
+            parameter[into] = parameter[some]
+        step = STEP * (self.lengths[some, :1] - self.sigma2).clamp(min=0).sqrt()
+        self.means[some] -= step * self.axes[some, 0]
+        self.means[into] += step * self.axes[into, 0]
+        for halves in (some, into):
+            lengths, axes = self.lengths[halves], self.axes[halves]
+            lengths[:, :1] -= step**2
+            lengths, order = lengths.clamp(min=self.sigma2).sort(1, descending=True)
+            self.lengths[halves] = lengths
+            self.axes[halves] = axes.gather(1, order[..., None].expand_as(axes))
 
     def stats(self, x: Tensor, mean: Tensor, observed: Tensor, q: Tensor, z: Tensor) -> Tensor:
         K, D, P = *self.means.shape, self.centres.shape[1]

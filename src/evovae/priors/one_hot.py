@@ -64,6 +64,19 @@ class OneHot(Prior):
         share = (stats / stats.sum().clamp(min=1e-300)).clamp(min=self.margin)
         self.pi.copy_(share / share.sum())
 
+    def split(self, some: Tensor, into: Tensor) -> None:
+        """Share the probability of bits in halves with other bits.
+
+        Parameters
+        ----------
+        some
+            Numbers of the bits.
+        into
+            As many numbers of other bits; what their probability was is lost.
+        """
+        self.pi[into] = self.pi[some] = self.pi[some] / 2
+        self.pi.div_(self.pi.sum())
+
     def sample(self, n: int, generator: Generator) -> Tensor:
         drawn = torch.multinomial(self.pi, n, replacement=True, generator=generator)
         return torch.nn.functional.one_hot(drawn, self.n_latents).bool()

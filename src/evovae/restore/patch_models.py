@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
@@ -51,6 +52,21 @@ def keep_all(model: TVAE, states: States) -> None:
 def drop_noise(edge: float, model: TVAE, states: States) -> None:
     """Prune axes below the Marchenko-Pastur edge; see `LowRankGaussian.drop_noise`."""
     cast(LowRankGaussian, model.likelihood).drop_noise(states.usage(), edge)
+
+
+def split(used: int, then: int, model: TVAE, states: States) -> None:
+    """Of the components of a mixture, of which the first `used` are in use, split so many in two that `then` are.
+
+    Where a patch's best component is split, its other half takes the place of the patch's worst one.
+    """
+    other = torch.arange(used, then)
+    cast(FullGaussian, model.likelihood).split(other - used, other)
+    cast(OneHot, model.prior).split(other - used, other)
+    one, rows = states.one, torch.arange(len(states))
+    best = one[rows, states.lpj.argmax(1)]
+    halved = best < then - used
+    one[rows[halved], states.lpj.argmin(1)[halved]] = best[halved] + used
+    states.words.copy_(States.one_hot(one, states.n_latents).words)
 
 
 @dataclass(frozen=True)
@@ -552,10 +568,12 @@ class MixturePatches(PatchModel):
     in one image, components belong to regions of it.
 
     Without arguments, it is the model of the preset `fast` for 256 x 256 pixels and noise of standard deviation 25 (of
-    255); some 300 patches for each component are enough, so that smaller pictures do better with fewer.
+    255); some 150 patches for each component are enough, so that smaller pictures do better with fewer.
 
     Training starts from k-means centres with round Gaussians.  A patch starts with the components that are nearest to a
     patch some pixels away: if each chose its own, it would choose by its noise, which components would then learn.
+    Components are few at first: they are split in two along their longest axes, `splits` times in the first half of
+    the epochs.
 
     Parameters
     ----------
@@ -578,6 +596,8 @@ class MixturePatches(PatchModel):
         How far the variance on an axis must exceed what noise alone gives; see `evovae.likelihoods.FullGaussian`.
     batches
         M-steps per epoch.
+    splits
+        How often components are split until they are K; fewer times if there are too few epochs.
 
     References
     ----------
@@ -595,42 +615,64 @@ class MixturePatches(PatchModel):
     adaptations = 2
 
     patch: int | tuple[int, ...] = 7
-    latents: int = 208
+    latents: int = 416
     states: int = 3
     search: Search = Search(0, 0, 0)
     epochs: int = 8
     centred: bool = False
     rank: int | None = None
     edge: float = 1.5
-    batches: int = 4
+    batches: int = 3
+    splits: int = 2
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Components that are in use before each split, and after the last one.
+
+        Returns
+        -------
+        tuple of int
+            S or more, as patches need different ones; the last is K.
+        """
+        splits, least = min(self.splits, self.epochs - 1), min(self.states, self.latents)
+        return tuple(max(-(-self.latents // 2 ** (splits - i)), least) for i in range(splits + 1))
+
+    @property
+    def courses(self) -> tuple[Course, ...]:
+        splits = len(self.used) - 1
+        each = max(self.epochs // max(2 * splits, 1), 1)
+        before = (Course(each, after=partial(split, *counts)) for counts in pairwise(self.used))
+        return (*before, Course(self.epochs - each * splits))
 
     @property
     def cautious(self) -> bool:
         return self.rank is not None
 
     def optimism(self, N: int, D: int) -> float:
-        return 1.05 + 3.7 * D * self.latents / N  # more, the fewer patches there are for each direction of a covariance
+        return 1.05 + 2.0 * D * self.latents / N  # more, the fewer patches there are for each direction of a covariance
 
     @property
     def commonest(self) -> int:
         return self.latents  # all components: migration does not bring what is not in any population
 
     def start(self, patches: Patches, x: Tensor, noise: float, least: float, generator: Generator) -> Start:
-        D, K = x.shape[1], self.latents
-        if K > len(x):
-            raise ValueError(f"a mixture of {K} components needs as many patches, but there are {len(x)}: take fewer")
+        D, K = x.shape[1], self.used[0]
+        if self.latents > len(x):
+            needs = f"a mixture of {self.latents} components needs as many patches"
+            raise ValueError(f"{needs}, but there are {len(x)}: take fewer")
         some = x[torch.randperm(len(x), generator=generator)[: max(PER_CENTRE * K, LEAST_SOME)]]
         seed = int(torch.randint(2**31, (), generator=generator))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # centres without patches are components that nothing chooses
             centres, _ = kmeans2(some.numpy(), K, iter=ROUNDS, minit="points", seed=seed)
-        likelihood = FullGaussian(K, D, len(patches.axes), sigma2=max(noise, FLOOR), edge=self.edge, rank=self.rank)
-        likelihood.means.copy_(torch.from_numpy(centres))
+        noise, places = max(noise, FLOOR), len(patches.axes)
+        likelihood = FullGaussian(self.latents, D, places, sigma2=noise, edge=self.edge, rank=self.rank)
+        means = likelihood.means[:K] = torch.from_numpy(centres)
         few, about = patches.coarse(tuple(APART if width > 1 else 1 for width in patches.size))
-        near = [torch.cdist(part, likelihood.means).topk(self.states, largest=False) for part in x[few].split(AT_ONCE)]
+        near = [torch.cdist(part, means).topk(self.states, largest=False) for part in x[few].split(AT_ONCE)]
         distance, nearest = (torch.cat(parts) for parts in zip(*near, strict=True))
         likelihood.lengths.fill_(distance[:, 0].square().mean() / D).clamp_(min=likelihood.sigma2)
-        return TVAE(Silent(D), likelihood, OneHot(K)), States.one_hot(nearest, K)[about]
+        return TVAE(Silent(D), likelihood, OneHot(self.latents)), States.one_hot(nearest, self.latents)[about]
 
     def adapted(self, model: TVAE, patches: Patches, states: States, rows: Tensor, generator: Generator) -> TVAE:
         # The sums of training count for some patches, too; components belong to regions of the image.

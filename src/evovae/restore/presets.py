@@ -104,15 +104,19 @@ def _subspaces(
     return LowRankPatches(width, latents, states, search, epochs, centred=False, rank=rank, look=(restored, again))
 
 
-def _mixture(picture: Picture, patch: int, epochs: int = 8, *, cautious: bool = False) -> MixturePatches:
-    """A mixture; a cautious one has few components, and few directions for each, so that it does not learn rough noise.
-
-    Channels are much alike, so that patches through many of them can be smaller.
-    """
+def _mixture(picture: Picture, patch: int, epochs: int = 8, splits: int = 2) -> MixturePatches:
+    """A mixture; channels are much alike, so that patches through many of them can be smaller."""
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    each, least, rank = (TUNED.per_rough_component, 3, TUNED.directions) if cautious else (TUNED.per_component, 8, None)
-    components = min(max(picture.patches(width) // each, least), TUNED.components)
-    return MixturePatches(width, components, epochs=picture.epochs(epochs), rank=rank)
+    components = min(max(picture.patches(width) // TUNED.per_component, 8), TUNED.components)
+    return MixturePatches(width, components, epochs=picture.epochs(epochs), splits=splits)
+
+
+def _cautious_mixture(picture: Picture, patch: int, epochs: int) -> MixturePatches:
+    """One of few components, with few directions for each, so that it does not learn rough noise."""
+    width = picture.width(patch * picture.channels ** (-1 / 3))
+    components = min(max(picture.patches(width) // TUNED.per_rough_component, 3), TUNED.components)
+    epochs = picture.epochs(epochs)
+    return MixturePatches(width, components, epochs=epochs, rank=TUNED.directions, batches=4, splits=0)
 
 
 def _quick_subspaces(picture: Picture) -> LowRankPatches:
@@ -130,7 +134,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
         return subspaces
     if picture.rough:
         return (*_rough_mixtures(picture), *(subspaces if few else ()))
-    return (_mixture(picture, 9 if picture.high else 7), *(subspaces if few else ()))
+    return (_mixture(picture, 7), *(subspaces if few else ()))
 
 
 def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]:
@@ -139,7 +143,7 @@ def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]
     In colour, it would take four times the seconds for 0.1 dB.
     """
     fine = (_mixture(picture, 8, epochs),) if picture.correlated and picture.channels == 1 else ()
-    return (_mixture(picture, 12, epochs, cautious=True), *fine)
+    return (_cautious_mixture(picture, 12, epochs), *fine)
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
@@ -160,9 +164,9 @@ def best(picture: Picture) -> tuple[PatchModel, ...]:
         look = (2, 3)
         return tuple(_subspaces(picture, *size, epochs=8, look=look, states=12, parents=4) for size in sizes)
     if picture.rough:
-        rough = _mixture(picture, 10, 20, cautious=True), *_rough_mixtures(picture, 20)
+        rough = _cautious_mixture(picture, 10, 20), *_rough_mixtures(picture, 20)
         return (*rough, _quick_subspaces(picture))
-    return (*(_mixture(picture, patch, 20) for patch in (6, 7, 8, 10)), _quick_subspaces(picture))
+    return (*(_mixture(picture, patch, 20, splits=1) for patch in (6, 7, 8, 10)), _quick_subspaces(picture))
 
 
 SIGMA2 = 0.01  # where the variance of the noise starts in all experiments of the paper (Sec. 3)

@@ -27,8 +27,8 @@ class Tuned:
     per_latent: int = 200
     per_direction: int = 100
     # Patches for each component, where noise is known well, and where roughly; components, and their directions where
-    # noise is known roughly, at most; house, cameraman and peppers, sigma 25 and 50, FISH and WideField_BPAE_R.
-    per_component: int = 300
+    # noise is known roughly, at most; house, cameraman and peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
+    per_component: int = 150
     per_rough_component: int = 2500
     components: int = 500
     directions: int = 12
