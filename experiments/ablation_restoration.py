@@ -6,8 +6,8 @@
 
 Claim: none of the paper's; it measures the choices behind `fast` and `balanced`. There are two bases: one model
 of subspaces (8 x 8 patches, H = 128, rank 6, S = 8, 2 x 5 children by exact gains, 6 epochs of 8
-M-steps), and the mixture of `fast` (7 x 7 patches, K = 416, S = 3, 8 epochs of 3 M-steps, split twice); each row changes one thing in one of
-them. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
+M-steps), and the mixture of `fast` (7 x 7 patches, K = 416 by splitting twice, S = 3, 8 epochs of 3 M-steps); each row
+changes one thing in one of them. Blind, noise of sigma 25 from `default_rng(0)`, PSNR with data range 255.
 Ours: see `docs/notebook/ablation.md`, which holds the table of `experiments/results/ablation_restoration.json`.
 """
 

@@ -153,7 +153,7 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     if picture.rough:
         return (*_rough_mixtures(picture), _quick_subspaces(picture))
-    patches = (9, 12) if picture.high else (6, 10)
+    patches = (7, 10) if picture.high else (6, 8)
     return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
 
