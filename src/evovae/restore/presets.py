@@ -44,6 +44,15 @@ class Picture:
         return prod(self.shape) < TUNED.small
 
     @property
+    def width_of_one(self) -> int:
+        """The width of patches for a single mixture: many patches teach wider ones.
+
+        In colour this has not been tried, and would take much longer.
+        """
+        large = prod(self.shape) >= TUNED.large and self.channels == 1
+        return 7 + large + (large and self.high)
+
+    @property
     def rough(self) -> bool:
         """Whether the noise is known so roughly that models could take some of it for structure."""
         return self.correlated or (self.high and not self.even)
@@ -134,7 +143,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
         return subspaces
     if picture.rough:
         return (*_rough_mixtures(picture), *(subspaces if few else ()))
-    return (_mixture(picture, 7), *(subspaces if few else ()))
+    return (_mixture(picture, picture.width_of_one), *(subspaces if few else ()))
 
 
 def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]:
@@ -153,7 +162,8 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     if picture.rough:
         return (*_rough_mixtures(picture), _quick_subspaces(picture))
-    patches = (7, 10) if picture.high else (6, 8)
+    width = picture.width_of_one
+    patches = (width, width + 3) if picture.high else (width - 1, width + 1)
     return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
 

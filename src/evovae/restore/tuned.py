@@ -18,10 +18,13 @@ class Tuned:
     mean_keeps: float = 0.5  # of the mean variance, that the mean of estimates keeps at least
 
     # Presets.  The first two: house and cameraman, and holes of house; the third: crops of scikit-image's pictures of
-    # 32, 64 and 128 squared, and 256 x 256.
+    # 32, 64 and 128 squared, and 256 x 256; the fourth: 512 x 512, sigma 25 and 50.
     high: float = 0.6  # noise over the picture's deviation, from which on patches are larger and subspaces smaller
     few_missing: float = 0.01  # share of missing values up to which mixtures do well
     small: int = 40_000  # pixels below which mixtures learn little
+    large: int = (
+        130_000  # pixels from which wider patches do better; barbara, a van Hateren scene, clean pictures of CC
+    )
     # Patches for each latent and each dimension of its subspace, or they overfit noise; crops of BSD of 24 to 96
     # pixels, sigma 25.
     per_latent: int = 200
@@ -30,7 +33,7 @@ class Tuned:
     # noise is known roughly, at most; house, cameraman and peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
     per_component: int = 150
     per_rough_component: int = 2500
-    components: int = 500
+    components: int = 800
     directions: int = 12
 
     # The least variance along an axis, over the Marchenko-Pastur edge: after a quarter of the epochs, when little is
