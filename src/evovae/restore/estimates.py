@@ -18,7 +18,7 @@ from evovae.restore.ensemble import Estimate
 from evovae.restore.fitted_patches import FittedPatches, noise_variance
 from evovae.restore.image import SIGNAL, Image, Scale
 from evovae.restore.noise.covariance import Whitening
-from evovae.restore.patch_models import APART
+from evovae.restore.patch_models.mixtures import APART
 from evovae.restore.patches import Patches, extract, guess, merge
 from evovae.states import States
 

@@ -19,7 +19,8 @@ from evovae.restore.estimates import estimate, glimpse, merged, patches_of
 from evovae.restore.fitted_patches import FittedPatches, whitening_of
 from evovae.restore.image import Image, Scale
 from evovae.restore.noise.model import NoiseModel
-from evovae.restore.patch_models import FLOOR, PatchModel
+from evovae.restore.patch_models import PatchModel
+from evovae.restore.patch_models.base import FLOOR
 from evovae.restore.patches import Patches
 from evovae.restore.tuned import TUNED
 from evovae.states import States, unpack
