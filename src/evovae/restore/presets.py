@@ -44,7 +44,7 @@ class Picture:
         return prod(self.shape) < TUNED.small
 
     @property
-    def width_of_one(self) -> int:
+    def mixture_width(self) -> int:
         """The width of patches for a single mixture: many patches teach wider ones.
 
         In colour this has not been tried, and would take much longer.
@@ -143,7 +143,7 @@ def fast(picture: Picture) -> tuple[PatchModel, ...]:
         return subspaces
     if picture.rough:
         return (*_rough_mixtures(picture), *(subspaces if few else ()))
-    return (_mixture(picture, picture.width_of_one), *(subspaces if few else ()))
+    return (_mixture(picture, picture.mixture_width), *(subspaces if few else ()))
 
 
 def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]:
@@ -162,7 +162,7 @@ def balanced(picture: Picture) -> tuple[PatchModel, ...]:
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     if picture.rough:
         return (*_rough_mixtures(picture), _quick_subspaces(picture))
-    width = picture.width_of_one
+    width = picture.mixture_width
     patches = (width, width + 3) if picture.high else (width - 1, width + 1)
     return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
