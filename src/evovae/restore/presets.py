@@ -66,8 +66,14 @@ class Picture:
 
     def patches(self, width: int | tuple[int, ...]) -> int:
         """How many patches of a width there are."""
-        widths = (width,) * len(self.shape) if isinstance(width, int) else width
-        return prod(max(n - w + 1, 1) for n, w in zip(self.shape, widths, strict=True))
+        return prod(max(n - w + 1, 1) for n, w in zip(self.shape, self._widths(width), strict=True))
+
+    def values(self, width: int | tuple[int, ...]) -> int:
+        """How many values a patch of a width holds."""
+        return prod(self._widths(width)) * self.channels
+
+    def _widths(self, width: int | tuple[int, ...]) -> tuple[int, ...]:
+        return (width,) * len(self.shape) if isinstance(width, int) else width
 
     def epochs(self, epochs: int) -> int:
         """More passes over small pictures, so that the models get enough steps (`epochs` are for 256 x 256)."""
@@ -116,14 +122,15 @@ def _subspaces(
 def _mixture(picture: Picture, patch: int, epochs: int = 8, splits: int = 2) -> MixturePatches:
     """A mixture; channels are much alike, so that patches through many of them can be smaller."""
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    components = min(max(picture.patches(width) // TUNED.per_component, 8), TUNED.components)
+    most = TUNED.values // picture.values(width)
+    components = max(min(picture.patches(width) // TUNED.per_component, most), 8)
     return MixturePatches(width, components, epochs=picture.epochs(epochs), splits=splits)
 
 
 def _cautious_mixture(picture: Picture, patch: int, epochs: int) -> MixturePatches:
     """One of few components, with few directions for each, so that it does not learn rough noise."""
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    components = min(max(picture.patches(width) // TUNED.per_rough_component, 3), TUNED.components)
+    components = max(picture.patches(width) // TUNED.per_rough_component, 3)
     epochs = picture.epochs(epochs)
     return MixturePatches(width, components, epochs=epochs, rank=TUNED.directions, batches=4, splits=0)
 

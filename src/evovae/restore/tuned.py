@@ -29,11 +29,12 @@ class Tuned:
     # pixels, sigma 25.
     per_latent: int = 200
     per_direction: int = 100
-    # Patches for each component, where noise is known well, and where roughly; components, and their directions where
-    # noise is known roughly, at most; house, cameraman and peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
+    # Patches for each component, where noise is known well, and where roughly; values of the means of all components,
+    # which bounds memory, and directions of components where noise is known roughly, at most; house, cameraman and
+    # peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
     per_component: int = 150
     per_rough_component: int = 2500
-    components: int = 800
+    values: int = 51_200
     directions: int = 12
 
     # The least variance along an axis, over the Marchenko-Pastur edge: after a quarter of the epochs, when little is
