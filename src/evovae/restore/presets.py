@@ -44,12 +44,19 @@ class Picture:
         return prod(self.shape) < TUNED.small
 
     @property
+    def grey(self) -> bool:
+        """Whether it is a single plane of one channel: films and colours are so much alike in themselves that many
+        components learn their noise.
+        """
+        return len(self.shape) == 2 and self.channels == 1
+
+    @property
     def mixture_width(self) -> int:
         """The width of patches for a single mixture: many patches teach wider ones.
 
-        In colour this has not been tried, and would take much longer.
+        This has been tried on grey pictures alone, and takes longer.
         """
-        large = prod(self.shape) >= TUNED.large and self.channels == 1
+        large = prod(self.shape) >= TUNED.large and self.grey
         return 7 + large + (large and self.high)
 
     @property
@@ -122,9 +129,9 @@ def _subspaces(
 def _mixture(picture: Picture, patch: int, epochs: int = 8, splits: int = 2) -> MixturePatches:
     """A mixture; channels are much alike, so that patches through many of them can be smaller."""
     width = picture.width(patch * picture.channels ** (-1 / 3))
-    most = TUNED.values // picture.values(width)
-    components = max(min(picture.patches(width) // TUNED.per_component, most), 8)
-    return MixturePatches(width, components, epochs=picture.epochs(epochs), splits=splits)
+    each, batches, splits = (TUNED.per_component, 3, splits) if picture.grey else (2 * TUNED.per_component, 4, 0)
+    components = max(min(picture.patches(width) // each, TUNED.values // picture.values(width)), 8)
+    return MixturePatches(width, components, epochs=picture.epochs(epochs), batches=batches, splits=splits)
 
 
 def _cautious_mixture(picture: Picture, patch: int, epochs: int) -> MixturePatches:
