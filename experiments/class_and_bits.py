@@ -12,9 +12,10 @@ each patch the three classes of its population, and for each of these the best b
 likelihood in the metric of the classes in which it is on, and is dropped where noise alone could explain it, as axes of
 C_k are (Marchenko & Pastur).  Bits start as what deviates most from its class.
 
-Rows: the mixture of `fast` (8 epochs); the same for as many epochs more as the model of both kinds gets, which starts
-from it; both kinds, with few and with many bits; the plain mean of the mixture with subspaces (`LowRankPatches` as in
-`fast`), and of both kinds with them.  White noise whose level is told, one seed, PSNR with data range 255.
+Rows: the mixture that `fast` had before components were split (8 epochs); the same for as many epochs more as the model
+of both kinds gets, which starts from it; both kinds, with few and with many bits; the plain mean of the mixture with
+subspaces (`LowRankPatches` as in `fast`), and of both kinds with them.  White noise whose level is told,
+one seed, PSNR with data range 255.
 """
 
 from dataclasses import dataclass

@@ -3,9 +3,9 @@
     EVOVAE_DATA=... python -m experiments.oracles            (a quarter of an hour on one core)
     EVOVAE_DATA=... python -m experiments.oracles --smoke    (seconds; small crops, few epochs)
 
-Claim: none of the paper's; it shows which part of `fast` is worth working on.  A mixture as in `fast` (7 x 7 patches,
-or 9 x 9 at sigma 50; K = 208, S = 3, 8 epochs of 4 M-steps) is trained on a noisy picture whose noise level is told.
-Then one part at a time is replaced by what the clean picture knows:
+Claim: none of the paper's; it shows which part of `fast` is worth working on.  A mixture as `fast` had (7 x 7 patches,
+or 9 x 9 at sigma 50; K = 208, never split, S = 3, 8 epochs of 4 M-steps) is trained on a noisy picture whose noise
+level is told.  Then one part at a time is replaced by what the clean picture knows:
 
 * `populations`: the three best of all K components in place of those that the search has found;
 * `states`: for each patch the one component whose posterior mean is nearest to the clean patch, of all K;

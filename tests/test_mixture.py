@@ -1,5 +1,7 @@
 """Mixtures of dense Gaussians: the density, its M-step and moments against plain formulas, the engine against those."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from evovae.migration import Neighbours
 from evovae.model import TVAE
 from evovae.posterior import elbo
 from evovae.priors import OneHot
+from evovae.restore.patch_models.mixtures import MixturePatches, split
 from evovae.states import States
 
 K, D, P, N = 7, 6, 2, 60
@@ -302,6 +305,37 @@ def test_halves_of_a_bit_share_its_probability():
     prior.pi.copy_(torch.tensor([0.4, 0.6, 0, 0]))
     prior.split(torch.tensor([0, 1]), torch.tensor([3, 2]))
     assert_close(prior.pi, torch.tensor([0.2, 0.3, 0.3, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("K", "S", "epochs", "splits", "used", "lengths"),
+    [
+        (416, 3, 8, 2, (104, 208, 416), (2, 2, 4)),
+        (7, 1, 9, 2, (2, 4, 7), (2, 2, 5)),
+        (8, 3, 3, 2, (3, 4, 8), (1, 1, 1)),  # patches need S different ones
+        (8, 3, 2, 5, (4, 8), (1, 1)),  # too few epochs for more
+        (8, 3, 1, 2, (8,), (1,)),
+        (2, 3, 4, 1, (2, 2), (2, 2)),
+        (5, 3, 6, 0, (5,), (6,)),
+    ],
+)
+def test_components_are_split_in_the_first_half_of_the_epochs_until_there_are_all(K, S, epochs, splits, used, lengths):
+    model = MixturePatches(4, K, S, epochs=epochs, splits=splits)
+    assert model.used == used
+    assert tuple(course.epochs for course in model.courses) == lengths and model.length == epochs
+
+
+def test_the_other_half_of_the_best_component_takes_the_place_of_the_worst():
+    """Of 5 components in use, the first two are split."""
+    states = States.one_hot(torch.tensor([[1, 3, 0], [2, 4, 1], [4, 2, 0]]), K)
+    states.lpj.copy_(torch.tensor([[-1.0, -2.0, -3.0], [-1.0, -2.0, -3.0], [-3.0, -2.0, -1.0]]))
+    model = mixture(dtype=torch.float32)
+    before = copy.deepcopy(model)
+    split(5, 7, model, states)
+    assert states.one.tolist() == [[1, 3, 6], [2, 4, 1], [5, 2, 0]]
+    before.likelihood.split(torch.tensor([0, 1]), torch.tensor([5, 6]))
+    before.prior.split(torch.tensor([0, 1]), torch.tensor([5, 6]))
+    assert_close(dict(model.state_dict()), dict(before.state_dict()))
 
 
 def test_what_was_known_and_what_is_found_count_as_often_as_they_are_there():

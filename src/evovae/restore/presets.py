@@ -97,6 +97,13 @@ class Picture:
         widths = tuple(min(max(round(side * share), 1), most) for share in aspect)
         return widths if len({*widths}) > 1 else widths[0]
 
+    def width_through_channels(self, width: int) -> int | tuple[int, ...]:
+        """The same for a mixture: channels are much alike, so that patches through many of them can be smaller."""
+        return self.width(width * self.channels ** (-1 / 3))
+
+
+UNSPLIT = partial(MixturePatches, batches=4, splits=0)  # with all components from the start
+
 
 def passes(shape: tuple[int, ...]) -> float:
     """How many times the passes over 256 x 256 pixels a picture of this shape gets."""
@@ -127,19 +134,19 @@ def _subspaces(
 
 
 def _mixture(picture: Picture, patch: int, epochs: int = 8, splits: int = 2) -> MixturePatches:
-    """A mixture; channels are much alike, so that patches through many of them can be smaller."""
-    width = picture.width(patch * picture.channels ** (-1 / 3))
-    each, batches, splits = (TUNED.per_component, 3, splits) if picture.grey else (2 * TUNED.per_component, 4, 0)
+    """One that learns textures; of grey pictures, its components are split."""
+    width = picture.width_through_channels(patch)
+    growing = partial(MixturePatches, splits=splits), TUNED.per_component
+    kind, each = growing if picture.grey else (UNSPLIT, TUNED.per_unsplit_component)
     components = max(min(picture.patches(width) // each, TUNED.values // picture.values(width)), 8)
-    return MixturePatches(width, components, epochs=picture.epochs(epochs), batches=batches, splits=splits)
+    return kind(width, components, epochs=picture.epochs(epochs))
 
 
 def _cautious_mixture(picture: Picture, patch: int, epochs: int) -> MixturePatches:
     """One of few components, with few directions for each, so that it does not learn rough noise."""
-    width = picture.width(patch * picture.channels ** (-1 / 3))
+    width = picture.width_through_channels(patch)
     components = max(picture.patches(width) // TUNED.per_rough_component, 3)
-    epochs = picture.epochs(epochs)
-    return MixturePatches(width, components, epochs=epochs, rank=TUNED.directions, batches=4, splits=0)
+    return UNSPLIT(width, components, epochs=picture.epochs(epochs), rank=TUNED.directions)
 
 
 def _quick_subspaces(picture: Picture) -> LowRankPatches:

@@ -29,10 +29,11 @@ class Tuned:
     # pixels, sigma 25.
     per_latent: int = 200
     per_direction: int = 100
-    # Patches for each component, where noise is known well, and where roughly; values of the means of all components,
-    # which bounds memory, and directions of components where noise is known roughly, at most; house, cameraman and
-    # peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
+    # Patches for each component, where components are split, where they are not (films and colours), and where noise is
+    # known roughly; values of the means of all components, which bounds memory, and directions of components where
+    # noise is known roughly, at most; house, cameraman and peppers, sigma 15, 25 and 50, FISH and WideField_BPAE_R.
     per_component: int = 150
+    per_unsplit_component: int = 300
     per_rough_component: int = 2500
     values: int = 51_200
     directions: int = 12

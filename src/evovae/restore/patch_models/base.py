@@ -82,8 +82,8 @@ class PatchModel(ABC):
         """By how much squared errors exceed the posterior variance.
 
         That variance does not know of the noise that was learnt.  The factor was measured on cameraman, house, peppers
-        and barbara at sigma 15, 25 and 50 (docs/explain/restoration.md); it grows where there are few patches for each
-        parameter.
+        and barbara at sigma 15, 25 and 50, and for mixtures on crops of BSD, too (docs/explain/restoration.md); it
+        grows where there are few patches for each parameter.
 
         Parameters
         ----------
