@@ -383,17 +383,28 @@ def without_llvmlite(name, globals=None, *rest, **others):
     return usual(name, globals, *rest, **others)
 builtins.__import__ = without_llvmlite
 import numpy as np
+from numba import njit
 from evovae.engines import simd
+
+@njit  # parts can be called from compiled functions alone
+def add(*given):
+    simd.add_rows(*given)
+@njit
+def subtract(*given):
+    simd.subtract_products(*given)
+@njit
+def count(v):
+    return simd.trailing_zeros(v)
 
 assert simd.trailing_zeros is simd.count_plainly and simd._wide is None
 out, rows = np.ones(85, np.float32), np.arange(340, dtype=np.float32).reshape(4, 85)
 idx, val = np.array([2, 0, 3, 9]), np.array([0.5, 2, 1, 9], np.float32)
-simd.add_rows(out, rows, idx, val, 3)
+add(out, rows, idx, val, 3)
 assert np.allclose(out, 1 + val[:3] @ rows[idx[:3]])
 x, out = np.arange(192, dtype=np.float32).reshape(4, 48), np.ones(16, np.float32)
-simd.subtract_products(out, x, 0, 32, 48, 3)
+subtract(out, x, 0, 32, 48, 3)
 assert np.allclose(out, 1 - (x[:3, :16] * x[:3, 32:]).sum(0))
-assert [simd.trailing_zeros(np.uint64((5 << n) % 2**64)) for n in range(64)] == [*range(64)]
+assert [count(np.uint64((5 << n) % 2**64)) for n in range(64)] == [*range(64)]
 """
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -122,8 +122,8 @@ class Training:
             One after each pass over the data.
         """
         settings = dict(vars(self))
-        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        adam = torch.optim.Adam([{"params": learning}], lr=settings.pop("learning_rate"), fused=True)
+        rate, learning = settings.pop("learning_rate"), [p for p in model.parameters() if p.requires_grad]
+        adam = torch.optim.Adam(learning, lr=rate, fused=True) if learning else None
         return fit(model, x, optimizer=adam, **settings, **data)
 
 
@@ -236,14 +236,12 @@ def fit(
     if forgetting is not None and not 0 <= forgetting < 1:
         raise ValueError(f"forgetting is {forgetting}, but the share of old sums that is kept lies in [0, 1)")
     x, observed = without_unseen(x, observed), observed.contiguous()
-    if optimizer is None:
-        if any(parameter.requires_grad for parameter in model.parameters()):
-            raise TypeError("the model has parameters that learn by their gradients; pass an optimizer of them")
-        optimizer = torch.optim.SGD([{"params": []}])  # of no parameters
+    if optimizer is None and any(parameter.requires_grad for parameter in model.parameters()):
+        raise TypeError("the model has parameters that learn by their gradients; pass an optimizer of them")
     engine = choose(model, search) if engine is None else engine
     shard = Alone() if shard is None else shard
     N, batches = int(shard.add(torch.tensor(len(x)))), shard.most(-(-len(x) // batch_size))
-    course = _Course(model, optimizer, states, generator, hold)
+    course = _Course(model, _Idle() if optimizer is None else optimizer, states, generator, hold)
     course.load(resume or {})
 
     def run() -> Iterator[Epoch]:
@@ -256,12 +254,12 @@ def fit(
                 parts += (order[:0],) * (batches - len(parts))  # each process takes part in as many sums
                 with engine.running():
                     for i, rows in enumerate(parts):
-                        optimizer.zero_grad()
+                        course.optimizer.zero_grad()
                         batch = engine.step(x, observed, rows, states, search, generator)
                         shard.average(course.adjusted, batch.count)
                         passed = (course.number * batches + i) / batches
                         course.set_rates(schedule(passed, epochs) / 2**course.setbacks)
-                        optimizer.step()
+                        course.optimizer.step()
                         if forgetting is not None:  # these sums stand for all data, whatever part they have seen
                             course.remember(shard.total(batch), forgetting)
                             batch = batch.without_sums()
@@ -284,10 +282,31 @@ def fit(
     return run()
 
 
+class _Idle:
+    """An optimiser of no parameters; those of torch import its compiler first, which takes seconds."""
+
+    param_groups: ClassVar[list[dict[str, Any]]] = []
+
+    def zero_grad(self) -> None:
+        """There are no gradients."""
+
+    def step(self) -> None:
+        """Nothing changes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of any optimiser before its first step."""
+        return {"state": {}, "param_groups": []}
+
+    def load_state_dict(self, record: dict[str, Any]) -> None:
+        """There is nothing to load."""
+
+
 class _Course:
     """All that training changes, and the ways to keep it, to go on from it, and to go back to it."""
 
-    def __init__(self, model: TVAE, optimizer: Optimizer, states: States, generator: Generator, hold: int) -> None:
+    def __init__(
+        self, model: TVAE, optimizer: Optimizer | _Idle, states: States, generator: Generator, hold: int
+    ) -> None:
         self.model, self.optimizer, self.states, self.generator = model, optimizer, states, generator
         self.hold = hold
         self.peaks = [group["lr"] for group in optimizer.param_groups]

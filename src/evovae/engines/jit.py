@@ -22,9 +22,11 @@ def uncounted() -> dict[str, bool]:
     return {"_nrt": False} if hasattr(CPUTargetOptions, "_nrt") else {}
 
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", **uncounted()}
-kernel: Callable = njit(**OPTIONS)  # called from Python
-part: Callable = njit(forceinline=True, **OPTIONS)  # of a kernel
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": True, "error_model": "numpy", **uncounted()}
+INSIDE = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # never called from Python, to compile less
+kernel: Callable = njit(cache=True, **OPTIONS)  # called from Python
+part: Callable = njit(forceinline=True, **INSIDE)  # of a kernel
+section: Callable = njit(inline="always", **INSIDE)  # of a kernel or part, long and called once: compiled with it
 
 
 def allocated(shapes: Mapping[type, Mapping[str, str]], sizes: Mapping[str, int]) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import uint64
 
 from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted, uniform_at
-from evovae.engines.jit import allocated, part
+from evovae.engines.jit import allocated, part, section
 from evovae.engines.observations import misfit, slope
 from evovae.engines.plans import GAUSSIAN
 from evovae.engines.simd import add_rows, trailing_zeros
@@ -180,7 +180,7 @@ def flip_gains(s, x, net, space):
             gain[h] -= net.weight * curvature
 
 
-@part
+@section
 def select(n, plan, counter, space):
     """Choose P of the n places of the pool: Gumbel-top-P on lpj, or fitness-proportional draws."""
     lpj, pool, keys = space.lpj, space.pool, space.keys
@@ -220,7 +220,7 @@ def flip(s, h, n, space):
     space.words[n, h >> 6] ^= uint64(1) << uint64(h & 63)
 
 
-@part
+@section
 def place_child(parent, h, n, space):
     """Bits of the child of `parent` with bit h flipped, as state n; that of an earlier duplicate, or -1."""
     flip(parent, h, n, space)
@@ -265,7 +265,7 @@ def make_child(parent, c, n, about, space):
     return n
 
 
-@part
+@section
 def evolve(S, counter, choose_flips, make_child, about, space):
     """Add children of the S states, for G generations; returns how many distinct states there are.
 
@@ -292,7 +292,7 @@ def evolve(S, counter, choose_flips, make_child, about, space):
     return n
 
 
-@part
+@section
 def rank_states(n, S, space):
     """Put the S best of n states into space.order, best first, and their q; returns the log-sum-exp of lpj."""
     top_of_sorted(space.lpj, n, S, space.order)
@@ -306,7 +306,7 @@ def rank_states(n, S, space):
     return best + math.log(mass)
 
 
-@part
+@section
 def store(S, constant, words, lpj, space):
     """Make the S best states the population, whose lpj lack a constant; returns how many of them are new."""
     new = 0

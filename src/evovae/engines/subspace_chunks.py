@@ -5,14 +5,14 @@ import math
 from numba import uint64
 
 from evovae.engines.draws import bits_at, f4
-from evovae.engines.jit import kernel, part
+from evovae.engines.jit import kernel, part, section
 from evovae.engines.kernels import copy, evolve, rank_states, store
 from evovae.engines.simd import add_rows
 from evovae.engines.subspace_gains import choose_flips, compare, make_child
 from evovae.engines.subspace_kernels import fill, make_ready, on_places, set_state
 
 
-@part
+@section
 def find_seen(x, observed, model, space):
     """List the seen pixels; where some are missing, start this data point's own inner products.  Returns how many."""
     n_seen, H = 0, model.odds.shape[0]
@@ -28,7 +28,7 @@ def find_seen(x, observed, model, space):
     return n_seen
 
 
-@part
+@section
 def load(n, words, products, model, space):
     """Bring the population of data point n into the space, evaluated."""
     for s in range(words.shape[1]):
@@ -68,7 +68,7 @@ def second_moments(s, space, out):
                 mine[j] += v * row[j]
 
 
-@part
+@section
 def add_sums(s, q, x, observed, n_seen, model, space, cross, inner, usage):
     """Add q times state s's part in the sums of the M-step; returns that of the missing pixels in the square."""
     k, dims, u, second, slots = space.size[s] + space.ones[s], space.dims[s], space.u[s], space.second, space.idx
@@ -167,7 +167,7 @@ def moments_chunk(rows, onto, x, observed, words, q_min, model, seen, space, mea
             m[d] += centre[d]
 
 
-@part
+@section
 def add_moments(s, q, centre, seen, space, m, v):
     """Add q times the mean and the second moment of what state s says the data are, both about a centre.
 

@@ -8,7 +8,7 @@ of the most promising ones, LANES side by side: (.., LANES) in `Lanes`.
 import math
 
 from evovae.engines.draws import add_gumbel, f4, top, top_of_sorted
-from evovae.engines.jit import part
+from evovae.engines.jit import kernel, part, section
 from evovae.engines.kernels import copy, draw_flips, flip, has, place_child
 from evovae.engines.plans import MOST_DIMS
 from evovae.engines.simd import LANES, add_rows, subtract_products
@@ -41,7 +41,7 @@ def factor(rank, lanes):
                 det[lane] = 1
 
 
-@part
+@kernel
 def complete(products, model, lanes):
     """Factors and base of inner products, from their blocks."""
     H, pairs = products.blocks.shape[1], products.blocks.shape[0]
@@ -57,7 +57,7 @@ def complete(products, model, lanes):
         copy(lanes.gain[:n], products.base[first : first + n])
 
 
-@part
+@section
 def compare(n_seen, model, space):
     """This data point's own inner products within latents, where some pixels are missing, and their factors."""
     for a in range(model.rank + model.offsets):
@@ -101,7 +101,7 @@ def explain(left, c, start, count, rank, offsets, parts, gain):
             gain[h] += f4(0.5) * mine[h] * mine[h]
 
 
-@part
+@section
 def estimate_gains(s, products, model, space):
     """About how much lpj would grow with each latent, in the order of places, beside state s.
 
@@ -130,7 +130,7 @@ def estimate_gains(s, products, model, space):
             gain[h] += shared[h]
 
 
-@part
+@section
 def removal_gains(s, products, model, space):
     """The gains of the flips that take bits off state s, and of those that it has no space for; uses the last slot."""
     gain, free_dims, h = space.gain, MOST_DIMS - space.size[s] - space.ones[s] - model.offsets, 0
@@ -146,7 +146,7 @@ def removal_gains(s, products, model, space):
         gain[space.order[i]] = space.lpj[less] - space.lpj[s]
 
 
-@part
+@section
 def gather_lanes(s, first, n, products, model, space):
     """Up to LANES latents of the short list side by side: what they have in common with state s, and by themselves."""
     J, k, lanes = model.rank + model.offsets, space.size[s], space.lanes
@@ -167,7 +167,7 @@ def gather_lanes(s, first, n, products, model, space):
             v[m] = row[lanes.dims[m]] * lanes.there[m]
 
 
-@part
+@section
 def subtract_explained(s, J, space):
     """Leave of the latents in the lanes what state s does not explain: left -= v' v, v divided by its factor."""
     of_state, v, left = space.factor[s], space.lanes.v, space.lanes.left
@@ -183,7 +183,7 @@ def subtract_explained(s, J, space):
             subtract_products(left[a * (a + 1) // 2 + b], v, a * LANES, b * LANES, J * LANES, space.size[s])
 
 
-@part
+@section
 def exact_gains(s, n, beta, products, model, space):
     """The exact gains of the n latents on the short list that state s does not have, and their keys."""
     lanes, gain, keys = space.lanes, space.gain, space.keys
@@ -205,7 +205,7 @@ def ignores_gains(s, plan, space):
     return plan.uniform or space.size[s] < 0
 
 
-@part
+@section
 def choose_flips(s, counter, about, space):
     """One bit for each of C children of state s, into space.flips: Gumbel-top-C on the gains, or independent draws.
 
@@ -233,7 +233,7 @@ def choose_flips(s, counter, about, space):
         space.flips[c], space.gains[c] = model.bits[h], space.gain[h]
 
 
-@part
+@section
 def make_child(parent, c, n, about, space):
     """The c-th child of `parent` as state n; its place, or that of an earlier duplicate.
 

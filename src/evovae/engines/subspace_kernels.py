@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from evovae.engines.draws import f4
-from evovae.engines.jit import allocated, part
+from evovae.engines.jit import allocated, part, section
 from evovae.engines.kernels import on_bits
 from evovae.engines.plans import MOST_DIMS
 from evovae.engines.simd import LANES, add_rows
@@ -119,7 +119,7 @@ def fill(row, n_seen, model, space):
     add_rows(out, model.columns, space.where, space.val, n_seen)
 
 
-@part
+@section
 def fill_rows(s, n_seen, model, space):
     """Fill in the whole rows of the gram matrix that the gains of state s need and that are not there yet."""
     for i in range(on_places(space.words[s], model, space.idx)):

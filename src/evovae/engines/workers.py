@@ -71,4 +71,4 @@ class Workers:
 
 @cache
 def _say_compiling() -> None:
-    logger.warning("compiling the CPU kernels; this happens once and takes about half a minute")
+    logger.warning("compiling the CPU kernels; this happens once and takes about a minute")
