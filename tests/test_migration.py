@@ -48,6 +48,15 @@ def test_related_states_come_from_data_points_with_the_same_best_state():
     assert set(proposed[best == 1].flatten().tolist()) == {3, 5}
 
 
+def test_all_latents_are_told_apart():
+    """Data point n has latent n on, and another one that only it has: the same best states are its own."""
+    n = torch.arange(200)
+    states = States.one_hot(torch.stack([n, 200 + n], 1), 400)
+    states.lpj.copy_(torch.tensor([1.0, 0.0]).expand(200, 2))
+    proposed = Neighbours((200,), (0,), related=2, strangers=0)(states, n, seeded())
+    assert numbers(proposed, states).tolist() == [[200 + i, 200 + i] for i in range(200)]
+
+
 def test_strangers_are_best_states_of_all_data_points_alike():
     states = numbered(10, S=3)
     drawn = numbers(Neighbours((10,), (0,), related=0, strangers=2000)(states, torch.arange(10), seeded()), states)

@@ -338,6 +338,12 @@ def test_the_other_half_of_the_best_component_takes_the_place_of_the_worst():
     assert_close(dict(model.state_dict()), dict(before.state_dict()))
 
 
+def test_of_patches_with_one_component_some_change_to_its_other_half():
+    states = States.one_hot(torch.tensor([[0], [0], [0], [0], [4], [1]]), K)
+    split(5, 7, mixture(dtype=torch.float32), states)
+    assert states.one.flatten().tolist() == [5, 0, 0, 5, 4, 1]
+
+
 def test_what_was_known_and_what_is_found_count_as_often_as_they_are_there():
     """With a Gaussian that was learnt from c data points, n new ones move the mean to (c m + sum x) / (c + n)."""
     model, (x, observed) = mixture(0), data(places=0)

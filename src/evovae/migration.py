@@ -112,6 +112,7 @@ def _alike(words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     it, and how many there are.  Rows are compared by a 64-bit hash.
     """
     odd = torch.arange(words.shape[1], device=words.device) * 0x2545F4914F6CDD1D + 0x9E3779B97F4A7C1
-    _, group, count = (words * (2 * odd + 1)).sum(1).unique(return_inverse=True, return_counts=True)
+    folded = words ^ (words >> 32)  # the highest bit times any odd number is itself, in whatever word it was
+    _, group, count = (folded * (2 * odd + 1)).sum(1).unique(return_inverse=True, return_counts=True)
     start = count.cumsum(0) - count
     return group.argsort(stable=True), start[group], count[group]

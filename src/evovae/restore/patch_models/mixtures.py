@@ -37,14 +37,15 @@ AT_ONCE = 8192  # patches whose distances are held at once
 def split(used: int, then: int, model: TVAE, states: States) -> None:
     """Of the components of a mixture, of which the first `used` are in use, split so many in two that `then` are.
 
-    Where a patch's best component is split, its other half takes the place of the patch's worst one.
+    Where a patch's best component is split, its other half takes the place of the patch's worst one; of patches with
+    one component alone, it is every third that changes to the other half.
     """
     other = torch.arange(used, then)
     cast(FullGaussian, model.likelihood).split(other - used, other)
     cast(OneHot, model.prior).split(other - used, other)
     one, rows = states.one, torch.arange(len(states))
     best = one[rows, states.lpj.argmax(1)]
-    halved = best < then - used
+    halved = (best < then - used) & ((one.shape[1] > 1) | (rows % 3 == 0))
     one[rows[halved], states.lpj.argmin(1)[halved]] = best[halved] + used
     states.words.copy_(States.one_hot(one, states.n_latents).words)
 
