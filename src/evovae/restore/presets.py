@@ -51,13 +51,14 @@ class Picture:
         return len(self.shape) == 2 and self.channels == 1
 
     @property
-    def mixture_width(self) -> int:
-        """The width of patches for a single mixture: many patches teach wider ones.
+    def large(self) -> bool:
+        """Whether many patches teach wider ones, and subspaces add nothing: this has been tried on grey pictures alone."""
+        return prod(self.shape) >= TUNED.large and self.grey
 
-        This has been tried on grey pictures alone, and takes longer.
-        """
-        large = prod(self.shape) >= TUNED.large and self.grey
-        return 7 + large + (large and self.high)
+    @property
+    def mixture_width(self) -> int:
+        """The width of patches for a single mixture."""
+        return 7 + self.large + (self.large and self.high)
 
     @property
     def rough(self) -> bool:
@@ -177,13 +178,15 @@ def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
-    """Some 20 seconds for 256 x 256 on two cores: two kinds of model, whose errors differ."""
+    """Some 20 seconds for 256 x 256 on two cores: several models, whose errors differ."""
     if picture.subspaces_alone:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
     if picture.rough:
         return (*_rough_mixtures(picture), _quick_subspaces(picture))
     width = picture.mixture_width
+    if picture.large:
+        return tuple(_mixture(picture, patch) for patch in (width - 1, width + 1, width + 3))
     patches = (width, width + 3) if picture.high else (width - 1, width + 1)
     return (*(_mixture(picture, patch) for patch in patches), _quick_subspaces(picture))
 
