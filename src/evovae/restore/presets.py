@@ -52,7 +52,7 @@ class Picture:
 
     @property
     def large(self) -> bool:
-        """Whether many patches teach wider ones, and subspaces add nothing: this has been tried on grey pictures alone."""
+        """Whether many patches teach wider ones, and subspaces add nothing; tried on grey pictures alone."""
         return prod(self.shape) >= TUNED.large and self.grey
 
     @property
@@ -200,6 +200,8 @@ def best(picture: Picture) -> tuple[PatchModel, ...]:
     if picture.rough:
         rough = _cautious_mixture(picture, 10, 20), *_rough_mixtures(picture, 20)
         return (*rough, _quick_subspaces(picture))
+    if picture.large:
+        return tuple(_mixture(picture, patch, 20, splits=1) for patch in (7, 8, 10, 12))
     return (*(_mixture(picture, patch, 20, splits=1) for patch in (6, 7, 8, 10)), _quick_subspaces(picture))
 
 
