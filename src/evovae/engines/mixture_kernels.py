@@ -241,20 +241,21 @@ def search_chunk(rows, x, observed, places, placed, proposed, kept, lpj, model, 
 
 
 @kernel
-def deviations_chunk(k, rows, weight, x, observed, places, placed, model, space, deviations, unsure):
-    """Deviations of `rows` from the mean of k, E values in units of the noise and coordinates, and a one, all times the
-    root of weight: (len(rows), E + 1).
+def deviations_chunk(rows, of, weight, x, observed, places, placed, model, space, deviations, unsure):
+    """Deviations of `rows` from the means of the components `of`, E values in units of the noise and coordinates, and a
+    one, all times the root of weight: (len(rows), E + 1).
 
-    Where values are missing, they are those to expect; their covariance, times weight, is added to unsure (E, E), below
-    the diagonal.
+    Where values are missing, they are those to expect; their covariance, times weight, is added to the component's part
+    of unsure (K, E, E), below the diagonal.
     """
     D, P = model.values, places.shape[1]
     for j, n in enumerate(rows):
+        k = of[j]
         missing = set_deviation(k, x[n], observed[n], model, space)
         if missing:
             project(k, model, space)
             fill(k, missing, model, space)
-            add_unsure(missing, f8(weight[j]), space, unsure)
+            add_unsure(missing, f8(weight[j]), space, unsure[k])
         root = math.sqrt(f8(weight[j]))
         for d in range(D):
             deviations[j, d] = root * space.t[d]

@@ -23,6 +23,7 @@ from evovae.states import States
 
 PARTS = 4  # sums are kept apart for this many shares, so that results do not depend on threads
 PAD = 8  # values are that many at a time in vectors
+AT_ONCE = 2048  # deviations that are held at once, or those of one component
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
 
@@ -175,23 +176,25 @@ class NumbaMixture(Compiled):
         used = (q >= self.q_min * q.amax(1, keepdim=True)).flatten().nonzero()[:, 0]
         of = kept.flatten()[used]
         order = used[of.argsort(stable=True)]
-        ends = of.bincount(minlength=K).cumsum(0)[:-1].numpy()
-        at, weight = np.split(rows[order // kept.shape[1]].numpy(), ends), np.split(q.flatten()[order].numpy(), ends)
+        counts = of.bincount(minlength=K)
+        ends = np.append(0, counts.cumsum(0).numpy())
+        at, whose = rows[order // kept.shape[1]].numpy(), kept.flatten()[order].numpy()
+        weight = q.flatten()[order].numpy()
         sums = torch.zeros(K, 1 + E + E * E, dtype=torch.float64)
         count, first, square = sums[:, :1], sums[:, 1 : 1 + E], sums[:, 1 + E :].view(K, E, E)
 
-        def work(components: range) -> None:
-            most = max((len(at[k]) for k in components), default=0)
-            space, room = make_workspace(model, 1, 0), np.empty((most, E + 1))
-            for k in components:
-                deviations = room[: len(at[k])]
-                deviations_chunk(k, at[k], weight[k], *data, model, space, deviations, square[k].numpy())
-                among = torch.from_numpy(deviations)
-                product = among.T @ among  # by torch, which has one thread here
-                count[k], first[k] = product[E, E], product[E, :E]
-                square[k] += square[k].tril(-1).T + product[:E, :E]
+        def work(some: np.ndarray) -> None:
+            ks, mine = slice(some[0], some[-1] + 1), slice(ends[some[0]], ends[some[-1] + 1])
+            points, space = (at[mine], whose[mine], weight[mine]), make_workspace(model, 1, 0)
+            deviations, products = sums.new_empty(len(points[0]), E + 1), sums.new_empty(len(some), E + 1, E + 1)
+            deviations_chunk(*points, *data, model, space, deviations.numpy(), square.numpy())
+            for product, its in zip(products, deviations.split(counts[ks].tolist()), strict=True):
+                torch.mm(its.T, its, out=product)  # by torch, which has one thread here
+            count[ks], first[ks] = products[:, E, E:], products[:, E, :E]
+            square[ks] += square[ks].tril(-1).mT + products[:, :E, :E]
 
-        self.workers.run(deviations_chunk, work, [range(part, K, PARTS) for part in range(PARTS)])
+        block = ends[1:] // AT_ONCE  # of each component: that in which its last deviation lies
+        self.workers.run(deviations_chunk, work, np.split(np.arange(K), np.diff(block).nonzero()[0] + 1))
         self._about_zero(count, first, square, data[-1])
         return sums.flatten()
 

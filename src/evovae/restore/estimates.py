@@ -19,7 +19,7 @@ from evovae.restore.fitted_patches import FittedPatches, noise_variance
 from evovae.restore.image import SIGNAL, Image, Scale
 from evovae.restore.noise.covariance import Whitening
 from evovae.restore.patch_models.mixtures import APART
-from evovae.restore.patches import Patches, extract, guess, merge
+from evovae.restore.patches import Patches, add_up, extract, guess
 from evovae.states import States
 
 REACH = 1 / 8  # share of a patch's values that must be seen, for it to say something about the others
@@ -121,19 +121,22 @@ def merged(fitted: FittedPatches, patches: Patches, states: States) -> tuple[Ten
 
     Patches count for more that are surer.
     """
-    rows, back = patches.used.nonzero()[:, 0], patches.whitening.back
+    back = patches.whitening.back
     readout = None if back is None else back.to(patches.x)
     x, observed = fitted.settings.data(fitted.model, patches)
-    mean, variance = fitted.settings.engine(fitted.model, patches).moments(x, observed, rows, states, readout)
-    seen = patches.observed[rows].sum(1, keepdim=True).clamp(min=1)
-    variance += fitted.settings.centred * noise_variance(fitted) / seen  # in place: nothing else takes as much memory
-    # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is
-    # unsure by.  Errors of patches are correlated, so that the square root does better than the inverse variance.
-    weights = (variance + noise_variance(fitted) / patches.x.shape[1]).rsqrt_()
-    mean += patches.level[rows]
-    shape, size = patches.image.shape, patches.size
-    mean, variance, weights = (patches.among_all(v) for v in (mean, variance, weights))
-    return merge(mean, weights, shape, size), merge(variance, weights, shape, size).sqrt()
+    engine, noise = fitted.settings.engine(fitted.model, patches), noise_variance(fitted)
+    means, variances, total = patches.image.new_zeros(3, *patches.image.shape)
+    for band in patches.bands():
+        mean, variance = engine.moments(x, observed, band.rows, states, readout)
+        seen = patches.observed[band.rows].sum(1, keepdim=True).clamp(min=1)
+        variance += fitted.settings.centred * noise / seen
+        # A patch counts less where it is unsure; sigma2 / D is what even one with a single state is unsure by.  Errors
+        # of patches are correlated, so that the square root does better than the inverse variance.
+        weights = (variance + noise / patches.x.shape[1]).rsqrt()
+        means[band.window] += band.add_up(weights * (mean + patches.level[band.rows]))
+        variances[band.window] += band.add_up(weights * variance)
+        total[band.window] += band.add_up(weights)
+    return means / total, (variances / total).sqrt()
 
 
 def _filled(
@@ -176,5 +179,4 @@ def _share(known: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def _covered(chosen: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
     """Which pixels lie in one of the chosen patches (N,)."""
-    patches = chosen[:, None].float().expand(-1, torch.Size(size).numel())
-    return merge(patches, patches.new_ones(()), shape, size) > 0
+    return add_up(chosen[:, None].float().expand(-1, torch.Size(size).numel()), shape, size) > 0

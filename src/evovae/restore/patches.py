@@ -1,5 +1,6 @@
 """All overlapping patches of an image, and the image again from patches.  Any number of axes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -9,7 +10,8 @@ from torch import Tensor
 from evovae.restore.interpolate import smooth
 from evovae.restore.noise.covariance import Whitening
 
-COLUMNS = 16  # of patches that are merged at once, which bounds memory
+COLUMNS = 16  # of patches that are added up at once, which bounds memory
+AT_ONCE = 2**15  # patches of a band, about
 
 
 def extract(image: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -20,24 +22,46 @@ def extract(image: Tensor, size: tuple[int, ...]) -> Tensor:
     return windows.reshape(-1, torch.Size(size).numel())
 
 
+def add_up(patches: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """The sum, at each pixel of an image of `shape`, of all patches (N, D) that cover it: the adjoint of `extract`."""
+    positions = tuple(n - width + 1 for n, width in zip(shape, size, strict=True))
+    total, corners = patches.new_zeros(shape), [*product(*map(range, size))]
+    for first in range(0, len(corners), COLUMNS):
+        some = slice(first, first + COLUMNS)
+        for corner, values in zip(corners[some], patches[:, some].T.contiguous(), strict=True):  # in order: faster
+            window = tuple(slice(start, start + n) for start, n in zip(corner, positions, strict=True))
+            total[window] += values.view(positions)
+    return total
+
+
 def merge(patches: Tensor, weights: Tensor, shape: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
     """The weighted mean, at each pixel of an image of `shape`, of all patches that cover it.
 
     patches (N, D) as from `extract`, weights (N, D) or anything that broadcasts to it, positive.
     `merge(extract(image, size), 1, image.shape, size)` is the image.
     """
-    positions = tuple(n - width + 1 for n, width in zip(shape, size, strict=True))
     weights = weights.expand_as(patches)
-    total, weight = (torch.zeros(shape, dtype=patches.dtype, device=patches.device) for _ in range(2))
-    corners = [*product(*map(range, size))]
-    for first in range(0, len(corners), COLUMNS):
-        some = slice(first, first + COLUMNS)
-        columns = (part[:, some].T.contiguous() for part in (patches, weights))  # in order, which is faster
-        for corner, value, count in zip(corners[some], *columns, strict=True):
-            window = tuple(slice(start, start + n) for start, n in zip(corner, positions, strict=True))
-            total[window] += (value * count).view(positions)
-            weight[window] += count.view(positions)
-    return total / weight
+    return add_up(patches * weights, shape, size) / add_up(weights, shape, size)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Patches that begin on neighbouring lines of an image, so that not all have to be held at once.
+
+    rows are the numbers of those that are used, among is which of the band's patches these are, window which lines of
+    the image they cover, and shape that of these lines.
+    """
+
+    rows: Tensor
+    among: Tensor
+    window: slice
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """The sums, at each pixel of the band's lines, of values (len(rows), D) of the patches that cover it."""
+        every = values.new_zeros(len(self.among), values.shape[1])
+        return add_up(every.masked_scatter_(self.among[:, None], values), self.shape, self.size)
 
 
 @dataclass(frozen=True)
@@ -137,11 +161,16 @@ class Patches:
             stride, count = stride * n, count * len(chosen)
         return rows, near
 
-    def among_all(self, values: Tensor) -> Tensor:
-        """values of the used patches, and zeros for the others: (N, D)."""
-        if self.used.all():  # as most pictures have it, whose patches take room
-            return values.expand_as(self.x)
-        return values.new_zeros(self.x.shape).masked_scatter_(self.used[:, None], values)
+    def bands(self) -> Iterator[Band]:
+        """All patches, a band after the other; bands overlap in the lines that they cover."""
+        lines, *others = self.grid
+        line = torch.Size(others).numel()
+        for some in torch.arange(lines).split(max(AT_ONCE // line, 1)):
+            first, last = int(some[0]), int(some[-1]) + 1
+            among = self.used[first * line : last * line]
+            window = slice(first, last + self.size[0] - 1)
+            shape = (window.stop - window.start, *self.image.shape[1:])
+            yield Band(first * line + among.nonzero()[:, 0], among, window, shape, self.size)
 
 
 def guess(image: Tensor, known: Tensor, size: tuple[int, ...], spatial: int) -> Tensor:
