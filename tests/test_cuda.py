@@ -176,7 +176,7 @@ def test_nobody_waits_for_the_device(monkeypatch, likelihood):
     for rows in torch.randperm(20, generator=seeded()).split(9):
         totals = engine.step(x, holes(data(20)).to("meta"), rows.to("meta"), states, Search(4, 3, 2), seeded())
         optimizer.step()
-        recent = totals if recent is None else recent.scaled(0.5) + totals
+        recent = totals if recent is None else recent + totals
         model.likelihood.update(recent.likelihood)
         model.prior.update(recent.prior)
     assert recent.elbo.device.type == recent.substitutions.device.type == "meta"

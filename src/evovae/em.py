@@ -261,9 +261,9 @@ def fit(
                         course.set_rates(schedule(passed, epochs) / 2**course.setbacks)
                         course.optimizer.step()
                         if forgetting is not None:  # these sums stand for all data, whatever part they have seen
-                            course.remember(shard.total(batch), forgetting)
+                            course.remember(shard.total(batch), forgetting, N)
                             batch = batch.without_sums()
-                            course.update(course.recent.scaled(N / course.weight))
+                            course.update(course.recent)
                         done = batch if done is None else done + batch
                     assert done is not None
                     done = shard.total(done)
@@ -320,14 +320,19 @@ class _Course:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
 
-    def remember(self, batch: Totals, forgetting: float) -> None:
-        """Let the sums so far fade by a factor, and add those of a batch."""
-        if self.weight:
+    def remember(self, batch: Totals, forgetting: float, N: int) -> None:
+        """Let the sums so far fade by a factor, and add those of a batch: together as many as those of N data points.
+
+        It is done in place, also in those of the batch, as they may be large.
+        """
+        before, self.weight = self.weight, forgetting * self.weight + batch.count
+        for sums in (batch.likelihood, batch.prior):
+            sums.mul_(N / batch.count)
+        if before:
             for old, new in (self.recent.likelihood, batch.likelihood), (self.recent.prior, batch.prior):
-                old.mul_(forgetting).add_(new)  # in place, as they may be large
+                old.lerp_(new, batch.count / self.weight)
         else:
             self.recent = batch
-        self.weight = forgetting * self.weight + batch.count
 
     def update(self, totals: Totals) -> None:
         """Closed-form M-steps."""

@@ -65,21 +65,6 @@ class Totals:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Totals(*(mine + theirs for mine, theirs in pairs))
 
-    def scaled(self, factor: float) -> Totals:
-        """The same with the sums that M-steps are made from times a factor.
-
-        Parameters
-        ----------
-        factor
-            For `likelihood` and `prior`.
-
-        Returns
-        -------
-        Totals
-            With all else as it is.
-        """
-        return replace(self, likelihood=factor * self.likelihood, prior=factor * self.prior)
-
     def without_sums(self) -> Totals:
         """The same without the sums that M-steps are made from, which may be large.
 

@@ -23,7 +23,8 @@ from evovae.states import States
 
 PARTS = 4  # sums are kept apart for this many shares, so that results do not depend on threads
 PAD = 8  # values are that many at a time in vectors
-AT_ONCE = 2048  # deviations that are held at once, or those of one component
+# Deviations that are held at once, or those of one component; and how many of them take the room of a product.
+AT_ONCE, PRODUCT = 2048, 128
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray, bool]
 
@@ -193,7 +194,7 @@ class NumbaMixture(Compiled):
             count[ks], first[ks] = products[:, E, E:], products[:, E, :E]
             square[ks] += square[ks].tril(-1).mT + products[:, :E, :E]
 
-        block = ends[1:] // AT_ONCE  # of each component: that in which its last deviation lies
+        block = (counts + PRODUCT).cumsum(0).numpy() // AT_ONCE  # of each component: that in which it ends
         self.workers.run(deviations_chunk, work, np.split(np.arange(K), np.diff(block).nonzero()[0] + 1))
         self._about_zero(count, first, square, data[-1])
         return sums.flatten()

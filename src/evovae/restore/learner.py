@@ -98,7 +98,8 @@ class Learner:
     def epochs(self, resume: Mapping[str, Any]) -> Iterator[Epoch]:
         """Train; can be stopped after any epoch, and go on from the snapshot of one (or from an empty one)."""
         reached, resume = int(resume.get("stage", torch.tensor(0))), dict(resume)
-        self.patches.refill(resume.get("image", self.patches.image))
+        if "image" in resume:
+            self.patches.refill(resume["image"])
         for stage, course in enumerate(self.fitted.settings.courses):
             if stage < reached or not course.epochs:
                 continue

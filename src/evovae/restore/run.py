@@ -69,16 +69,15 @@ class Watch:
     def enough(self, model: int, epoch: Epoch, sigma: float, estimates: Callable[[], list[Estimate]]) -> bool:
         """Note an epoch of a model, and how to get what all models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
-        self.latest = replace(
-            self.latest,
-            model=model,
-            epoch=len(self.elbo),
-            elbo=epoch.elbo,
-            sigma=sigma,
-            substitutions=epoch.substitutions,
-            preview=lambda: self.preview(estimates()),
-        )
+        about = {"elbo": epoch.elbo, "sigma": sigma, "substitutions": epoch.substitutions}
+        self.latest = replace(self.latest, model=model, epoch=len(self.elbo), **about)
+        self.show(estimates)
         return self.work(1) or self.late
+
+    def show(self, estimates: Callable[[], list[Estimate]]) -> None:
+        """Make previews of what models say, which is kept alive until something else is to be shown."""
+        preview = self.preview  # not self, or all of this would be freed late
+        self.latest = replace(self.latest, preview=lambda: preview(estimates()))
 
     def skip(self, epochs: int) -> None:
         """Count epochs that are not to be as if they had changed nothing."""
@@ -147,7 +146,8 @@ def train(
     work, before = Work(seed), 0
     done, training = kept.get("done", {}), kept.get("training", {})
     try:
-        for number, (sampling, learner) in enumerate(learners):
+        for sampling, learner in learners:
+            number = len(work.fitted)
             if str(number) in done:
                 work.load(learner.fitted, done[str(number)], {"generator": kept["generator"]})
                 learner.generator.set_state(kept["generator"])
@@ -161,6 +161,8 @@ def train(
                 work.drawn = {"generator": learner.generator.get_state()}
                 checkpointer.save(lambda: {**work.snapshot(), **watch.snapshot()})
             before += learner.fitted.settings.length
+            watch.show(work.estimates.copy)
+            del sampling, learner  # before there is another one, as both together take much memory
     except KeyboardInterrupt:
         if not work.estimates:  # nothing has been learnt that would be worth returning
             raise
