@@ -1,5 +1,6 @@
 """`evovae.denoise`: what goes in comes out cleaner, of the same kind, or is refused in a sentence."""
 
+import gc
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from evovae.operators import SparseFlip, by_fitness
 from evovae.priors import Bernoulli
 from evovae.restore.ensemble import Estimate, trusted
 from evovae.restore.image import Image, Scale, as_dtype
+from evovae.restore.learner import Learner
 from evovae.restore.noise.level import estimate
 from evovae.restore.patch_models import from_config
 from evovae.restore.presets import PRESETS, Picture
@@ -406,6 +408,17 @@ def test_callback_and_time_limit_stop_with_the_best_so_far():
     assert 14 < seen[-1].sigma < 25  # in image units, and with what three epochs do not know yet
     assert rms(result.image - blocks()) < 15
     assert len(quick(noisy(), max_seconds=0, full_output=True).elbo) == 1
+
+
+def test_patches_are_let_go_of_without_a_search_for_cycles():
+    """They take much memory, and Python looks for cycles by their number alone."""
+    gc.disable()
+    try:
+        models = [replace(SUBSPACES, epochs=2), replace(QUICK, epochs=2)]
+        evovae.denoise(noisy(), preset=models, callback=lambda progress: progress.preview() is None)
+        assert not [kept for kept in gc.get_objects() if type(kept) is Learner]
+    finally:
+        gc.enable()
 
 
 def test_an_interrupt_returns_the_best_so_far():

@@ -5,7 +5,8 @@ import torch
 from helpers import seeded
 from torch.testing import assert_close
 
-from evovae.restore.patches import extract, merge
+from evovae.restore.noise.covariance import WHITE
+from evovae.restore.patches import Patches, add_up, extract, merge
 
 CASES = [((9,), (4,)), ((7, 11), (3, 5)), ((8, 8), (8, 8)), ((1, 6), (1, 2)), ((5, 6, 4), (2, 3, 4))]
 
@@ -33,3 +34,22 @@ def test_merge_is_the_weighted_mean_of_all_that_cover_a_pixel():
     weights = torch.tensor([[1.0, 1.0], [3.0, 1.0], [1.0, 5.0]])
     expected = torch.tensor([1.0, (2 + 3 * 10) / 4, (20 + 100) / 2, 200.0])
     assert_close(merge(patches, weights, (4,), (2,)), expected)
+
+
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_adding_up_is_the_adjoint_of_extract(shape, size):
+    image, patches = torch.randn(shape, generator=seeded()), torch.randn(extract(torch.zeros(shape), size).shape)
+    assert_close((extract(image, size) * patches).sum(), (image * add_up(patches, shape, size)).sum())
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+@pytest.mark.parametrize(("shape", "size"), CASES)
+def test_bands_together_are_all_patches_that_are_used(shape, size, at_once, monkeypatch):
+    monkeypatch.setattr("evovae.restore.patches.AT_ONCE", at_once)
+    known = torch.ones(shape, dtype=torch.bool)
+    every = Patches.of(torch.zeros(shape), known, size, centred=False, whitening=WHITE)
+    for patches in (every, every.every_other()):
+        values, total = torch.randn(patches.x.shape, generator=seeded()), torch.zeros(shape)
+        for band in patches.bands():
+            total[band.window] += band.add_up(values[band.rows])
+        assert_close(total, add_up(values * patches.used[:, None], shape, size))
