@@ -69,8 +69,14 @@ class Watch:
     def enough(self, model: int, epoch: Epoch, sigma: float, estimates: Callable[[], list[Estimate]]) -> bool:
         """Note an epoch of a model, and how to get what all models say after it; whether to stop."""
         self.elbo.append(epoch.elbo)
-        about = {"elbo": epoch.elbo, "sigma": sigma, "substitutions": epoch.substitutions}
-        self.latest = replace(self.latest, model=model, epoch=len(self.elbo), **about)
+        self.latest = replace(
+            self.latest,
+            model=model,
+            epoch=len(self.elbo),
+            elbo=epoch.elbo,
+            sigma=sigma,
+            substitutions=epoch.substitutions,
+        )
         self.show(estimates)
         return self.work(1) or self.late
 
