@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import evovae
 from evovae import operators
 from evovae.devices import find_device
-from evovae.em import fit
+from evovae.em import _Course, fit
 from evovae.engines import Cuda, Reference, choose, cuda
 from evovae.evolve import Search
 from evovae.likelihoods import Gaussian, Laplace, LowRankGaussian
@@ -172,13 +172,13 @@ def test_nobody_waits_for_the_device(monkeypatch, likelihood):
     optimizer = torch.optim.Adam(model.decoder.parameters())
     x = data(20).to("meta")
     states = States.random(20, 8, H, seeded()).to("meta")
-    recent = None
+    course = _Course(model, optimizer, states, seeded(), 0)
     for rows in torch.randperm(20, generator=seeded()).split(9):
         totals = engine.step(x, holes(data(20)).to("meta"), rows.to("meta"), states, Search(4, 3, 2), seeded())
         optimizer.step()
-        recent = totals if recent is None else recent + totals
-        model.likelihood.update(recent.likelihood)
-        model.prior.update(recent.prior)
+        course.remember(totals, 0.5, 20)
+        course.update(course.recent)
+    recent = course.recent
     assert recent.elbo.device.type == recent.substitutions.device.type == "meta"
 
 

@@ -325,12 +325,13 @@ class _Course:
 
         It is done in place, also in those of the batch, as they may be large.
         """
-        before, self.weight = self.weight, forgetting * self.weight + batch.count
+        self.weight = forgetting * self.weight + batch.count
+        share = batch.count / self.weight
         for sums in (batch.likelihood, batch.prior):
             sums.mul_(N / batch.count)
-        if before:
+        if share < 1:
             for old, new in (self.recent.likelihood, batch.likelihood), (self.recent.prior, batch.prior):
-                old.lerp_(new, batch.count / self.weight)
+                old.lerp_(new, share)
         else:
             self.recent = batch
 

@@ -101,7 +101,7 @@ class NumbaMixture(Compiled):
 
         model, data = self._model(), self._data(x, observed)
         told = self._readout(model, readout)
-        kept = components(states.words)[rows]  # a copy of their words would be large
+        kept = components(states.words[rows])
         mean, variance = torch.empty(2, len(rows), told.mean.shape[1])
 
         def work(share: np.ndarray, kept: Tensor, mean: Tensor, variance: Tensor) -> None:

@@ -178,7 +178,7 @@ def _rough_mixtures(picture: Picture, epochs: int = 8) -> tuple[PatchModel, ...]
 
 
 def balanced(picture: Picture) -> tuple[PatchModel, ...]:
-    """Some 20 seconds for 256 x 256 on two cores: several models, whose errors differ."""
+    """Some 15 seconds for 256 x 256 on two cores: several models, whose errors differ."""
     if picture.subspaces_alone:
         sizes = (8, 10), (12, 8)  # patch, rank
         return tuple(_subspaces(picture, *size, epochs=4, look=(2, 1), states=8) for size in sizes)
